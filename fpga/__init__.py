@@ -1,0 +1,1 @@
+"""Boards, synthesis, place and route, reports."""

@@ -1,0 +1,1 @@
+"""Catalogue of units, configuration, Verilog emission and manifests."""

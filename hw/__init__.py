@@ -1,0 +1,1 @@
+"""Amaranth components, one folder per family."""

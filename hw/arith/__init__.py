@@ -1,0 +1,1 @@
+"""Number-level pieces: products, adders, delays."""

@@ -1,0 +1,1 @@
+"""The frame that every datapath shares: buffers, sequencer, accumulators, requantiser."""

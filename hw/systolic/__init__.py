@@ -1,0 +1,1 @@
+"""Dense systolic arrays, weight-stationary and output-stationary."""

@@ -1,0 +1,1 @@
+"""Quantiser, model import, mapping, cycle model and runtime."""

@@ -1,0 +1,1 @@
+"""Golden models, test benches, proofs, simulation and mutation."""

@@ -1,0 +1,1 @@
+"""Properties for bounded and unbounded proof."""

@@ -1,0 +1,1 @@
+"""Bit-exact NumPy models, written from the papers."""

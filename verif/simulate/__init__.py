@@ -1,0 +1,1 @@
+"""Icarus, Verilator and compiled simulation."""
