@@ -2,7 +2,7 @@
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be built; the message names the field, its value and the range."""
+    """A configuration that cannot be built; the message names field, value and range."""
 
 
 def check_range(field: str, value: object, low: int, high: int) -> None:

@@ -14,7 +14,9 @@ __all__ = ["Library", "Shared", "active_library"]
 class Library(Protocol):
     """Collects the modules that a design shares while it is being emitted."""
 
-    def add(self, name: str, key: object, build: Callable[[], wiring.Component]) -> tuple[str, set[str]]:
+    def add(
+        self, name: str, key: object, build: Callable[[], wiring.Component]
+    ) -> tuple[str, set[str]]:
         """Emit ``build()`` unless ``key`` is known; return its module name and its port names."""
 
 

@@ -1,0 +1,128 @@
+"""Configuration of the engine: buffer depths, drain width and rounding around one datapath."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..config import ConfigError, check_choice, check_range
+
+
+class DatapathConfig(Protocol):
+    """What the engine, the mapper and the cycle model read from a datapath's configuration.
+
+    Attributes
+    ----------
+    family : str
+        Name of the family's folder and of its row in the catalogue.
+    component : str
+        ``module:class`` of the component, the module relative to the package's ``hw``.
+    act_lanes : int
+        Elements per activation vector; a weight tile covers this many of K.
+    cols : int
+        Output channels per weight tile, partial sums per psum vector.
+    x_bits, w_bits : int
+        Operand widths; ``x_signed`` and ``w_signed`` give their signedness.
+    k_max : int
+        Longest sum that the accumulators must hold.
+    weight_beat_bits, weight_beats : int
+        Bits per weight beat and beats per weight tile.
+    psum_width : int
+        Signed bits per partial sum.
+    max_tile_rows : int or None
+        Most activation vectors per step, None where only the accumulators limit it.
+    """
+
+    family: str
+    component: str
+    rows: int
+    cols: int
+    act_lanes: int
+    x_bits: int
+    x_signed: bool
+    w_bits: int
+    w_signed: bool
+    k_max: int
+    weight_beat_bits: int
+    weight_beats: int
+    psum_width: int
+    max_tile_rows: int | None
+
+
+def sum_width(x_bits: int, x_signed: bool, w_bits: int, w_signed: bool, k: int) -> int:
+    """Signed bits that hold every sum of ``k`` products exactly."""
+    x_low, x_high = (-(1 << x_bits - 1), (1 << x_bits - 1) - 1) if x_signed else (0, (1 << x_bits) - 1)
+    w_low, w_high = (-(1 << w_bits - 1), (1 << w_bits - 1) - 1) if w_signed else (0, (1 << w_bits) - 1)
+    products = [x * w for x in (x_low, x_high) for w in (w_low, w_high)]
+    high, low = max(products) * k, min(products) * k
+    return max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Parameters of an `Engine`.
+
+    Attributes
+    ----------
+    datapath : DatapathConfig
+        Configuration of the datapath inside.
+    act_depth : int
+        Activation buffer, in vectors of ``datapath.act_lanes`` elements, 16 to 32768.
+    weight_depth : int
+        Weight buffer, in weight beats, 16 to 32768.
+    acc_depth : int
+        Rows per accumulator bank, 4 to 4096; there are two banks.
+    param_depth : int
+        Rows of requantisation parameters, ``drain_lanes`` channels each, 4 to 16384.
+    drain_lanes : int
+        Results requantised per cycle, a power of two, at most ``cols`` and ``act_lanes``.
+    rounding : str
+        ``"half_even"`` or ``"half_away"`` (from zero).
+    """
+
+    datapath: DatapathConfig
+    act_depth: int = 4096
+    weight_depth: int = 4096
+    acc_depth: int = 512
+    param_depth: int = 256
+    drain_lanes: int = 1
+    rounding: str = "half_even"
+
+    def __post_init__(self) -> None:
+        check_range("act_depth", self.act_depth, 16, 32768)
+        check_range("weight_depth", self.weight_depth, 16, 32768)
+        check_range("acc_depth", self.acc_depth, 4, 4096)
+        check_range("param_depth", self.param_depth, 4, 16384)
+        check_choice("rounding", self.rounding, ("half_even", "half_away"))
+        limit = min(self.datapath.cols, self.datapath.act_lanes)
+        legal = tuple(1 << i for i in range(limit.bit_length()))
+        check_choice("drain_lanes", self.drain_lanes, legal)
+        if self.weight_depth < self.datapath.weight_beats:
+            raise ConfigError(
+                f"weight_depth must be at least the {self.datapath.weight_beats} beats of one "
+                f"weight tile, not {self.weight_depth}"
+            )
+
+    @property
+    def acc_width(self) -> int:
+        """Signed bits per accumulator: exact for sums of up to ``datapath.k_max`` products."""
+        d = self.datapath
+        return sum_width(d.x_bits, d.x_signed, d.w_bits, d.w_signed, d.k_max)
+
+    @property
+    def lane_bits(self) -> int:
+        """Bits per lane of the result stream: 32 or 64, room for accumulator plus bias."""
+        return 32 if self.acc_width < 32 else 64
+
+    @property
+    def tile_rows_max(self) -> int:
+        """Most rows per output tile."""
+        return min(self.acc_depth, self.datapath.max_tile_rows or self.acc_depth)
+
+    @property
+    def groups(self) -> int:
+        """Drain groups per full row of results, which is also parameter rows per weight tile."""
+        return -(-self.datapath.cols // self.drain_lanes)
+
+    @property
+    def bias_words(self) -> int:
+        """Command words that carry one bias."""
+        return -(-self.acc_width // 32)
