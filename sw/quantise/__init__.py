@@ -1,0 +1,1 @@
+"""Quantiser: calibration, integer weights and requantisation constants for the engine."""
