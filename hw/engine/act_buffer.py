@@ -1,0 +1,147 @@
+"""The activation buffer: one bank per lane, read and written at any element."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import EngineConfig
+from .position import Position
+
+__all__ = ["ActBuffer"]
+
+
+class ActBuffer(wiring.Component):
+    """Vectors of activations that can be read from any element on, not only from lane 0.
+
+    Lane ``i`` of every vector lives in bank ``i``. A read at (vector, lane) returns the
+    ``act_lanes`` elements from there on: banks below ``lane`` are read one vector further and the
+    result is rotated. A store writes up to ``drain_lanes`` elements from any element on and goes
+    before a load of a whole vector. A read in the cycle of a write to the same word may return
+    either value.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        See there for ranges.
+
+    Members
+    -------
+    read_at : In(Position)
+        First element to read.
+    read_data : Out(ArrayLayout(x_bits, act_lanes))
+        The elements, `READ_LATENCY` cycles later.
+    load : In(1)
+        Write a whole vector; takes effect only while ``load_ready``.
+    load_ready : Out(1)
+        No store is in the way.
+    load_at : In(16)
+        Vector to write.
+    load_data : In(ArrayLayout(x_bits, act_lanes))
+        Its elements.
+    store : In(drain_lanes)
+        Write strobe per element of a store.
+    store_at : In(Position)
+        Where element 0 of the store goes.
+    store_data : In(ArrayLayout(x_bits, drain_lanes))
+        Elements of the store.
+
+    Latency
+        Reads `READ_LATENCY` = 5 cycles; a write is seen by reads given 2 cycles later.
+    Throughput
+        One read and one write a cycle.
+    Numerics
+        None; addresses beyond the depth are the caller's mistake.
+    Reference
+        Unaligned vector access by banking and rotation.
+    """
+
+    READ_LATENCY = 5
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        d = config.datapath
+        super().__init__(
+            {
+                "read_at": In(Position),
+                "read_data": Out(data.ArrayLayout(d.x_bits, d.act_lanes)),
+                "load": In(1),
+                "load_ready": Out(1),
+                "load_at": In(16),
+                "load_data": In(data.ArrayLayout(d.x_bits, d.act_lanes)),
+                "store": In(config.drain_lanes),
+                "store_at": In(Position),
+                "store_data": In(data.ArrayLayout(d.x_bits, config.drain_lanes)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        lanes = config.datapath.act_lanes
+        address_bits = (config.act_depth - 1).bit_length()
+        banks = []
+        for i in range(lanes):
+            bank = memory.Memory(shape=config.datapath.x_bits, depth=config.act_depth, init=[])
+            m.submodules[f"bank_{i}"] = bank
+            read, write = bank.read_port(), bank.write_port()
+            m.d.comb += read.en.eq(1)
+            self._elaborate_write(m, i, write)
+            here = Signal(address_bits, name=f"read_address_{i}")
+            further = i < self.read_at.lane
+            m.d.sync += here.eq(Mux(further, self.read_at.vector + 1, self.read_at.vector))
+            m.d.comb += read.addr.eq(here)
+            word = Signal(config.datapath.x_bits, name=f"word_{i}")
+            m.d.sync += word.eq(read.data)
+            banks.append(word)
+        m.d.comb += self.load_ready.eq(~self.store.any())
+        self._elaborate_rotation(m, banks)
+        return m
+
+    def _elaborate_write(self, m, bank, write):
+        """Register what bank ``bank`` writes: a store's element, or a load's lane."""
+        config = self._config
+        lanes = config.datapath.act_lanes
+        address, word, enable = Signal.like(write.addr), Signal.like(write.data), Signal()
+        # Element j of a store at lane l belongs to bank (l + j) mod lanes.
+        hits = Cat(
+            self.store[j] & (self.store_at.lane == (bank - j) % lanes)
+            for j in range(config.drain_lanes)
+        )
+        element = Const(0, config.datapath.x_bits)
+        for j in range(config.drain_lanes):
+            element = element | Mux(hits[j], self.store_data[j], 0)
+        further = bank < self.store_at.lane
+        m.d.sync += enable.eq(hits.any() | (self.load & self.load_ready))
+        with m.If(self.load_ready):
+            m.d.sync += [address.eq(self.load_at), word.eq(self.load_data[bank])]
+        with m.Else():
+            m.d.sync += address.eq(Mux(further, self.store_at.vector + 1, self.store_at.vector))
+            m.d.sync += word.eq(element)
+        m.d.comb += [write.addr.eq(address), write.data.eq(word), write.en.eq(enable)]
+
+    def _elaborate_rotation(self, m, banks):
+        """Rotate the banks' words so that the element at the read position comes first."""
+        lanes = len(banks)
+        lane_bits = max(1, (lanes - 1).bit_length())
+        half = lane_bits - lane_bits // 2
+        lane = self.read_at.lane[:lane_bits]
+        for i in range(3):
+            delayed = Signal(lane_bits, name=f"lane_{i}")
+            m.d.sync += delayed.eq(lane)
+            lane = delayed
+        words = banks
+        for stage, bits in enumerate((range(half), range(half, lane_bits))):
+            if stage == 1:
+                delayed = Signal(lane_bits, name="lane_3")
+                m.d.sync += delayed.eq(lane)
+                lane = delayed
+            for bit in bits:
+                turned = [words[(i + (1 << bit)) % lanes] for i in range(lanes)]
+                words = [
+                    Mux(lane[bit], far, near)
+                    for near, far in zip(words, turned, strict=True)
+                ]
+            registered = [Signal.like(banks[0], name=f"rotated_{stage}_{i}") for i in range(lanes)]
+            m.d.sync += [r.eq(w) for r, w in zip(registered, words, strict=True)]
+            words = registered
+        m.d.comb += [self.read_data[i].eq(words[i]) for i in range(lanes)]

@@ -1,0 +1,164 @@
+"""The engine without its bus edges: buffers, readers, one datapath, accumulators and drain."""
+
+from importlib import import_module
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from .accumulator import Accumulator
+from .act_buffer import ActBuffer
+from .config import DatapathConfig, EngineConfig
+from .dispatch import Dispatcher, word_beat
+from .drain import Drain, result_beat
+from .loader import Loader, LoaderConfig, data_beat
+from .readers import ActReader, WeightReader
+
+__all__ = ["EngineCore", "status_layout"]
+
+status_layout = data.StructLayout(
+    {"busy": 1, "errors": 6, "x_starved": 1, "w_starved": 1, "acts_stalled": 1, "y_stalled": 1}
+)
+"""What the engine tells its registers every cycle; ``errors`` are pulses, see `ERRORS`."""
+
+
+def _datapath(config: DatapathConfig) -> wiring.Component:
+    """Build the datapath that ``config`` belongs to, whatever its family."""
+    module, name = config.component.split(":")
+    return getattr(import_module("..." + module, __name__), name)(config)
+
+
+class EngineCore(wiring.Component):
+    """Runs GEMM and convolution commands on one datapath.
+
+    Loads, operand reads and the drain run side by side; a command's ``wait_*`` fields order them
+    where they share a buffer.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        See there for ranges.
+
+    Members
+    -------
+    cmd : In(stream.Signature(word_beat))
+        Command packets, see `COMMANDS`.
+    x : In(stream.Signature(data_beat(x_bits * act_lanes)))
+        Activation vectors, lane 0 in the least significant bits; one packet per ``LOAD_X``.
+    w : In(stream.Signature(data_beat(weight_beat_bits)))
+        Weight beats; one packet per ``LOAD_W``.
+    y : Out(stream.Signature(result_beat(config)))
+        Results; one packet per ``GEMM`` that does not store.
+    status : Out(status_layout)
+        For counters and flags.
+
+    Latency
+        Exact cycle counts: `tilewright.sw.cycles`.
+    Throughput
+        One activation vector a cycle as long as the datapath takes it.
+    Numerics
+        Sums exact up to ``k_max`` products; requantisation as in `Requantise`.
+    Reference
+        Weight and accumulator buffers around the array as in the TPU (Jouppi et al., In-Datacenter
+        Performance Analysis of a Tensor Processing Unit, ISCA 2017).
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        d = config.datapath
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(word_beat)),
+                "x": In(stream.Signature(data_beat(d.x_bits * d.act_lanes))),
+                "w": In(stream.Signature(data_beat(d.weight_beat_bits))),
+                "y": Out(stream.Signature(result_beat(config))),
+                "status": Out(status_layout),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        d = config.datapath
+        width = d.x_bits * d.act_lanes
+        m.submodules.dispatcher = dispatcher = Dispatcher(config)
+        m.submodules.load_x = load_x = Loader(
+            LoaderConfig(command="LOAD_X", width=width, fill_width=d.x_bits)
+        )
+        m.submodules.load_w = load_w = Loader(
+            LoaderConfig(command="LOAD_W", width=d.weight_beat_bits)
+        )
+        m.submodules.act_buffer = act_buffer = ActBuffer(config)
+        m.submodules.act_reader = act_reader = ActReader(config)
+        m.submodules.weight_reader = weight_reader = WeightReader(config)
+        m.submodules.datapath = datapath = _datapath(d)
+        m.submodules.accumulator = accumulator = Accumulator(config)
+        m.submodules.drain = drain = Drain(config)
+
+        wiring.connect(m, wiring.flipped(self.cmd), dispatcher.cmd)
+        wiring.connect(m, wiring.flipped(self.x), load_x.beats)
+        wiring.connect(m, wiring.flipped(self.w), load_w.beats)
+        wiring.connect(m, dispatcher.load_x, load_x.cmd)
+        wiring.connect(m, dispatcher.load_w, load_w.cmd)
+        wiring.connect(m, dispatcher.gemm_acts, act_reader.cmd)
+        wiring.connect(m, dispatcher.gemm_weights, weight_reader.cmd)
+        wiring.connect(m, dispatcher.gemm_drain, drain.cmd)
+        wiring.connect(m, act_reader.acts, datapath.acts)
+        wiring.connect(m, weight_reader.weights, datapath.weights)
+        wiring.connect(m, datapath.psums, accumulator.psums)
+        m.d.comb += [
+            load_x.write_ready.eq(act_buffer.load_ready),
+            act_buffer.load.eq(load_x.write),
+            act_buffer.load_at.eq(load_x.write_at),
+            act_buffer.load_data.eq(load_x.write_data),
+            load_w.write_ready.eq(1),
+            weight_reader.write.eq(load_w.write),
+            weight_reader.write_at.eq(load_w.write_at),
+            weight_reader.write_data.eq(load_w.write_data),
+            act_buffer.read_at.eq(act_reader.read_at),
+            act_reader.read_data.eq(act_buffer.read_data),
+            act_reader.bank_freed.eq(drain.bank_freed),
+            act_buffer.store.eq(drain.store),
+            act_buffer.store_at.eq(drain.store_at),
+            act_buffer.store_data.eq(drain.store_data),
+            drain.full.eq(accumulator.full),
+            accumulator.read.eq(drain.read),
+            accumulator.read_bank.eq(drain.read_bank),
+            accumulator.read_row.eq(drain.read_row),
+            drain.sums.eq(accumulator.sums),
+            drain.param_row.eq(dispatcher.param_row),
+            drain.param_lane.eq(dispatcher.param_lane),
+            drain.param.eq(dispatcher.param),
+            drain.param_write.eq(dispatcher.param_write),
+            dispatcher.done.eq(
+                Cat(load_x.done, load_w.done, act_reader.done, weight_reader.done, drain.done)
+            ),
+        ]
+        self._elaborate_output(m, drain)
+        m.d.sync += [
+            self.status.busy.eq(dispatcher.busy | self.y.valid),
+            self.status.errors.eq(
+                Cat(dispatcher.errors, load_x.mismatch, load_w.mismatch, drain.outside)
+            ),
+            self.status.x_starved.eq(load_x.starved),
+            self.status.w_starved.eq(load_w.starved),
+            self.status.acts_stalled.eq(datapath.acts.valid & ~datapath.acts.ready),
+            self.status.y_stalled.eq(self.y.valid & ~self.y.ready),
+        ]
+        return m
+
+    def _elaborate_output(self, m, drain):
+        """Put two places between the drain and ``y``, so that ``y.ready`` drives no logic inside."""
+        beat = result_beat(self._config)
+        m.submodules.output = output = SyncFIFO(width=beat.size, depth=2)
+        out = Signal(beat)
+        m.d.comb += [
+            output.w_data.eq(drain.y.payload),
+            output.w_en.eq(drain.y.valid),
+            drain.y.ready.eq(output.w_rdy),
+            out.eq(output.r_data),
+            self.y.payload.eq(out),
+            self.y.valid.eq(output.r_rdy),
+            output.r_en.eq(self.y.ready),
+        ]

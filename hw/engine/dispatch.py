@@ -1,0 +1,313 @@
+"""Command reception: collect, check, order and hand over."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .commands import COMMANDS, NO_WAIT
+from .config import EngineConfig
+from .position import field
+
+__all__ = ["Dispatcher", "command_layout", "parameter_layout", "word_beat"]
+
+word_beat = data.StructLayout({"data": 32, "last": 1})
+
+
+def command_layout(name: str) -> data.ArrayLayout:
+    """Words of command ``name`` as an array."""
+    return data.ArrayLayout(32, COMMANDS[name].words)
+
+
+def parameter_layout(config: EngineConfig) -> data.StructLayout:
+    """Requantisation parameters of one channel."""
+    return data.StructLayout(
+        {"mult": 16, "shift": 6, "bias": data.ArrayLayout(unsigned(32), config.bias_words)}
+    )
+
+
+def _limits(config: EngineConfig) -> dict[tuple[str, int], list]:
+    """For each command and word: functions of (word, words) that are true when a field is bad."""
+
+    def low(first, last):
+        return lambda w, ws: (w[:16] < first) | (w[:16] > last)
+
+    def high(first, last):
+        return lambda w, ws: (w[16:] < first) | (w[16:] > last)
+
+    def span(depth):
+        return lambda w, ws: (w[16:] == 0) | (w[:16] + w[16:] > depth)
+
+    def lane(w, ws):
+        return w[16:24] >= lanes
+
+    lanes = config.datapath.act_lanes
+    top = 0xFFFF
+    return {
+        ("LOAD_X", 1): [span(config.act_depth)],
+        ("LOAD_W", 1): [span(config.weight_depth)],
+        ("PARAM", 1): [span(config.param_depth)],
+        **{("GEMM", word): [lane] for word in (1, 4, 5, *range(8, 13), *range(16, 20))},
+        ("GEMM", 2): [low(0, config.weight_depth - 1), high(1, top)],
+        ("GEMM", 3): [low(1, top), high(1, top)],
+        ("GEMM", 6): [low(1, config.tile_rows_max), high(1, top)],
+        ("GEMM", 7): [
+            low(1, config.tile_rows_max),
+            high(1, config.datapath.cols),
+            lambda w, ws: w[:16] > field(ws, "GEMM", "tile_rows"),
+        ],
+        ("GEMM", 13): [low(1, top), high(1, top)],
+        ("GEMM", 14): [low(1, top), high(1, top)],
+        ("GEMM", 15): [low(1, top), high(1, top)],
+        ("GEMM", 20): [low(0, config.param_depth - 1)],
+    }
+
+
+class Dispatcher(wiring.Component):
+    """Collects command packets, drops malformed ones and hands the others to the units in order.
+
+    A command waits here until no more earlier commands are unfinished than its ``wait_*`` fields
+    allow, so commands behind it wait too. A packet with an unknown opcode, a wrong length or a
+    field out of range raises an error flag and has no other effect.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        See there for ranges.
+
+    Members
+    -------
+    cmd : In(stream.Signature(word_beat))
+        Command packets.
+    load_x : Out(stream.Signature(command_layout("LOAD_X")))
+        To the X loader.
+    load_w : Out(stream.Signature(command_layout("LOAD_W")))
+        To the W loader.
+    gemm_acts : Out(stream.Signature(command_layout("GEMM")))
+        To the activation reader.
+    gemm_weights : Out(stream.Signature(command_layout("GEMM")))
+        To the weight reader.
+    gemm_drain : Out(stream.Signature(command_layout("GEMM")))
+        To the drain.
+    param_row : Out(16)
+        Row of the parameter being written.
+    param_lane : Out(8)
+        Lane of the parameter being written.
+    param : Out(parameter_layout(config))
+        Parameter to write.
+    param_write : Out(1)
+        Writes the parameter.
+    done : In(5)
+        One pulse per finished command: X load, W load, activation reads, weight reads, drain.
+    errors : Out(3)
+        Pulses: unknown opcode, wrong length, field out of range.
+    busy : Out(1)
+        A command is being received or is unfinished.
+
+    Latency
+        A command of n words is handed over n + 2 cycles after its first word, unless it waits.
+    Throughput
+        One word a cycle; three cycles between commands.
+    Numerics
+        None.
+    Reference
+        Decoupled access and execute, as in VTA and Gemmini; waits by counting, so that a command
+        can only wait for earlier ones and never for ever.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        gemm = stream.Signature(command_layout("GEMM"))
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(word_beat)),
+                "load_x": Out(stream.Signature(command_layout("LOAD_X"))),
+                "load_w": Out(stream.Signature(command_layout("LOAD_W"))),
+                "gemm_acts": Out(gemm),
+                "gemm_weights": Out(gemm),
+                "gemm_drain": Out(gemm),
+                "param_row": Out(16),
+                "param_lane": Out(8),
+                "param": Out(parameter_layout(config)),
+                "param_write": Out(1),
+                "done": In(5),
+                "errors": Out(3),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        words = Signal(data.ArrayLayout(32, COMMANDS["GEMM"].words))
+        index = Signal(6)
+        opcode = Signal(8)
+        bad_field = Signal()
+        waits_met = self._elaborate_waits(m, words)
+        pending = Signal(5)
+        word = self.cmd.payload.data
+        last_index = Signal(6)
+        arrives = Signal()
+        m.d.comb += arrives.eq(self.cmd.valid & self.cmd.ready)
+        known = Signal()
+        current = Signal(8)
+        m.d.comb += current.eq(Mux(index == 0, word[:8], opcode))
+        with m.Switch(current):
+            for command in COMMANDS.values():
+                with m.Case(command.opcode):
+                    m.d.comb += [known.eq(1), last_index.eq(command.words - 1)]
+
+        self._elaborate_checks(m, arrives, current, index, words, bad_field)
+        with m.FSM() as fsm:
+            with m.State("Collect"):
+                m.d.comb += self.cmd.ready.eq(1)
+                with m.If(self.cmd.valid):
+                    m.d.sync += [words[index[:5]].eq(word), index.eq(index + 1)]
+                    m.d.sync += opcode.eq(current)
+                    with m.If(~known):
+                        m.d.comb += self.errors[0].eq(1)
+                        m.next = "Discard"
+                    with m.Elif(index == last_index):
+                        m.next = "Check"
+                        with m.If(~self.cmd.payload.last & (current != COMMANDS["PARAM"].opcode)):
+                            m.d.comb += self.errors[1].eq(1)
+                            m.next = "Discard"
+                        with m.If(self.cmd.payload.last & (current == COMMANDS["PARAM"].opcode)):
+                            m.d.comb += self.errors[1].eq(1)
+                            m.next = "Collect"
+                    with m.Elif(self.cmd.payload.last):
+                        m.d.comb += self.errors[1].eq(1)
+                        m.next = "Collect"
+                    with m.If(self.cmd.payload.last & ((index != last_index) | ~known)):
+                        m.d.sync += index.eq(0)
+                        m.next = "Collect"
+                    with m.If(
+                        self.cmd.payload.last & (current == COMMANDS["PARAM"].opcode)
+                    ):
+                        m.d.sync += index.eq(0)
+            with m.State("Discard"):
+                m.d.comb += self.cmd.ready.eq(1)
+                with m.If(self.cmd.valid & self.cmd.payload.last):
+                    m.d.sync += index.eq(0)
+                    m.next = "Collect"
+            with m.State("Check"):
+                m.d.sync += index.eq(0)
+                m.next = "Wait"
+                with m.If(bad_field | self._inconsistent(m, opcode, words)):
+                    m.d.comb += self.errors[2].eq(1)
+                    m.next = "Collect"
+                    with m.If(opcode == COMMANDS["PARAM"].opcode):
+                        m.next = "Discard"
+            with m.State("Wait"):
+                with m.If(waits_met):
+                    m.next = "Push"
+                    with m.Switch(opcode):
+                        with m.Case(COMMANDS["LOAD_X"].opcode):
+                            m.d.sync += pending.eq(0b00001)
+                        with m.Case(COMMANDS["LOAD_W"].opcode):
+                            m.d.sync += pending.eq(0b00010)
+                        with m.Case(COMMANDS["GEMM"].opcode):
+                            m.d.sync += pending.eq(0b11100)
+                        with m.Default():
+                            m.next = "Parameters"
+            with m.State("Push"):
+                with m.If(~self._push(m, words, pending)):
+                    m.next = "Collect"
+            with m.State("Parameters"):
+                self._elaborate_parameters(m, fsm, words)
+        m.d.comb += self.busy.eq(
+            ~fsm.ongoing("Collect") | (index != 0) | self.cmd.valid | self._unfinished
+        )
+        return m
+
+    def _elaborate_waits(self, m, words):
+        """Count unfinished commands per unit; return whether the command's waits are met."""
+        counts = [Signal(4, name=f"unfinished_{i}") for i in range(5)]
+        self._starts = Signal(5)
+        for i, count in enumerate(counts):
+            with m.If(self._starts[i] & ~self.done[i]):
+                m.d.sync += count.eq(count + 1)
+            with m.Elif(~self._starts[i] & self.done[i]):
+                m.d.sync += count.eq(count - 1)
+        self._unfinished = Cat(count.any() for count in counts).any()
+        names = ("wait_x", "wait_w", "wait_g", "wait_g", "wait_s")
+        blocked = Cat(
+            (field(words, "GEMM", name) != NO_WAIT) & (count > field(words, "GEMM", name))
+            for name, count in zip(names, counts, strict=True)
+        )
+        return ~blocked.any()
+
+    def _elaborate_checks(self, m, arrives, opcode, index, words, bad_field):
+        """Set ``bad_field`` when a word that arrives holds a field out of range."""
+        word = self.cmd.payload.data
+        with m.If(arrives & (index == 0)):
+            m.d.sync += bad_field.eq(0)
+        for (name, at), checks in _limits(self._config).items():
+            with m.If(arrives & (opcode == COMMANDS[name].opcode) & (index == at)):
+                for bad in checks:
+                    with m.If(bad(word, words)):
+                        m.d.sync += bad_field.eq(1)
+
+    def _inconsistent(self, m, opcode, words):
+        """Return whether a GEMM combines flags that exclude each other; track kept sums."""
+        kept = Signal()
+        accumulate, keep, raw, store = (
+            field(words, "GEMM", name) for name in ("accumulate", "keep", "raw", "store")
+        )
+        single = (field(words, "GEMM", "m_tiles") == 1) & (field(words, "GEMM", "n_tiles") == 1)
+        pool = field(words, "GEMM", "pool")
+        self._keeps = (kept, keep)
+        return (opcode == COMMANDS["GEMM"].opcode) & (
+            ((accumulate | keep) & ~single) | (accumulate != kept) | (raw & ((pool != 1) | store))
+        )
+
+    def _push(self, m, words, pending):
+        """Offer the command to its units; return which of them have not taken it yet."""
+        targets = (self.load_x, self.load_w, self.gemm_acts, self.gemm_weights, self.gemm_drain)
+        left = Signal(5)
+        for i, target in enumerate(targets):
+            m.d.comb += target.valid.eq(pending[i])
+            for j in range(len(target.payload)):
+                m.d.comb += target.payload[j].eq(words[j])
+            m.d.comb += left[i].eq(pending[i] & ~target.ready)
+            m.d.comb += self._starts[i].eq(pending[i] & target.ready)
+        m.d.sync += pending.eq(left)
+        kept, keep = self._keeps
+        with m.If(pending[2]):
+            m.d.sync += kept.eq(keep)
+        return left.any()
+
+    def _elaborate_parameters(self, m, fsm, words):
+        """Receive the body of PARAM and write it lane by lane."""
+        config = self._config
+        row, lane, part, left = Signal(16), Signal(8), Signal(2), Signal(16)
+        record = Signal(parameter_layout(config))
+        write = Signal()
+        m.d.sync += write.eq(0)
+        with m.If(~fsm.ongoing("Parameters")):
+            m.d.sync += [
+                row.eq(field(words, "PARAM", "base")),
+                left.eq(field(words, "PARAM", "count")),
+                lane.eq(0),
+                part.eq(0),
+            ]
+        m.d.comb += self.cmd.ready.eq(1)
+        with m.If(self.cmd.valid):
+            word = self.cmd.payload.data
+            with m.If(part == 0):
+                m.d.sync += [record.mult.eq(word[:16]), record.shift.eq(word[16:22])]
+            for i in range(config.bias_words):
+                with m.If(part == i + 1):
+                    m.d.sync += record.bias[i].eq(word)
+            m.d.sync += part.eq(part + 1)
+            ends = Signal()
+            with m.If(part == config.bias_words):
+                m.d.sync += [write.eq(1), part.eq(0), lane.eq(lane + 1)]
+                m.d.sync += [self.param_row.eq(row), self.param_lane.eq(lane)]
+                with m.If(lane == config.drain_lanes - 1):
+                    m.d.sync += [lane.eq(0), row.eq(row + 1), left.eq(left - 1)]
+                    m.d.comb += ends.eq(left == 1)
+            with m.If(self.cmd.payload.last != ends):
+                m.d.comb += self.errors[1].eq(1)
+                m.next = "Discard"
+            with m.If(self.cmd.payload.last):
+                m.next = "Collect"
+        m.d.comb += [self.param.eq(record), self.param_write.eq(write)]

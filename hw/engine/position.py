@@ -1,0 +1,158 @@
+"""Positions in the activation buffer and the loop nest that walks over them."""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import data, enum, wiring
+from amaranth.lib.wiring import In, Out
+
+from .commands import COMMANDS
+
+__all__ = ["Position", "Walk", "Walker", "add_positions", "field", "position"]
+
+
+class Position(data.Struct):
+    """Element ``lane`` of vector ``vector`` in the activation buffer."""
+
+    vector: unsigned(16)
+    lane: unsigned(8)
+
+
+def field(words, command: str, name: str):
+    """Return the bits of field ``name`` from the words of a command."""
+    f = COMMANDS[command].field(name)
+    return words[f.word][f.lsb : f.lsb + f.width]
+
+
+def position(words, name: str):
+    """Return the `Position` held by the fields ``name_vector`` and ``name_lane`` of a GEMM."""
+    return Position(Cat(field(words, "GEMM", f"{name}_vector"), field(words, "GEMM", f"{name}_lane")))
+
+
+def add_positions(a, b, lanes: int):
+    """Return ``a + b`` with lanes counted modulo ``lanes`` and carried into the vector."""
+    lane_bits = max(1, (lanes - 1).bit_length())
+    total = a.lane[:lane_bits] + b.lane[:lane_bits]
+    carry = total >= lanes
+    lane = Mux(carry, total - lanes, total)[:lane_bits]
+    return Cat((a.vector + b.vector + carry)[:16], lane, Const(0, 8 - lane_bits))
+
+
+class Walk(enum.Enum, shape=3):
+    """What a `Walker` does for the next beat."""
+
+    HOLD = 0
+    START = 1
+    NEXT = 2
+    RESTART = 3
+    TILE = 4
+
+
+class Walker(wiring.Component):
+    """A nest of loops over positions that can return to the start of the current tile.
+
+    ``START`` goes to ``base`` with all counters 0; ``NEXT`` advances the innermost loop that is not
+    at its end, adds that loop's step and restarts the loops inside it; ``TILE`` does the same and
+    remembers the new state; ``RESTART`` goes back to the remembered state (``START`` remembers
+    too). Steps are jumps: the mapper subtracts what the inner loops have advanced. After the last
+    iteration of all loops ``NEXT`` wraps the counters and adds the outermost loop's step.
+
+    Parameters
+    ----------
+    loops : int
+        Number of loops.
+    lanes : int
+        Lanes per vector.
+
+    Members
+    -------
+    advance : In(1)
+        Clock enable of the whole pipeline.
+    op : In(Walk)
+        What to do for this beat.
+    base : In(Position)
+        Start; must be stable two cycles after ``START``.
+    counts : In(ArrayLayout(16, loops))
+        Iterations per loop, outermost first, at least 1; must be stable.
+    steps : In(ArrayLayout(Position, loops))
+        Jump per loop; must be stable one cycle after the beat.
+    at : Out(Position)
+        Position of the beat given three enabled cycles earlier.
+
+    Latency
+        3 cycles.
+    Throughput
+        One beat a cycle.
+    Numerics
+        Vectors wrap modulo 65536.
+    Reference
+        None; the nest is that of an implicit-GEMM convolution.
+    """
+
+    def __init__(self, loops: int, lanes: int):
+        self._loops = loops
+        self._lanes = lanes
+        super().__init__(
+            {
+                "advance": In(1),
+                "op": In(Walk),
+                "base": In(Position),
+                "counts": In(data.ArrayLayout(16, loops)),
+                "steps": In(data.ArrayLayout(Position, loops)),
+                "at": Out(Position),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        loops = self._loops
+        counters = [Signal(16, name=f"counter_{i}") for i in range(loops)]
+        remembered = [Signal(16, name=f"remembered_{i}") for i in range(loops)]
+        # Counters hold what is left, so that "at its end" is one wide NOR.
+        # advances[i]: every loop inside i is at its end, so loop i moves.
+        ended = [counter == 0 for counter in counters]
+        restart = [count - 1 for count in self.counts]
+        advances = []
+        inner_done = Const(1, 1)
+        for i in reversed(range(loops)):
+            advances.insert(0, inner_done)
+            inner_done = inner_done & ended[i]
+
+        select = Signal(range(loops))
+        op_select = Signal(Walk)
+        op_step = Signal(Walk)
+        step = Signal(Position)
+        tile_start = Signal(Position)
+        moves = Signal()
+        m.d.comb += moves.eq((self.op == Walk.NEXT) | (self.op == Walk.TILE))
+        with m.If(self.advance):
+            m.d.sync += op_select.eq(self.op)
+            for i in range(loops):
+                following = Mux(
+                    advances[i], Mux(ended[i], restart[i], counters[i] - 1), counters[i]
+                )
+                with m.If(self.op == Walk.START):
+                    m.d.sync += [counters[i].eq(restart[i]), remembered[i].eq(restart[i])]
+                with m.Elif(self.op == Walk.RESTART):
+                    m.d.sync += counters[i].eq(remembered[i])
+                with m.Elif(moves):
+                    m.d.sync += counters[i].eq(following)
+                    with m.If(self.op == Walk.TILE):
+                        m.d.sync += remembered[i].eq(following)
+            m.d.sync += select.eq(0)
+            for i in range(loops):
+                with m.If(advances[i] & ~ended[i]):
+                    m.d.sync += select.eq(i)
+
+            m.d.sync += op_step.eq(op_select)
+            m.d.sync += step.eq(Array(self.steps[i].as_value() for i in range(loops))[select])
+
+            moved = add_positions(self.at, step, self._lanes)
+            with m.Switch(op_step):
+                with m.Case(Walk.START):
+                    m.d.sync += [self.at.eq(self.base), tile_start.eq(self.base)]
+                with m.Case(Walk.NEXT):
+                    m.d.sync += self.at.eq(moved)
+                with m.Case(Walk.RESTART):
+                    m.d.sync += self.at.eq(tile_start)
+                with m.Case(Walk.TILE):
+                    m.d.sync += [self.at.eq(moved), tile_start.eq(moved)]
+        return m

@@ -1,0 +1,342 @@
+"""Readers that feed the datapath from the buffers, each running ahead on its own."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from .act_buffer import ActBuffer
+from .config import EngineConfig
+from .datapath import act_beat
+from .dispatch import command_layout
+from .position import Position, Walk, Walker, add_positions, field, position
+
+__all__ = ["ActReader", "WeightReader"]
+
+QUEUE_DEPTH = 16
+"""Beats in flight or queued in front of the datapath; more than either reader's latency."""
+
+
+class _Loops:
+    """Counters of a GEMM's loops over tiles, from words that hold one iteration or more."""
+
+    def __init__(self, m, words, names):
+        self._m, self._words, self._names = m, words, names
+        self._left = [Signal(16, name=f"{name}_left") for name in names]
+        self._at_first = [Signal(name=f"{name}_first") for name in names]
+
+    def load(self, words):
+        """Set all loops to their first iteration."""
+        for name, left, first in zip(self._names, self._left, self._at_first, strict=True):
+            self._m.d.sync += [left.eq(field(words, "GEMM", name) - 1), first.eq(1)]
+
+    def first(self, name):
+        """Return whether loop ``name`` and all loops inside are in their first iteration."""
+        return Cat(self._at_first[self._names.index(name) :]).all()
+
+    def last(self, name):
+        """Return whether loop ``name`` and all loops inside are in their last iteration."""
+        return ~Cat(self._left[self._names.index(name) :]).any()
+
+    def advance(self):
+        """Go to the next iteration of the innermost loop, with carry."""
+        m = self._m
+        carry = Const(1, 1)
+        for name, left, first in reversed(
+            list(zip(self._names, self._left, self._at_first, strict=True))
+        ):
+            ended = left == 0
+            with m.If(carry):
+                restart = field(self._words, "GEMM", name) - 1
+                m.d.sync += [left.eq(Mux(ended, restart, left - 1)), first.eq(ended)]
+            carry = carry & ended
+
+    def rows_left(self, words, *, restart: bool = False):
+        """Return the rows, less one, of the step that follows (or of the first one)."""
+        if restart:
+            final = field(words, "GEMM", "m_tiles") == 1
+        else:
+            final = Mux(self.last(self._names[1]), self._left[0] == 1, self._left[0] == 0)
+        last_rows, tile_rows = (field(words, "GEMM", name) for name in ("last_rows", "tile_rows"))
+        return Mux(final, last_rows, tile_rows) - 1
+
+
+class ActReader(wiring.Component):
+    """Issues the activation vectors of every step: implicit GEMM by walking over the buffer.
+
+    For each output tile, tile of channels, kernel row, K tile: all rows of the tile. The position
+    of a vector is that of its row (a `Walker` over five loops) plus that of its K tile. A tile
+    starts only once an accumulator bank is free.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        See there for ranges.
+
+    Members
+    -------
+    cmd : In(stream.Signature(command_layout("GEMM")))
+        Commands.
+    read_at : Out(Position)
+        To the activation buffer.
+    read_data : In(ArrayLayout(x_bits, act_lanes))
+        From the activation buffer, `ActBuffer.READ_LATENCY` cycles later.
+    bank_freed : In(1)
+        Pulses when the drain has emptied a bank.
+    acts : Out(stream.Signature(act_beat(config.datapath)))
+        To the datapath.
+    done : Out(1)
+        Pulses when a command reads no more.
+
+    Latency
+        The first vector of a command taken in cycle t is offered in cycle
+        t + 11.
+    Throughput
+        One vector a cycle; `GAP` = 4 cycles between commands.
+    Numerics
+        Positions wrap modulo 65536 vectors.
+    Reference
+        None.
+    """
+
+    GAP = 4
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        d = config.datapath
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(command_layout("GEMM"))),
+                "read_at": Out(Position),
+                "read_data": In(data.ArrayLayout(d.x_bits, d.act_lanes)),
+                "bank_freed": In(1),
+                "acts": Out(stream.Signature(act_beat(d))),
+                "done": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        words = Signal(command_layout("GEMM"))
+        gap = Signal(range(self.GAP))
+        issue, ends, running = Signal(), Signal(), Signal()
+        self._credit = Signal(init=1)
+        loops = _Loops(m, words, ("m_tiles", "n_tiles", "k_rows", "k_chunks"))
+        walk = Signal(Walk)
+        flags = Signal(3)
+        with m.FSM():
+            with m.State("Idle"):
+                m.d.comb += self.cmd.ready.eq(1)
+                m.d.sync += words.eq(self.cmd.payload)
+                loops.load(self.cmd.payload)
+                with m.If(self.cmd.valid):
+                    m.next = "Run"
+            with m.State("Run"):
+                m.d.comb += running.eq(1)
+                with m.If(issue & ends):
+                    m.d.sync += gap.eq(self.GAP - 2)
+                    m.next = "Settle"
+            with m.State("Settle"):
+                m.d.sync += gap.eq(gap - 1)
+                with m.If(gap == 0):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "Idle"
+        k_reset, k_step = self._elaborate_issue(m, words, loops, running, issue, ends, walk, flags)
+        self._elaborate_positions(m, words, walk, k_reset, k_step, issue)
+        self._elaborate_queue(m, issue, flags)
+        return m
+
+    def _elaborate_issue(self, m, words, loops, running, issue, ends, walk, flags):
+        """Issue rows while the queue has room and a bank is free; say how positions follow."""
+        accumulate, keep = (field(words, "GEMM", name) for name in ("accumulate", "keep"))
+        row_left = Signal(16)
+        row_first, first_step = Signal(), Signal()
+        with m.If(~running):
+            rows = loops.rows_left(self.cmd.payload, restart=True)
+            m.d.sync += [row_first.eq(1), first_step.eq(1), row_left.eq(rows)]
+        row_last = row_left == 0
+        k_first, k_last = loops.first("k_rows"), loops.last("k_rows")
+        self._free = free = Signal(2, init=2)
+        takes = Signal()
+        m.d.comb += takes.eq(issue & row_first & k_first & ~accumulate)
+        with m.If(takes & ~self.bank_freed):
+            m.d.sync += free.eq(free - 1)
+        with m.Elif(~takes & self.bank_freed & (free != 2)):
+            m.d.sync += free.eq(free + 1)
+        blocked = row_first & k_first & ~accumulate & (free == 0)
+        m.d.comb += issue.eq(running & self._credit & ~blocked)
+        m.d.comb += ends.eq(row_last & loops.last("m_tiles"))
+        m.d.comb += flags.eq(Cat(k_first & ~accumulate, k_last & ~keep, row_last))
+        with m.If(issue):
+            with m.If(~row_first):
+                m.d.comb += walk.eq(Walk.NEXT)
+            with m.Elif(first_step):
+                m.d.comb += walk.eq(Walk.START)
+            with m.Elif(loops.first("n_tiles")):
+                m.d.comb += walk.eq(Walk.TILE)
+            with m.Else():
+                m.d.comb += walk.eq(Walk.RESTART)
+            m.d.sync += [row_left.eq(row_left - 1), row_first.eq(row_last)]
+            with m.If(row_last):
+                m.d.sync += [row_left.eq(loops.rows_left(words)), first_step.eq(0)]
+                loops.advance()
+        return k_first, Cat(row_first & ~k_first, loops.first("k_chunks"))
+
+    def _elaborate_positions(self, m, words, walk, k_reset, k_step, issue):
+        """Add the position of the row and that of the K tile."""
+        lanes = self._config.datapath.act_lanes
+        m.submodules.walker = walker = Walker(5, lanes)
+        m.d.comb += [walker.advance.eq(1), walker.op.eq(walk), walker.base.eq(position(words, "x"))]
+        for i in range(5):
+            m.d.comb += [
+                walker.counts[i].eq(field(words, "GEMM", f"m{i}_count")),
+                walker.steps[i].eq(position(words, f"m{i}")),
+            ]
+        # The K tile's offset, in step with the walker's three stages.
+        reset, step, offset = Signal(2), Signal(Position), Signal(Position)
+        moves, row = k_step
+        select, moving = Signal(), Signal(2)
+        m.d.sync += [
+            reset.eq(Cat(k_reset, reset)),
+            moving.eq(Cat(moves & issue, moving)),
+            select.eq(row),
+            step.eq(Mux(select, position(words, "k_row"), position(words, "k_chunk"))),
+        ]
+        with m.If(reset[1]):
+            m.d.sync += offset.eq(0)
+        with m.Elif(moving[1]):
+            m.d.sync += offset.eq(add_positions(offset, step, lanes))
+        m.d.sync += self.read_at.eq(add_positions(walker.at, offset, lanes))
+
+    def _elaborate_queue(self, m, issue, flags):
+        """Queue what the buffer returns; a credit is a free place for a vector in flight."""
+        latency = 4 + ActBuffer.READ_LATENCY
+        beat = act_beat(self._config.datapath)
+        m.submodules.queue = queue = SyncFIFO(width=beat.size, depth=QUEUE_DEPTH)
+        in_flight, following = issue, flags
+        for i in range(latency):
+            delayed = Signal(name=f"in_flight_{i}"), Signal(3, name=f"flags_{i}")
+            m.d.sync += [delayed[0].eq(in_flight), delayed[1].eq(following)]
+            in_flight, following = delayed
+        arriving = Signal(beat)
+        m.d.comb += [
+            arriving.data.eq(self.read_data),
+            Cat(arriving.first, arriving.last, arriving.end).eq(following),
+            queue.w_data.eq(arriving),
+            queue.w_en.eq(in_flight),
+            self.acts.payload.eq(queue.r_data),
+            self.acts.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.acts.ready),
+        ]
+        _count_credit(m, self._credit, issue, self.acts.valid & self.acts.ready)
+
+
+def _count_credit(m, credit, issue, taken):
+    """Keep ``credit`` high while fewer than `QUEUE_DEPTH` beats are in flight or queued."""
+    held = Signal(range(QUEUE_DEPTH + 1))
+    following = Signal.like(held)
+    m.d.comb += following.eq(held + issue - taken)
+    m.d.sync += [held.eq(following), credit.eq(following < QUEUE_DEPTH)]
+
+
+class WeightReader(wiring.Component):
+    """Holds the weight buffer and issues its tiles in the order of the steps.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        See there for ranges.
+
+    Members
+    -------
+    cmd : In(stream.Signature(command_layout("GEMM")))
+        Commands.
+    write : In(1)
+        Write a beat to the buffer.
+    write_at : In(16)
+        Its address.
+    write_data : In(weight_beat_bits)
+        The beat.
+    weights : Out(stream.Signature(weight_beat_bits))
+        To the datapath.
+    done : Out(1)
+        Pulses when a command reads no more.
+
+    Latency
+        The first beat of a command taken in cycle t is offered in cycle t + 4.
+    Throughput
+        One beat a cycle; one cycle between commands.
+    Numerics
+        None.
+    Reference
+        None.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        bits = config.datapath.weight_beat_bits
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(command_layout("GEMM"))),
+                "write": In(1),
+                "write_at": In(16),
+                "write_data": In(bits),
+                "weights": Out(stream.Signature(bits)),
+                "done": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        bits, beats = config.datapath.weight_beat_bits, config.datapath.weight_beats
+        m.submodules.buffer = buffer = memory.Memory(
+            shape=bits, depth=config.weight_depth, init=[]
+        )
+        write, read = buffer.write_port(), buffer.read_port()
+        words = Signal(command_layout("GEMM"))
+        loops = _Loops(m, words, ("m_tiles", "n_tiles", "k_rows", "k_chunks"))
+        address = Signal.like(read.addr)
+        beat_left = Signal(range(beats))
+        credit, issue = Signal(init=1), Signal()
+        with m.FSM():
+            with m.State("Idle"):
+                m.d.comb += self.cmd.ready.eq(1)
+                m.d.sync += [
+                    words.eq(self.cmd.payload),
+                    address.eq(field(self.cmd.payload, "GEMM", "w_base")),
+                    beat_left.eq(beats - 1),
+                ]
+                loops.load(self.cmd.payload)
+                with m.If(self.cmd.valid):
+                    m.next = "Run"
+            with m.State("Run"):
+                m.d.comb += issue.eq(credit)
+                with m.If(issue):
+                    m.d.sync += [address.eq(address + 1), beat_left.eq(beat_left - 1)]
+                    with m.If(beat_left == 0):
+                        m.d.sync += beat_left.eq(beats - 1)
+                        loops.advance()
+                        with m.If(loops.last("n_tiles")):
+                            m.d.sync += address.eq(field(words, "GEMM", "w_base"))
+                        with m.If(loops.last("m_tiles")):
+                            m.d.comb += self.done.eq(1)
+                            m.next = "Idle"
+        m.submodules.queue = queue = SyncFIFO(width=bits, depth=QUEUE_DEPTH)
+        in_flight = Signal(2)
+        word = Signal(bits)
+        m.d.sync += [in_flight.eq(Cat(issue, in_flight)), word.eq(read.data)]
+        m.d.comb += [
+            write.en.eq(self.write),
+            write.addr.eq(self.write_at),
+            write.data.eq(self.write_data),
+            read.addr.eq(address),
+            read.en.eq(1),
+            queue.w_data.eq(word),
+            queue.w_en.eq(in_flight[1]),
+            self.weights.payload.eq(queue.r_data),
+            self.weights.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.weights.ready),
+        ]
+        _count_credit(m, credit, issue, self.weights.valid & self.weights.ready)
+        return m

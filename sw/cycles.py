@@ -1,0 +1,256 @@
+"""The exact cycle model: when every command of a program starts and ends.
+
+Each unit of the engine takes its commands in order and its pace is fixed by a recurrence, so a
+program's cycles follow from a walk over its steps, not from simulation cycle by cycle. The model
+assumes that the host's streams are never starved and results are always taken.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..hw.engine.commands import COMMANDS, NO_WAIT
+from ..hw.engine.config import EngineConfig
+from ..hw.engine.requantise_config import RequantiseConfig
+from .program import Program
+
+__all__ = ["GemmTiming", "Timeline", "predict"]
+
+QUEUE = 16
+"""Places of the queues between the readers and the datapath."""
+
+ACT_LATENCY = 10
+"""From the issue of a vector to its offer to the datapath."""
+
+WEIGHT_LATENCY = 3
+"""From the issue of a weight beat to its offer."""
+
+GAP = 4
+"""Cycles in which the activation reader issues nothing after a command, the first idle one too."""
+
+
+@dataclass(frozen=True)
+class GemmTiming:
+    """Cycles of one GEMM: first vector issued, reads done, results out; results taken back to back.
+
+    ``first_result`` and ``last_result`` are the cycles of the first and last result beat, or None.
+    """
+
+    first_read: int
+    last_read: int
+    last_result: int
+    done: int
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Prediction for a program, in cycles from the first command word at 0.
+
+    Attributes
+    ----------
+    cycles : int
+        From the first command word to the last result beat, both included; without results, to
+        the end of the last command.
+    gemms : tuple of GemmTiming
+        One per GEMM command.
+    """
+
+    cycles: int
+    gemms: tuple[GemmTiming, ...]
+
+
+def _decode(words: list[int]) -> tuple[str, dict[str, int]]:
+    command = next(c for c in COMMANDS.values() if c.opcode == words[0] & 0xFF)
+    values = {f.name: words[f.word] >> f.lsb & (1 << f.width) - 1 for f in command.fields}
+    return command.name, values
+
+
+class _Taken:
+    """Cycles in which the beats of a stream are taken, in runs of one beat a cycle."""
+
+    def __init__(self) -> None:
+        self.firsts: list[int] = []
+        self.cycles: list[int] = []
+        self.count = 0
+
+    def run(self, cycle: int, beats: int) -> None:
+        self.firsts.append(self.count)
+        self.cycles.append(cycle)
+        self.count += beats
+
+    def at(self, index: int) -> int:
+        """Return the cycle in which beat ``index`` is taken, long ago for negative ones."""
+        if index < 0:
+            return -QUEUE - 1
+        i = bisect_right(self.firsts, index) - 1
+        return self.cycles[i] + index - self.firsts[i]
+
+
+class _Engine:
+    """State of all units between two commands."""
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        lane = RequantiseConfig(
+            acc_width=config.acc_width,
+            out_bits=config.datapath.x_bits,
+            out_signed=config.datapath.x_signed,
+            rounding=config.rounding,
+        )
+        self.lane_latency = lane.latency
+        self.dispatcher = 0
+        self.idle = {"x": 0, "w": 0, "acts": 0, "weights": 0, "drain": 0}
+        self.done: dict[str, list[int]] = {unit: [] for unit in self.idle}
+        self.acts, self.weights = _Taken(), _Taken()
+        self.steps = config.datapath.timing()
+        self.freed: list[int] = []
+        self.full: list[int] = []
+        self.tiles_started = 0
+        self.last_issue = -1
+
+    # -- dispatcher
+
+    def dispatch(self, words: list[int]) -> None:
+        name, values = _decode(words)
+        count = COMMANDS[name].words
+        wait = self.dispatcher + count + 1
+        for field, unit in (("wait_x", "x"), ("wait_w", "w"), ("wait_g", "acts"),
+                            ("wait_g", "weights"), ("wait_s", "drain")):
+            slack = values[field]
+            done = self.done[unit]
+            if slack != NO_WAIT and len(done) > slack:
+                wait = max(wait, done[-1 - slack] + 1)
+        if name == "PARAM":
+            self.dispatcher = wait + 1 + len(words) - count
+            return
+        push = wait + 1
+        units = {"LOAD_X": ("x",), "LOAD_W": ("w",), "GEMM": ("acts", "weights", "drain")}[name]
+        starts = {unit: max(push, self.idle[unit]) for unit in units}
+        self.dispatcher = max(starts.values()) + 1
+        if name == "GEMM":
+            self.gemm(starts, values)
+        else:
+            self.load(units[0], starts[units[0]], values)
+
+    def load(self, unit: str, start: int, values: dict[str, int]) -> None:
+        end = start + values["count"]
+        self.done[unit].append(end)
+        self.idle[unit] = end + 1
+
+    # -- GEMM
+
+    def gemm(self, starts: dict[str, int], values: dict[str, int]) -> None:
+        beats = self.config.datapath.weight_beats
+        accumulate, keep = values["accumulate"], values["keep"]
+        k_tiles = values["k_rows"] * values["k_chunks"]
+        weight_issue = starts["weights"] + 1
+        first_weight = True
+        issue = starts["acts"]
+        tile_base: int | None = None
+        drain = _Drain(self, starts["drain"], values)
+        first_read = 0
+        for tile in range(values["m_tiles"]):
+            final = tile == values["m_tiles"] - 1
+            rows = values["last_rows"] if final else values["tile_rows"]
+            for n in range(values["n_tiles"]):
+                for k in range(k_tiles):
+                    offered = weight_issue + WEIGHT_LATENCY if first_weight else 0
+                    first_weight = False
+                    taken = self.steps.load(offered)
+                    self.weights.run(taken, beats)
+                    index = self.acts.count
+                    if tile_base is None:
+                        tile_base, issue = index, issue + 1
+                        if not accumulate:
+                            issue = max(issue, self.bank_free())
+                            issue = max(issue, self.acts.at(index - QUEUE) + 1)
+                        first_read = issue
+                    elif k == 0:
+                        # A new output tile: the next vector waits for a bank.
+                        previous = issue + index - tile_base - 1
+                        issue = max(previous, self.acts.at(index - 1 - QUEUE) + 1) + 1
+                        issue = max(issue, self.bank_free(), self.acts.at(index - QUEUE) + 1)
+                        tile_base = index
+                    issued = max(issue + index - tile_base, self.acts.at(index - QUEUE) + 1)
+                    start = self.steps.step(
+                        issued + ACT_LATENCY, rows,
+                        first=k == 0 and not accumulate, last=k == k_tiles - 1 and not keep,
+                    )
+                    self.acts.run(start, rows)
+                if not keep:
+                    drain.tile(self.steps.last_psum + 4, rows, n == values["n_tiles"] - 1)
+        last = self.acts.count - 1
+        ended = max(issue + last - tile_base, self.acts.at(last - QUEUE) + 1)
+        self.done["acts"].append(ended + GAP - 1)
+        self.idle["acts"] = ended + GAP
+        tiles = values["m_tiles"] * values["n_tiles"] * k_tiles
+        last = self.weights.count - 1
+        ended = max(weight_issue + tiles * beats - 1, self.weights.at(last - QUEUE) + 1)
+        self.done["weights"].append(ended)
+        self.idle["weights"] = ended + 1
+        self.timings.append(drain.finish(first_read, self.done["acts"][-1]))
+
+    timings: list[GemmTiming]
+
+    def bank_free(self) -> int:
+        """Return the first cycle in which the next tile may be issued."""
+        tile = self.tiles_started
+        self.tiles_started += 1
+        return self.freed[tile - 2] + 1 if tile >= 2 else 0
+
+
+class _Drain:
+    """The drain during one GEMM."""
+
+    def __init__(self, engine: _Engine, start: int, values: dict[str, int]):
+        self.engine, self.values = engine, values
+        self.cycle = start + 1
+        self.last = start
+
+    def tile(self, full: int, rows: int, last_n: bool) -> None:
+        engine, values = self.engine, self.values
+        config = engine.config
+        channels = values["n_last"] if last_n else config.datapath.cols
+        groups = -(-channels // config.drain_lanes)
+        begins = max(self.cycle, full + 1)
+        self.last = begins + rows * groups
+        engine.freed.append(self.last)
+        self.cycle = self.last + 1
+
+    def finish(self, first_read: int, last_read: int) -> GemmTiming:
+        engine, values = self.engine, self.values
+        if values["keep"]:
+            done = self.cycle
+            result = done
+        else:
+            leaves = self.last + (4 if values["raw"] else 3 + engine.lane_latency)
+            result = leaves + 2
+            done = leaves + (2 if values["store"] else 3)
+        engine.done["drain"].append(done)
+        engine.idle["drain"] = done + 1
+        return GemmTiming(first_read, last_read, result, done)
+
+
+def _gemm_outputs(program: Program) -> Iterator[bool]:
+    for words in program.commands:
+        name, values = _decode(words)
+        if name == "GEMM":
+            yield not values["keep"] and not values["store"]
+
+
+def predict(config: EngineConfig, program: Program) -> Timeline:
+    """Return when ``program`` ends on an engine that starts idle."""
+    engine = _Engine(config)
+    engine.timings = []
+    for words in program.commands:
+        engine.dispatch(words)
+    results = [
+        timing.last_result
+        for timing, emits in zip(engine.timings, _gemm_outputs(program), strict=True)
+        if emits
+    ]
+    if results:
+        end = max(results)
+    else:
+        end = max([engine.dispatcher - 1, *(c for done in engine.done.values() for c in done)])
+    return Timeline(end + 1, tuple(engine.timings))

@@ -1,0 +1,1 @@
+"""From matrices and networks to engine programs."""
