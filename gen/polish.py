@@ -107,7 +107,8 @@ class _Module:
                 return match[0]
             return (
                 f"  initial begin : {memory}_init\n    integer i;\n"
-                f"    for (i = 0; i < {len(words)}; i = i + 1) {memory}[i] = {values.pop()}\n  end\n"
+                f"    for (i = 0; i < {len(words)}; i = i + 1) {memory}[i] = {values.pop()}\n"
+                "  end\n"
             )
 
         self._body = _MEMORY.sub(loop, self._body)
@@ -225,7 +226,8 @@ class _Module:
         for _, register, source in _FLOP.findall(self._body):
             if _ANONYMOUS.fullmatch(source):
                 names[source] = _unique(f"{register}_next", taken)
-        for register, memory in re.findall(r"^    (?:if .*\n +)?(_\d+_) <= (\w+)\[", self._body, re.M):
+        reads = re.findall(r"^    (?:if .*\n +)?(_\d+_) <= (\w+)\[", self._body, re.MULTILINE)
+        for register, memory in reads:
             names[register] = _unique(f"{memory}_q", taken)
         start = re.findall(r"^    if \((\w+)\) begin end$", self._body, re.MULTILINE)
         names.update((name, "at_start") for name in start)

@@ -15,7 +15,7 @@ from ..hw.shared import active_library
 from .errors import ToolError
 from .polish import polish
 
-__all__ = ["Emitted", "emit", "has_streams", "summary"]
+__all__ = ["Emitted", "emit", "has_streams", "sections", "summary", "top_of"]
 
 _PORT = re.compile(r"^\s*wire width \d+ (?:input|output) \d+ .*\\(\S+)$", re.MULTILINE)
 _MODULE = re.compile(r"^module .*?^end$", re.MULTILINE | re.DOTALL)
@@ -87,8 +87,8 @@ def emit(component: wiring.Component, name: str, *, header: str = "") -> Emitted
     inner = {}
     if has_streams(component.signature):
         inner[f"{name}_core"] = comment
-        component = AxiStreamTop(component)
-        comment += " AXI4-Stream ports." if comment else ""
+        component = top_of(component)
+        comment = f"{comment} AXI4-Stream ports.".strip()
     library = _Library(name)
     token = active_library.set(library)
     try:
@@ -103,8 +103,20 @@ def emit(component: wiring.Component, name: str, *, header: str = "") -> Emitted
 
 def summary(component: object) -> str:
     """Return the first sentence of the documentation of an object's class."""
-    text = inspect.getdoc(type(component)) or ""
-    return " ".join(text.split("\n\n")[0].split())
+    text = type(component).__doc__ or ""
+    return " ".join(inspect.cleandoc(text).split("\n\n")[0].split())
+
+
+def sections(component: object) -> dict[str, str]:
+    """Return the prose of each section of the documentation of an object's class."""
+    text = inspect.cleandoc(type(component).__doc__ or "")
+    found = re.findall(r"^(\w+)(?:\n-+)?\n((?:    .*\n?|\n)+)", text + "\n", re.MULTILINE)
+    return {title: " ".join(body.split()) for title, body in found}
+
+
+def top_of(component: wiring.Component) -> wiring.Component:
+    """Return what becomes the top module: the component, or AXI4-Stream names around it."""
+    return AxiStreamTop(component) if has_streams(component.signature) else component
 
 
 def has_streams(signature: wiring.Signature) -> bool:

@@ -1,10 +1,34 @@
 """AXI4-Stream names around a component whose members are streams."""
 
-from amaranth.hdl import Module, Shape, ValueCastable
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Shape, ShapeLike, ValueCastable
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["AxiStreamTop", "axis_port", "tdata_width"]
+__all__ = ["AxiStreamPort", "AxiStreamTop", "axis_port", "tdata_width"]
+
+
+@dataclass(frozen=True)
+class AxiStreamPort:
+    """What the manifest says about one AXI4-Stream port.
+
+    Attributes
+    ----------
+    name : str
+        Prefix of its signals, ``s_axis_x``.
+    role : str
+        ``"sink"`` where the design takes beats, ``"source"`` where it gives them.
+    payload : ShapeLike
+        Layout of ``tdata`` from bit 0; zeros above it.
+    signals : tuple of str
+        Suffixes present: ``tdata``, ``tvalid``, ``tready``, ``tlast``.
+    """
+
+    name: str
+    role: str
+    payload: ShapeLike
+    signals: tuple[str, ...]
 
 
 def axis_port(path: tuple[str | int, ...], flow: wiring.Flow) -> str:
@@ -55,6 +79,7 @@ class AxiStreamTop(wiring.Component):
         self._inner = inner
         members = {}
         self._links = []
+        self.axi_streams: list[AxiStreamPort] = []
         for path, member in _streams(inner.signature):
             if member.dimensions:
                 raise TypeError(f"{'.'.join(path)} is an array of ports; a top has none")
@@ -64,7 +89,8 @@ class AxiStreamTop(wiring.Component):
                 self._links.append((member, path, {"": name}))
                 continue
             port = axis_port(path, member.flow)
-            shape = Shape.cast(member.signature.members["payload"].shape)
+            payload = member.signature.members["payload"].shape
+            shape = Shape.cast(payload)
             back = Out if member.flow == In else In
             names = {}
             if shape.width:
@@ -77,6 +103,9 @@ class AxiStreamTop(wiring.Component):
                 names["ready"] = f"{port}_tready"
                 members[names["ready"]] = back(1)
             self._links.append((member, path, names))
+            signals = tuple(name.rpartition("_")[2] for name in names.values())
+            role = "sink" if member.flow == In else "source"
+            self.axi_streams.append(AxiStreamPort(port, role, payload, signals))
         super().__init__(members)
 
     def elaborate(self, platform):

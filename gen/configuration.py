@@ -1,0 +1,253 @@
+"""Configurations from presets, TOML files and ``key=value`` settings, and back to TOML."""
+
+import dataclasses
+import inspect
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ..hw.config import ConfigError
+from .catalog import UNITS, find_unit, load
+
+__all__ = ["Parameter", "configure", "dump", "fields_of", "parameters"]
+
+_DEFAULT_FAMILY = "systolic"
+_NAMES = {int: "an integer", bool: "true or false", str: "a string", float: "a number"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """One field of a configuration as shown to people; dotted where it is nested."""
+
+    name: str
+    default: Any
+    value: Any
+    doc: str
+
+
+def configure(
+    unit: str,
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+    settings: Iterable[str] = (),
+) -> Any:
+    """Return the configuration of ``unit``; later sources override earlier ones.
+
+    Parameters
+    ----------
+    unit : str
+        Name in the catalog.
+    preset : str, optional
+        Where to start, ``"default"`` if neither this nor a file is given.
+    file : Path, optional
+        TOML file with the fields, and optionally ``unit`` to say what it is for.
+    settings : iterable of str
+        ``key=value``, values as in TOML; quotes around strings may be left out.
+
+    Raises
+    ------
+    ConfigError
+        One sentence that names the field, the value and what is legal.
+    """
+    row = find_unit(unit)
+    fields: dict[str, Any] = {}
+    name = preset or "default"
+    if name not in row.presets:
+        raise ConfigError(f"{unit} has no preset {name!r} (presets: {', '.join(row.presets)})")
+    _merge(fields, row.presets[name])
+    if file is not None:
+        _merge(fields, _read(file, unit))
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"a setting is key=value, not {setting!r}")
+        nested = _value(text.strip())
+        for part in reversed(key.strip().split(".")):
+            nested = {part: nested}
+        _merge(fields, nested)
+    return _build(load(row.config), fields, unit, "")
+
+
+def _read(file: Path, unit: str) -> dict[str, Any]:
+    try:
+        fields = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from error
+    written = fields.pop("unit", unit)
+    if written != unit:
+        raise ConfigError(f"{file} configures unit {written!r}, not {unit!r}")
+    return fields
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _merge(into: dict[str, Any], fields: Mapping[str, Any]) -> None:
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            old = into.get(key)
+            into[key] = dict(old) if isinstance(old, Mapping) else {}
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _build(kind: type, fields: Mapping[str, Any], owner: str, prefix: str) -> Any:
+    known = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    hints = typing.get_type_hints(kind)
+    arguments = {}
+    for name, value in fields.items():
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {prefix + near[0]!r}?" if near else f"it has {', '.join(known)}"
+            raise ConfigError(f"{owner} has no field {prefix + name!r}; {hint}")
+        arguments[name] = _convert(hints[name], value, owner, prefix + name)
+    for name, field in known.items():
+        required = field.default is dataclasses.MISSING
+        if name not in arguments and required and field.default_factory is dataclasses.MISSING:
+            if not _nested(hints[name]):
+                raise ConfigError(f"{owner} needs a value for {prefix + name}")
+            arguments[name] = _convert(hints[name], {}, owner, prefix + name)
+    return kind(**arguments)
+
+
+def _nested(hint: Any) -> bool:
+    """Tell whether a field holds a configuration of its own, fixed or of a family to choose."""
+    return dataclasses.is_dataclass(hint) or getattr(hint, "_is_protocol", False)
+
+
+def _convert(hint: Any, value: Any, owner: str, name: str) -> Any:
+    if _nested(hint):
+        if isinstance(value, str):
+            value = {"family": value}
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{name} must be a table of fields, not {value!r}")
+        if dataclasses.is_dataclass(hint):
+            return _build(hint, value, owner, f"{name}.")
+        family = value.get("family", _DEFAULT_FAMILY)
+        if not isinstance(family, str) or family not in UNITS:
+            raise ConfigError(f"{name}.family must be a unit of the catalog, not {family!r}")
+        inner = {key: item for key, item in value.items() if key != "family"}
+        return _build(load(UNITS[family].config), inner, owner, f"{name}.")
+    options = _options(hint)
+    for option in options:
+        origin = typing.get_origin(option) or option
+        if origin is tuple and isinstance(value, list | tuple):
+            return tuple(_tuple_items(option, value, owner, name))
+        if origin is typing.Literal and value in typing.get_args(option):
+            return value
+        if option is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(origin, type) and type(value) is origin:
+            return value
+        if option is str and isinstance(value, int | float):
+            return str(value)
+    raise ConfigError(f"{name} must be {' or '.join(map(_describe, options))}, not {value!r}")
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return tuple(a for a in typing.get_args(hint) if a is not type(None))
+    return (hint,)
+
+
+def _tuple_items(hint: Any, values: Iterable[Any], owner: str, name: str) -> Iterable[Any]:
+    kinds = typing.get_args(hint)
+    for index, item in enumerate(values):
+        kind = kinds[0] if len(kinds) == 2 and kinds[1] is Ellipsis else kinds[index % len(kinds)]
+        yield _convert(kind, item, owner, f"{name}[{index}]")
+
+
+def _describe(hint: Any) -> str:
+    if hint in _NAMES:
+        return _NAMES[hint]
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(repr(choice) for choice in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple or hint is tuple:
+        return "a list"
+    return getattr(hint, "__name__", str(hint))
+
+
+def fields_of(config: Any) -> dict[str, Any]:
+    """Return a configuration as nested dictionaries, families of nested ones included."""
+    fields = {}
+    for field in dataclasses.fields(config):
+        if not field.init:
+            continue
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            family = getattr(value, "family", None)
+            value = ({"family": family} if family else {}) | fields_of(value)
+        fields[field.name] = list(value) if isinstance(value, tuple) else value
+    return fields
+
+
+def dump(config: Any, unit: str) -> str:
+    """Return the TOML text that `configure` reads back to an equal configuration."""
+    return f'unit = "{unit}"\n' + _table(fields_of(config), "")
+
+
+def _table(fields: Mapping[str, Any], prefix: str) -> str:
+    lines = [
+        f"{name} = {_toml(value)}\n"
+        for name, value in fields.items()
+        if not isinstance(value, Mapping) and value is not None
+    ]
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            lines += [f"\n[{prefix}{name}]\n", _table(value, f"{prefix}{name}.")]
+    return "".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return str(value)
+
+
+def parameters(config: Any) -> list[Parameter]:
+    """Return the fields of a configuration with defaults and documentation, nested ones last."""
+    kind = type(config)
+    docs = _attribute_docs(kind)
+    simple, nested = [], []
+    for field in dataclasses.fields(kind):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            nested += [
+                dataclasses.replace(inner, name=f"{field.name}.{inner.name}")
+                for inner in parameters(value)
+            ]
+            continue
+        default = None if field.default is dataclasses.MISSING else field.default
+        simple.append(Parameter(field.name, default, value, docs.get(field.name, "")))
+    return simple + nested
+
+
+def _attribute_docs(kind: type) -> dict[str, str]:
+    """Read the numpydoc section that describes the fields."""
+    text = inspect.getdoc(kind) or ""
+    section = re.search(
+        r"^(?:Attributes|Parameters)\n-+\n(.*?)(?=^\S[^\n:]*\n-+\n|\Z)", text, re.M | re.S
+    )
+    docs: dict[str, str] = {}
+    if section:
+        for head, body in re.findall(r"^(\S[^\n]*)\n((?:[ \t]+[^\n]*\n?|\n)*)", section[1], re.M):
+            names = head.split(":")[0]
+            for name in names.split(","):
+                docs[name.strip()] = " ".join(body.split())
+    return docs

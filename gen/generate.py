@@ -1,0 +1,55 @@
+"""One configuration in, a folder of files out: Verilog, manifest, FuseSoC core, TOML."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..hw.config import ConfigError
+from .catalog import find_unit, load
+from .configuration import dump
+from .files import write_all
+
+__all__ = ["generate", "generate_files"]
+
+# words that neither Verilog-2005 nor the tools that read it take as a module's name
+_RESERVED = frozenset(
+    "always and assign begin buf case cell config default design edge else end endmodule event for "
+    "force function if include initial inout input instance integer library logic module nand nor "
+    "not or output parameter reg repeat signed specify string table task time top use wait while "
+    "wire xor".split()
+)
+
+
+def generate_files(unit: str, config: Any, name: str) -> dict[str, str]:
+    """Return file name to text for module ``name``; the same bytes for the same arguments."""
+    from .fusesoc import core_file
+    from .manifest import manifest
+    from .verilog import emit, summary
+
+    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name in _RESERVED:
+        raise ConfigError(f"name must be a Verilog identifier that is not a keyword, not {name!r}")
+    component = load(find_unit(unit).component)(config)
+    settings = dump(config, unit)
+    header = f"tilewright {__version__}, unit {unit}\n\nConfiguration\n" + "".join(
+        f"  {line}\n" if line else "\n" for line in settings.splitlines()[1:]
+    )
+    files = {
+        f"{name}.json": manifest(unit, name, config, component),
+        f"{name}.core": core_file(name, summary(component)),
+        f"{name}.toml": settings,
+    }
+    return {f"{name}.v": emit(component, name, header=header).verilog, **files}
+
+
+def generate(unit: str, config: Any, directory: Path, name: str | None = None) -> list[Path]:
+    """Write the files of one configuration into ``directory``: all of them or none.
+
+    Raises
+    ------
+    ConfigError
+        The name cannot be a module's name.
+    OSError
+        The folder cannot be written.
+    """
+    return write_all(directory, generate_files(unit, config, name or unit))

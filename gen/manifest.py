@@ -1,0 +1,149 @@
+"""The manifest beside each Verilog file: all that a stranger needs to drive the design."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from amaranth.hdl import Shape
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In
+
+from .. import __version__
+from .catalog import find_unit, load
+from .configuration import fields_of
+from .verilog import sections, summary, top_of
+
+__all__ = ["bit_fields", "manifest"]
+
+_PROSE = ("Latency", "Throughput", "Numerics", "Reference")
+_STREAM = re.compile(r"(.+)_(tdata|tvalid|tready|tlast)")
+
+
+def manifest(unit: str, name: str, config: Any, component: wiring.Component) -> str:
+    """Return the JSON text that describes module ``name`` made from ``component``.
+
+    Parameters
+    ----------
+    unit : str
+        Row of the catalog that ``config`` and ``component`` belong to.
+    name : str
+        Name of the top module.
+    config : object
+        The configuration.
+    component : wiring.Component
+        What `emit` was given.
+    """
+    row = find_unit(unit)
+    top = top_of(component)
+    streams = {port.name: port for port in getattr(top, "axi_streams", ())}
+    document = {
+        "name": name,
+        "unit": unit,
+        "summary": summary(component),
+        "version": __version__,
+        "maturity": row.maturity,
+        "configuration": fields_of(config),
+        "derived": _derived(config),
+        "clock": {"port": "clk", "edge": "rising"},
+        "reset": {"port": "rst", "active": "high", "synchronous": True},
+        "ports": list(_ports(top, streams)),
+        "streams": {
+            port.name: {
+                "role": port.role,
+                "signals": list(port.signals),
+                "payload_bits": Shape.cast(port.payload).width,
+                "payload": bit_fields(port.payload),
+            }
+            for port in streams.values()
+        },
+        "behaviour": {
+            title.lower(): text
+            for title, text in sections(component).items()
+            if title in _PROSE and text
+        },
+        "latency": getattr(config, "latency", None),
+        "cycles": row.cycles,
+        **{section: _plain(load(path)) for section, path in row.tables.items()},
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _ports(top: wiring.Component, streams: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    yield {"name": "clk", "direction": "input", "width": 1, "role": "clock"}
+    yield {"name": "rst", "direction": "input", "width": 1, "role": "synchronous reset"}
+    for path, member, _ in top.signature.flatten(top):
+        name = "__".join(map(str, path))
+        shape = Shape.cast(member.shape)
+        port = {
+            "name": name,
+            "direction": "input" if member.flow == In else "output",
+            "width": shape.width,
+        }
+        found = _STREAM.fullmatch(name)
+        if found and found[1] in streams:
+            port["role"] = f"{found[2]} of {found[1]}"
+        elif shape.width > 1 and not isinstance(member.shape, Shape | int):
+            port["layout"] = bit_fields(member.shape)
+        yield port
+
+
+def bit_fields(shape: Any, name: str = "", offset: int = 0) -> list[dict[str, Any]]:
+    """Return one entry per field of a layout; an array of equal elements is one entry.
+
+    Each entry has ``name``, ``lsb``, ``width`` and ``signed``. An array has ``elements``, and
+    element ``i`` lies ``i * stride`` bits above ``lsb``.
+    """
+    layout = _layout(shape)
+    if layout is None:
+        cast = Shape.cast(shape)
+        entry = {"name": name or "value", "lsb": offset, "width": cast.width, "signed": cast.signed}
+        return [entry] if cast.width else []
+    if isinstance(layout, data.ArrayLayout):
+        element = Shape.cast(layout.elem_shape)
+        entry = {
+            "name": name or "value",
+            "lsb": offset,
+            "width": element.width * layout.length,
+            "elements": layout.length,
+            "stride": element.width,
+            "signed": element.signed,
+        }
+        if _layout(layout.elem_shape) is not None:
+            entry["element"] = bit_fields(layout.elem_shape)
+        return [entry]
+    fields = []
+    for key, field in layout:
+        inner = f"{name}.{key}" if name else str(key)
+        fields += bit_fields(field.shape, inner, offset + field.offset)
+    return fields
+
+
+def _layout(shape: Any) -> data.Layout | None:
+    try:
+        return data.Layout.cast(shape)
+    except TypeError:
+        return None
+
+
+def _derived(config: Any) -> dict[str, Any]:
+    """Return the properties of a configuration whose values are plain."""
+    found = {}
+    for name in dir(type(config)):
+        if isinstance(getattr(type(config), name), property) and not name.startswith("_"):
+            value = getattr(config, name)
+            if value is None or isinstance(value, bool | int | float | str):
+                found[name] = value
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Turn tables made of dataclasses into what JSON can hold."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
