@@ -14,7 +14,7 @@ from typing import Any
 from ..hw.config import ConfigError
 from .catalog import UNITS, find_unit, load
 
-__all__ = ["Parameter", "configure", "dump", "fields_of", "parameters"]
+__all__ = ["Parameter", "configure", "derived", "dump", "fields_of", "parameters"]
 
 _DEFAULT_FAMILY = "systolic"
 _NAMES = {int: "an integer", bool: "true or false", str: "a string", float: "a number"}
@@ -251,3 +251,14 @@ def _attribute_docs(kind: type) -> dict[str, str]:
             for name in names.split(","):
                 docs[name.strip()] = " ".join(body.split())
     return docs
+
+
+def derived(config: Any) -> dict[str, Any]:
+    """Return the properties of a configuration whose values are plain."""
+    found = {}
+    for name in dir(type(config)):
+        if isinstance(getattr(type(config), name), property) and not name.startswith("_"):
+            value = getattr(config, name)
+            if value is None or isinstance(value, bool | int | float | str):
+                found[name] = value
+    return found

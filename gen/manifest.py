@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In
 
 from .. import __version__
 from .catalog import find_unit, load
-from .configuration import fields_of
+from .configuration import derived, fields_of
 from .verilog import sections, summary, top_of
 
 __all__ = ["bit_fields", "manifest"]
@@ -45,7 +45,7 @@ def manifest(unit: str, name: str, config: Any, component: wiring.Component) -> 
         "version": __version__,
         "maturity": row.maturity,
         "configuration": fields_of(config),
-        "derived": _derived(config),
+        "derived": derived(config),
         "clock": {"port": "clk", "edge": "rising"},
         "reset": {"port": "rst", "active": "high", "synchronous": True},
         "ports": list(_ports(top, streams)),
@@ -125,17 +125,6 @@ def _layout(shape: Any) -> data.Layout | None:
         return data.Layout.cast(shape)
     except TypeError:
         return None
-
-
-def _derived(config: Any) -> dict[str, Any]:
-    """Return the properties of a configuration whose values are plain."""
-    found = {}
-    for name in dir(type(config)):
-        if isinstance(getattr(type(config), name), property) and not name.startswith("_"):
-            value = getattr(config, name)
-            if value is None or isinstance(value, bool | int | float | str):
-                found[name] = value
-    return found
 
 
 def _plain(value: Any) -> Any:

@@ -1,1 +1,115 @@
-"""Command line, one module per command."""
+"""Command line, one module per command, each imported when it is used."""
+
+import functools
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+__all__ = ["COMMANDS", "app", "main"]
+
+COMMANDS = (
+    "list",
+    "describe",
+    "doctor",
+    "generate",
+    "zoo",
+)
+"""Every command; ``name`` is the function ``command`` of the module ``name_``."""
+
+
+def _guard(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the errors that users cause into one sentence and an exit code."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            sentence = _sentence(error)
+            if sentence is None:
+                raise
+            _fail(sentence)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            _fail("stopped by Ctrl-C")
+            raise typer.Exit(130) from None
+
+    return guarded
+
+
+def _sentence(error: Exception) -> str | None:
+    """Return what to tell the user, or None where the error is ours."""
+    from ...gen.errors import ToolError
+    from ...hw.config import ConfigError
+
+    if isinstance(error, ConfigError | ToolError) or getattr(error, "tells_user", False):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("tilewright"):
+        return f"Python package {error.name} is missing; pip install 'tilewright[all]' brings it"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror[0].lower()}{error.strerror[1:]}"
+    return None
+
+
+def _fail(sentence: str) -> None:
+    print(f"tilewright: {sentence}", file=sys.stderr)
+
+
+class _LazyGroup(TyperGroup):
+    """Imports the module of a command only when that command, or the list of all, is wanted."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f".{cmd_name}_", __name__)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name)(_guard(module.command))
+        return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    name="tilewright",
+    help="RTL generator for efficient-AI hardware: one engine, many datapaths.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from ... import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """Options before the command."""
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _fail("stopped by Ctrl-C")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stdout = None
+        sys.exit(1)

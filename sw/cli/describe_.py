@@ -1,0 +1,60 @@
+"""`tilewright describe UNIT`."""
+
+from .options import ConfigFile, Json, Preset, Settings, UnitName
+
+__all__ = ["command"]
+
+
+def command(
+    unit: UnitName,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    set_: Settings = None,
+    json: Json = False,
+) -> None:
+    """Show a unit's parameters, presets, derived numbers and where its parts are."""
+    from ...gen.catalog import MATURITY, find_unit
+    from ...gen.configuration import configure, derived, fields_of, parameters
+    from .output import heading, print_json, print_table, say
+
+    row = find_unit(unit)
+    chosen = configure(unit, preset=preset, file=config, settings=set_ or ())
+    if json:
+        print_json(
+            {
+                "unit": unit,
+                "summary": row.summary,
+                "maturity": row.maturity,
+                "paper": row.paper,
+                "docs": row.docs,
+                "presets": {name: dict(fields) for name, fields in row.presets.items()},
+                "configuration": fields_of(chosen),
+                "derived": derived(chosen),
+                "cycles": row.cycles,
+            }
+        )
+        return
+    say(f"{heading(unit)}: {row.summary}")
+    say(f"maturity {row.maturity} ({MATURITY[row.maturity]})")
+    say(f"paper    {row.paper}")
+    say(f"docs     {row.docs}")
+    say(f"cycles   {row.cycles}\n")
+    print_table(
+        ("parameter", "value", "default", "meaning"),
+        [(p.name, p.value, p.default, p.doc) for p in parameters(chosen)],
+    )
+    say()
+    print_table(("derived", "value"), list(derived(chosen).items()))
+    say()
+    print_table(
+        ("preset", "fields that differ from the defaults"),
+        [(name, _fields(fields)) for name, fields in row.presets.items()],
+    )
+
+
+def _fields(fields) -> str:
+    flat = (
+        f"{key}={{{_fields(value)}}}" if hasattr(value, "items") else f"{key}={value}"
+        for key, value in fields.items()
+    )
+    return " ".join(flat)

@@ -1,0 +1,32 @@
+"""`tilewright list`."""
+
+from .options import Json
+
+__all__ = ["command"]
+
+
+def command(json: Json = False) -> None:
+    """List the units, their presets and how far each is verified."""
+    from ...gen.catalog import MATURITY, UNITS
+    from .output import print_json, print_table, say
+
+    if json:
+        print_json(
+            [
+                {
+                    "unit": name,
+                    "maturity": unit.maturity,
+                    "presets": list(unit.presets),
+                    "summary": unit.summary,
+                }
+                for name, unit in UNITS.items()
+            ]
+        )
+        return
+    print_table(
+        ("unit", "maturity", "presets", "what it does"),
+        [(name, u.maturity, ", ".join(u.presets), u.summary) for name, u in UNITS.items()],
+    )
+    say()
+    for level, meaning in MATURITY.items():
+        say(f"{level}: {meaning}")

