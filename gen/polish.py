@@ -14,7 +14,8 @@ _ESCAPED = re.compile(r"\\(\S+) ?")
 _WORD = re.compile(r"(?<![.'\w])[A-Za-z_]\w*")  # neither a pin of an instance nor a constant
 _MODULE = re.compile(r"^module .*?^endmodule\n?", re.MULTILINE | re.DOTALL)
 _HEADER = re.compile(r"module (\S+?) ?\((.*?)\);\n", re.DOTALL)
-_ATTRIBUTE = re.compile(r" *\(\* (?:full_case|parallel_case|init)(?: = [^*]*)? \*\)\n?")
+_ATTRIBUTE = re.compile(r" *\(\* (?:full_case|parallel_case|init|enum_\w+)(?: = [^*]*)? \*\)\n?")
+_ZERO = re.compile(r"\b(\d+)'h0+\b")
 _MEMORY = re.compile(r"  initial begin\n((?:    \S+\[\d+\] = \S+;\n)+)  end\n")
 _WIRE = re.compile(r"^  wire ((?:signed )?(?:\[\S+\] )?)(\w+);\n", re.MULTILINE)
 _REG = re.compile(r"^  reg ((?:signed )?(?:\[\S+\] )?)(\w+)(?: = [^;]+)?;\n", re.MULTILINE)
@@ -24,6 +25,11 @@ _BLOCK = re.compile(r"^  always @\* begin\n    if \(\w+\) begin end\n(.*?)^  end
 _TARGET = re.compile(r"^\s+(\w+)(?:\[\S+\])? = ", re.MULTILINE)
 _SINGLE = re.compile(r" begin\n\s+(\w+(?:\[\S+\])? <?= [^;\n]*;)\n\s+end$", re.MULTILINE)
 _INSTANCE = re.compile(r"^  (\w+) (?:#\(.*?\) )?\w+ \(\n(.*?)^  \);\n", re.MULTILINE | re.DOTALL)
+_BIT = r"(?:\w+|\w+\[\d+\])"
+_INLINE = re.compile(
+    rf"! [^?]+|[&|^] [^?]+|[^?]+ (?:==|!=|<|<=|>|>=) [^?]+|({_BIT}) [&|^] ({_BIT})|~ ({_BIT})"
+)
+_LONGEST_LINE = 96
 _KINDS = (
     (" ? ", "choice"),
     (" * ", "product"),
@@ -32,7 +38,7 @@ _KINDS = (
     (" << ", "shifted"),
     (" >>", "shifted"),
 )
-_ANONYMOUS = re.compile(r"\b_unnamed_\d+\b")
+_ANONYMOUS = re.compile(r"\b_(?:unnamed_\d+|\d+_)\b")
 _ARM = re.compile(r"^( +[^ \n][^:\n]*:)\n +((?:\w+(?:\[\S+\])? <?= [^;\n]*)?;)$", re.MULTILINE)
 
 
@@ -48,7 +54,7 @@ def polish(verilog: str, ports: list[str], comments: dict[str, str]) -> str:
     comments : dict
         Module name to one line of comment.
     """
-    text, odd = _plain_names(_ATTRIBUTE.sub("", verilog))
+    text, odd = _plain_names(_ZERO.sub(r"\1'h0", _ATTRIBUTE.sub("", verilog)))
     modules = [_Module(match[0], odd) for match in _MODULE.finditer(text)]
     renamed = {module.name: module.port_names for module in modules}
     rank = {name: index for index, name in enumerate(ports)}
@@ -89,12 +95,13 @@ class _Module:
     def __init__(self, text: str, odd: set[str]):
         header = _HEADER.match(text)
         self.name = header[1]
-        self._ports = re.split(r",\s*", header[2].strip()) if header[2].strip() else []
+        self._ports = [port.strip() for port in header[2].split(",") if port.strip()]
         self._body = text[header.end() :]
         self._loop_memories()
         self._merge_registers()
         self.port_names = self._rename(odd)
         self._drop_unused()
+        self._inline_conditions()
         self._name_the_rest()
         self._body = self._body.replace("/* empty */;", ";")
         self._body = _ARM.sub(r"\1 \2", _SINGLE.sub(r" \1", self._body))
@@ -190,6 +197,16 @@ class _Module:
             elif name in registers and aliases[name][0] in self._ports:
                 port = aliases[name][0]
                 names[name] = f"{ports.get(port, port)}_q"
+        gone = set()
+        for name, source in assigns:  # one unnamed net for another
+            if _ANONYMOUS.fullmatch(name) and name not in names:
+                while _ANONYMOUS.fullmatch(driver.get(source, "")):
+                    source = driver[source]
+                if re.fullmatch(r"\w+", source) and widths.get(source) == widths.get(name):
+                    gone.add(f"  wire {widths[name]}{name};\n")
+                    gone.add(f"  assign {name} = {driver[name]};\n")
+                    names[name] = names.get(source, source)
+        self._body = "".join(line for line in self._body.splitlines(True) if line not in gone)
         self._replace(names)
         self._ports = [ports.get(port, port) for port in self._ports]
         return ports
@@ -219,9 +236,66 @@ class _Module:
                 start, end = pin.span(1)
                 self._body = (self._body[:start] + self._body[end:]).replace(line, "", 1)
 
+    def _inline_conditions(self) -> None:
+        """Write unnamed one-bit conditions where they are used, if only once and on a short line.
+
+        Such an expression has one bit in every context, so that moving it changes no width.
+        """
+        bits = {m[2] for m in _WIRE.finditer(self._body) if not m[1]}
+        single = bits | {m[2] for m in _REG.finditer(self._body) if not m[1]}
+        single |= set(re.findall(r"^  (?:input|output) (\w+);\n", self._body, re.MULTILINE))
+        uses = Counter(_WORD.findall(self._body))
+        wanted = {}
+        for match in _ASSIGN.finditer(self._body):
+            form = _INLINE.fullmatch(match[2])
+            if not form or not _ANONYMOUS.fullmatch(match[1]) or uses[match[1]] != 3:
+                continue
+            operands = [atom for atom in form.groups() if atom]
+            if match[1] in bits and all("[" in atom or atom in single for atom in operands):
+                wanted[match[1]] = re.sub(r"^[~!] ", "!", match[2])
+        lines = self._body.splitlines(True)
+        own = {
+            found[1]: index
+            for index, line in enumerate(lines)
+            if (found := re.match(r"  assign (\w+) = ", line)) and found[1] in wanted
+        }
+        waiting: list[str] = []  # their single use was no place for them, so that they stay nets
+        gone = set()
+
+        def inline(line: str, place: int, allowed: bool) -> str:
+            while found := _ANONYMOUS.search(line, place):
+                name, place = found[0], found.end()
+                if name not in wanted:
+                    continue
+                start, end = found.span()
+                alone = line[start - 4 : start] == "if (" and line[end] == ")"
+                text = wanted[name] if alone else f"({wanted[name]})"
+                longer = re.sub(r"\(!\(!([^()]+)\)\)", r"(|\1)", line[:start] + text + line[end:])
+                if allowed and len(longer.rstrip()) <= _LONGEST_LINE:
+                    gone.add(name)
+                    line, place = longer, start
+                else:
+                    waiting.append(name)
+            return line
+
+        for index, line in enumerate(lines):
+            if own.get(line.removeprefix("  assign ").split(" ")[0]) != index:
+                if not line.startswith(("  wire ", "  reg ")):
+                    lines[index] = inline(line, 0, not re.match(r" +\.", line))
+        while waiting:
+            index = own[waiting.pop()]
+            lines[index] = inline(lines[index], lines[index].index(" = "), True)
+        self._body = "".join(
+            line
+            for line in lines
+            if not (found := re.match(r"  (?:assign|wire) (\w+)(?: =|;)", line))
+            or found[1] not in gone
+        )
+
     def _name_the_rest(self) -> None:
         taken = set(_WORD.findall(self._body))
         drivers = dict(_ASSIGN.findall(self._body))
+        registers = {match[2] for match in _REG.finditer(self._body)}
         names: dict[str, str] = {}
         for _, register, source in _FLOP.findall(self._body):
             if _ANONYMOUS.fullmatch(source):
@@ -234,7 +308,9 @@ class _Module:
         counts: Counter[str] = Counter()
         for name in dict.fromkeys(_ANONYMOUS.findall(self._body)):
             if name not in names:
-                kind = next((k for sign, k in _KINDS if sign in drivers.get(name, "")), "net")
+                source = drivers.get(name, "")
+                kind = next((kind for sign, kind in _KINDS if sign in source), "net")
+                kind = "state" if name in registers else kind
                 counts[kind] += 1
                 names[name] = _unique(f"{kind}_{counts[kind]}", taken)
         self._replace(names)

@@ -43,10 +43,7 @@ def _guard(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _sentence(error: Exception) -> str | None:
     """Return what to tell the user, or None where the error is ours."""
-    from ...gen.errors import ToolError
-    from ...hw.config import ConfigError
-
-    if isinstance(error, ConfigError | ToolError) or getattr(error, "tells_user", False):
+    if type(error).__module__.partition(".")[0] == __package__.partition(".")[0]:
         return str(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("tilewright"):
         return f"Python package {error.name} is missing; pip install 'tilewright[all]' brings it"
