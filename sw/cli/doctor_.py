@@ -1,5 +1,7 @@
 """`tilewright doctor`."""
 
+from typing import Annotated
+
 import typer
 
 from .options import Json
@@ -7,12 +9,19 @@ from .options import Json
 __all__ = ["command"]
 
 
-def command(json: Json = False) -> None:
+def command(
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Start the WebAssembly tools once; the first is slow.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Print each tool that tilewright uses, its version, and how to get it."""
-    from ..tools import survey
+    from .. import tools
     from .output import print_json, print_table, say
 
-    found = survey()
+    if prepare:
+        tools.prepare(say)
+    found = tools.survey()
     if json:
         print_json([vars(tool) for tool in found])
     else:
