@@ -232,8 +232,8 @@ class QuantisedGraph:
         In an order that computes each tensor before its use.
     input, output : str
         Names of the tensors that enter and leave.
-    output_shape : tuple of int
-        Shape of the model's output without the batch.
+    input_shape, output_shape : tuple of int
+        Shapes of the model's input and output without the batch, channels first.
     """
 
     name: str
@@ -242,16 +242,19 @@ class QuantisedGraph:
     layers: tuple[QuantisedLayer, ...]
     input: str
     output: str
+    input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
 
     def quantise_input(self, values: NDArray[np.floating]) -> Integers:
-        """Return integers [n, h, w, c] for real inputs [n, c, h, w] or, for vectors, [n, c]."""
+        """Return integers [n, h, w, c] for real inputs [n, ...] in the model's shape."""
         tensor = self.tensors[self.input]
         h, w, c = tensor.shape
         images = np.asarray(values)
-        if images.shape[1:] not in ((c, h, w), (c,) if h == w == 1 else (c, h, w)):
+        if images.shape[1:] != self.input_shape or not np.isfinite(images).all():
+            expected = ", ".join(str(size) for size in self.input_shape)
             raise ValueError(
-                f"input {self.input!r} must have shape [n, {c}, {h}, {w}], not {list(images.shape)}"
+                f"input {self.input!r} must be finite and have shape [n, {expected}], not "
+                f"{list(images.shape)}"
             )
         return tensor.quantise(images.reshape(-1, c, h, w).transpose(0, 2, 3, 1))
 

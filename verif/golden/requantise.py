@@ -1,0 +1,40 @@
+"""Requantisation of accumulator sums to activations."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["requantise"]
+
+
+def requantise(
+    acc: ArrayLike,
+    bias: ArrayLike,
+    mult: ArrayLike,
+    shift: ArrayLike,
+    zero_point: int,
+    low: int,
+    high: int,
+    rounding: str = "half_even",
+) -> NDArray[np.int64]:
+    """Return ``clamp(round((acc + bias) * mult / 2**shift) + zero_point, low, high)``.
+
+    Parameters / Returns: ``acc`` [..., n] and ``bias``, ``mult``, ``shift`` [n] or scalar, with
+    ``mult`` in 0..65535 and ``shift`` in 0..63; returns [..., n] in ``low..high``.
+    Exactness: exact for any width; int64 where the product fits it, Python integers beyond.
+    Order: ties go to the even neighbour (``"half_even"``) or away from zero (``"half_away"``).
+    Independent check: test_network_golden compares with fractions.Fraction.
+    """
+    if rounding not in ("half_even", "half_away"):
+        raise ValueError(f"rounding must be 'half_even' or 'half_away', not {rounding!r}")
+    v = np.asarray(acc, np.int64)
+    wide = np.abs(v).max(initial=0) >= 1 << 46 or np.abs(np.asarray(bias)).max(initial=0) >= 1 << 46
+    kind = object if wide else np.int64
+    p = (v.astype(kind) + np.asarray(bias, kind)) * np.asarray(mult, kind)
+    s = np.broadcast_to(np.asarray(shift, kind), p.shape)
+    whole = p >> s
+    rest = p - (whole << s)
+    half = (1 << s) >> 1
+    tie = (rest == half) & (s > 0)
+    up = whole & 1 == 1 if rounding == "half_even" else p > 0
+    rounded = whole + ((rest > half) | (tie & up))
+    return np.clip(rounded + zero_point, low, high).astype(np.int64)
