@@ -27,7 +27,8 @@ def requantise(
     if rounding not in ("half_even", "half_away"):
         raise ValueError(f"rounding must be 'half_even' or 'half_away', not {rounding!r}")
     v = np.asarray(acc, np.int64)
-    wide = np.abs(v).max(initial=0) >= 1 << 46 or np.abs(np.asarray(bias)).max(initial=0) >= 1 << 46
+    wide = max(np.abs(v).max(initial=0), np.abs(np.asarray(bias)).max(initial=0)) >= 1 << 46
+    wide |= np.asarray(shift).max(initial=0) > 61
     kind = object if wide else np.int64
     p = (v.astype(kind) + np.asarray(bias, kind)) * np.asarray(mult, kind)
     s = np.broadcast_to(np.asarray(shift, kind), p.shape)
