@@ -1,0 +1,254 @@
+"""The requantiser: from an accumulator to an activation, one result a cycle."""
+
+from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Shape, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from .requantise_config import MULT_BITS, PIECE_BITS, SHIFT_BITS, RequantiseConfig
+
+__all__ = ["Requantise", "RequantiseLane", "requantise_beat"]
+
+
+class RequantiseLane(wiring.Component):
+    """Computes clamp(round((acc + bias) * mult / 2**shift) + zero_point, lo, hi), pipelined.
+
+    Every register moves only in cycles with ``advance``, so that lanes side by side stay in step;
+    which results are real is for the surroundings to remember. Zero point and clamps are read late,
+    because they are mostly constants: whoever changes them delays them.
+
+    Parameters
+    ----------
+    config : RequantiseConfig
+        See there for ranges.
+
+    Members
+    -------
+    advance : In(1)
+        Clock enable of all registers.
+    acc : In(signed(acc_width))
+        Accumulator.
+    bias : In(signed(acc_width))
+        Added to it without overflow.
+    mult : In(unsigned(16))
+        Multiplier.
+    shift : In(unsigned(6))
+        Right shift, 0 to 63; 0 leaves nothing to round.
+    zero_point : In(signed(clamp_bits))
+        Added after rounding; read ``zero_point_delay`` enabled cycles after ``acc``.
+    lo : In(signed(clamp_bits))
+        Lower clamp, at most ``hi``; read ``clamp_delay`` enabled cycles after ``acc``.
+    hi : In(signed(clamp_bits))
+        Upper clamp; read with ``lo``. Both lie in the range of ``value``.
+    value : Out(Shape(out_bits, out_signed))
+        Result.
+
+    Latency
+        ``config.latency`` enabled cycles, 10 to 12.
+    Throughput
+        One result per enabled cycle.
+    Numerics
+        Sum and product exact; rounding half to even or half away from zero, of the exact quotient;
+        the clamps see the exact sum with the zero point. No intermediate overflow.
+    Cost
+        One multiplier per 18 bits of ``acc_width + 1``; see docs/units/requantise.md.
+    Reference
+        Jacob et al., Quantization and Training of Neural Networks for Efficient
+        Integer-Arithmetic-Only Inference, CVPR 2018, section 2.2; the multiplier has 16 bits here
+        instead of 32, and rounding is exact where gemmlowp rounds twice.
+    """
+
+    def __init__(self, config: RequantiseConfig):
+        self._config = config
+        clamp = signed(config.clamp_bits)
+        super().__init__(
+            {
+                "advance": In(1),
+                "acc": In(signed(config.acc_width)),
+                "bias": In(signed(config.acc_width)),
+                "mult": In(MULT_BITS),
+                "shift": In(SHIFT_BITS),
+                "zero_point": In(clamp),
+                "lo": In(clamp),
+                "hi": In(clamp),
+                "value": Out(Shape(config.out_bits, config.out_signed)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        product = self._sum(m, self._products(m))
+        # Saturated to this many bits, a quotient still ends beyond every clamp it was beyond.
+        width = config.out_bits + 2
+        # The zero below the product becomes the bit that decides the rounding.
+        bits, sign = Cat(Const(0, 1), product[:-1]), product[-1]
+        over = sticky = Const(0, 1)
+        shift = self._delay(m, self.shift, config.zero_point_delay - 4, "shift")
+        for by, keep in ((16, width + 15), (4, width + 3), (1, width)):
+            moved, lost_above, lost_below = self._shift(bits, sign, shift[-2:], by, keep)
+            bits = self._delay(m, moved, 1, f"shifted_{by}")
+            over = self._delay(m, over | lost_above, 1, f"over_{by}")
+            sticky = self._delay(m, sticky | lost_below, 1, f"sticky_{by}")
+            sign = self._delay(m, sign, 1, f"sign_{by}")
+            shift = self._delay(m, shift[:-2], 1, f"shift_below_{by}")
+        half, quotient = bits[0], bits[1:]
+        up = quotient[0] if config.rounding == "half_even" else ~sign
+        clipped = Cat(Mux(over, (~sign).replicate(len(quotient)), quotient), sign)
+        clipped = self._delay(m, clipped, 1, "clipped")
+        increment = self._delay(m, half & (sticky | up), 1, "increment")
+        # A one below one side carries the increment, below the other, into the only adder.
+        total = Cat(Const(1, 1), clipped).as_signed() + Cat(increment, self.zero_point).as_signed()
+        total = self._delay(m, total[1:], 1, "total")
+        lo, hi = self._delay(m, self.lo, 1, "lo_held"), self._delay(m, self.hi, 1, "hi_held")
+        below = self._delay(m, total.as_signed() < self.lo, 1, "below")
+        above = self._delay(m, total.as_signed() > self.hi, 1, "above")
+        total = self._delay(m, total, 1, "total_compared")
+        m.d.sync += self.value.eq(Mux(above, hi, Mux(below, lo, total)))
+        return EnableInserter(self.advance)(m)
+
+    def _delay(self, m, value, cycles, name):
+        """Return ``value`` as it was ``cycles`` enabled cycles ago."""
+        for i in range(cycles):
+            label = f"{name}_{i + 1}" if cycles > 1 else name
+            delayed = Signal(len(value), name=label, reset_less=True)
+            m.d.sync += delayed.eq(value)
+            value = delayed
+        return value
+
+    def _products(self, m):
+        """Return the products of the multiplier with each piece of accumulator plus bias."""
+        config = self._config
+        biased = (self.acc + self.bias)[: config.acc_width + 1]
+        mult = self._delay(m, self.mult, 1, "multiplier")
+        products = []
+        for i in range(config.pieces):
+            piece = biased[i * PIECE_BITS : (i + 1) * PIECE_BITS]
+            piece = self._delay(m, piece, 1, f"piece_{i}")
+            if i == config.pieces - 1:
+                piece = piece.as_signed()
+            product = (piece * mult)[: len(piece) + MULT_BITS]
+            products.append(self._delay(m, product, 2, f"product_{i}"))
+        return products
+
+    def _sum(self, m, products):
+        """Return the sum of the products, each where its piece came from; the last is signed."""
+        spacing, level = PIECE_BITS, 0
+        while len(products) > 1:
+            sums = []
+            for i in range(0, len(products), 2):
+                value, *above = products[i : i + 2]
+                for high in above:
+                    if i + 2 == len(products):
+                        high = high.as_signed()
+                    carried = (value[spacing:] + high)[: len(high)]
+                    value = Cat(value[:spacing], carried)
+                sums.append(self._delay(m, value, 1, f"sum_{level}_{i // 2}"))
+            products, spacing, level = sums, 2 * spacing, level + 1
+        return products[0]
+
+    def _shift(self, bits, sign, select, by, keep):
+        """Return ``bits >> select * by`` cut to ``keep`` bits, and whether that lost any.
+
+        Lost above are bits that differ from the sign, lost below are ones.
+        """
+        keep = min(keep, len(bits))
+        extended = Cat(bits, sign.replicate(3 * by))
+        differs = bits ^ sign.replicate(len(bits))
+        moved, above, below = [], [], []
+        for i in range(4):
+            moved.append(extended[i * by : i * by + keep])
+            above.append(differs[i * by + keep :].any())
+            below.append(bits[: i * by].any())
+
+        def choose(ways):
+            low, high = (Mux(select[0], ways[i + 1], ways[i]) for i in (0, 2))
+            return Mux(select[1], high, low)
+
+        return choose(moved), choose(above), choose(below)
+
+
+def requantise_beat(config: RequantiseConfig) -> data.StructLayout:
+    """One accumulator with all that its requantisation needs."""
+    clamp = signed(config.clamp_bits)
+    return data.StructLayout(
+        {
+            "acc": signed(config.acc_width),
+            "bias": signed(config.acc_width),
+            "mult": MULT_BITS,
+            "shift": SHIFT_BITS,
+            "zero_point": clamp,
+            "lo": clamp,
+            "hi": clamp,
+        }
+    )
+
+
+class Requantise(wiring.Component):
+    """Computes clamp(round((acc + bias) * mult / 2**shift) + zero_point, lo, hi) on a stream.
+
+    A `RequantiseLane` between streams: the pipeline moves as a whole, into two places that keep
+    ``o.ready`` out of its logic.
+
+    Parameters
+    ----------
+    config : RequantiseConfig
+        See there for ranges.
+
+    Members
+    -------
+    i : In(stream.Signature(requantise_beat(config)))
+        Accumulators with their parameters; ``lo`` at most ``hi``, both in the range of a result.
+    o : Out(stream.Signature(Shape(out_bits, out_signed)))
+        Results, in order.
+
+    Latency
+        From the transfer of a beat to ``o.valid``: ``config.latency + 1`` cycles.
+    Throughput
+        One beat a cycle while ``o.ready``.
+    Numerics
+        As `RequantiseLane`.
+    Reference
+        As `RequantiseLane`.
+    """
+
+    def __init__(self, config: RequantiseConfig):
+        self._config = config
+        super().__init__(
+            {
+                "i": In(stream.Signature(requantise_beat(config))),
+                "o": Out(stream.Signature(Shape(config.out_bits, config.out_signed))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.lane = lane = RequantiseLane(config)
+        m.submodules.output = output = SyncFIFO(width=config.out_bits, depth=2)
+        advance = output.w_rdy
+        beat = self.i.payload
+        valid = Signal(config.latency)
+        late = {"zero_point": config.zero_point_delay}
+        late |= {"lo": config.clamp_delay, "hi": config.clamp_delay}
+        for name in lane.signature.members:
+            if name in beat.shape().members:
+                value = beat[name]
+                for i in range(late.get(name, 0)):
+                    delayed = Signal.like(value, name=f"{name}_{i + 1}", reset_less=True)
+                    with m.If(advance):
+                        m.d.sync += delayed.eq(value)
+                    value = delayed
+                m.d.comb += getattr(lane, name).eq(value)
+        with m.If(advance):
+            m.d.sync += valid.eq(Cat(self.i.valid, valid[:-1]))
+        m.d.comb += [
+            lane.advance.eq(advance),
+            self.i.ready.eq(advance),
+            output.w_data.eq(lane.value),
+            output.w_en.eq(valid[-1]),
+            self.o.payload.eq(output.r_data),
+            self.o.valid.eq(output.r_rdy),
+            output.r_en.eq(self.o.ready),
+        ]
+        return m
