@@ -214,7 +214,7 @@ class _Drain:
         groups = -(-channels // config.drain_lanes)
         begins = max(self.cycle, full + 1)
         self.last = begins + rows * groups
-        engine.freed.append(self.last)
+        engine.freed.append(self.last + 1)
         self.cycle = self.last + 1
 
     def finish(self, first_read: int, last_read: int) -> GemmTiming:

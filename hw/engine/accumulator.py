@@ -29,8 +29,10 @@ class Accumulator(wiring.Component):
         The bank that was filled may be read, from the next cycle on.
     read : In(1)
         Clock enable of the read side.
+    read_valid : In(1)
+        A row is asked for.
     read_bank : In(1)
-        Bank to read.
+        Bank to read; no psum for this bank may arrive until the row has been read.
     read_row : In(range(acc_depth))
         Row to read.
     sums : Out(ArrayLayout(signed(acc_width), cols))
@@ -53,6 +55,7 @@ class Accumulator(wiring.Component):
                 "psums": In(stream.Signature(psum_beat(config.datapath), always_ready=True)),
                 "full": Out(1),
                 "read": In(1),
+                "read_valid": In(1),
                 "read_bank": In(1),
                 "read_row": In(range(config.acc_depth)),
                 "sums": Out(
@@ -97,22 +100,25 @@ class Accumulator(wiring.Component):
             total[c].eq(addends[1][c] + Mux(first[1], 0, held[c])) for c in range(cols)
         ]
 
+        # The bank whose word waits at its output for the read side to move.
+        pending, pending_bank = Signal(), Signal()
+        with m.If(self.read):
+            m.d.sync += [pending.eq(self.read_valid), pending_bank.eq(self.read_bank)]
         words = []
         for i in range(2):
             store = memory.Memory(shape=width * cols, depth=config.acc_depth, init=[])
             m.submodules[f"bank_{i}"] = store
             read, write = store.read_port(), store.write_port()
+            asked = self.read_valid & (self.read_bank == i)
             m.d.comb += [
-                read.addr.eq(Mux(bank == i, row, self.read_row)),
-                read.en.eq((bank == i) | self.read),
+                read.addr.eq(Mux(asked, self.read_row, row)),
+                read.en.eq(Mux(asked | (pending & (pending_bank == i)), self.read, 1)),
                 write.en.eq(stage[2].valid & (stage[2].bank == i)),
                 write.addr.eq(stage[2].row),
                 write.data.eq(total),
             ]
             words.append(read.data)
         m.d.sync += held.eq(Mux(stage[0].bank, words[1], words[0]))
-        read_bank = Signal()
         with m.If(self.read):
-            m.d.sync += [read_bank.eq(self.read_bank)]
-            m.d.sync += self.sums.eq(Mux(read_bank, words[1], words[0]))
+            m.d.sync += self.sums.eq(Mux(pending_bank, words[1], words[0]))
         return m

@@ -124,6 +124,7 @@ class EngineCore(wiring.Component):
             act_buffer.store_data.eq(drain.store_data),
             drain.full.eq(accumulator.full),
             accumulator.read.eq(drain.read),
+            accumulator.read_valid.eq(drain.read_valid),
             accumulator.read_bank.eq(drain.read_bank),
             accumulator.read_row.eq(drain.read_row),
             drain.sums.eq(accumulator.sums),

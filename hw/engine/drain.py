@@ -1,6 +1,6 @@
 """The drain: bias, requantise, pool, and send results to the stream or back to the buffer."""
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -59,6 +59,8 @@ class Drain(wiring.Component):
         Pulses when a bank is full.
     read : Out(1)
         Clock enable of the bank's read side.
+    read_valid : Out(1)
+        A row is asked for.
     read_bank : Out(1)
         Bank to read.
     read_row : Out(range(acc_depth))
@@ -102,6 +104,7 @@ class Drain(wiring.Component):
                 "param_write": In(1),
                 "full": In(1),
                 "read": Out(1),
+                "read_valid": Out(1),
                 "read_bank": Out(1),
                 "read_row": Out(range(config.acc_depth)),
                 "sums": In(data.ArrayLayout(signed(config.acc_width), d.cols)),
@@ -134,12 +137,18 @@ class Drain(wiring.Component):
         waiting = Signal(range(3))
         taken = Signal()
         m.d.sync += waiting.eq(waiting + self.full - taken)
+        # A bank is free once its last row has left the memory's output register.
+        empties, emptied = Signal(), Signal()
+        with m.If(self.read):
+            m.d.sync += emptied.eq(empties)
+        m.d.comb += [self.bank_freed.eq(self.read & emptied), self.read_valid.eq(issue)]
+        self._tile_ends = empties
         first_n, ends_tile, ends = self._elaborate_issue(m, words, tag, issue, starts_tile)
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.cmd.ready.eq(1)
-                m.d.sync += words.eq(self.cmd.payload)
                 with m.If(self.cmd.valid):
+                    m.d.sync += words.eq(self.cmd.payload)
                     m.next = "Tile"
                     with m.If(field(self.cmd.payload, "GEMM", "keep")):
                         m.next = "Done"
@@ -150,7 +159,7 @@ class Drain(wiring.Component):
             with m.State("Rows"):
                 m.d.comb += issue.eq(1)
                 with m.If(self.read & ends_tile):
-                    m.d.comb += self.bank_freed.eq(1)
+                    m.d.comb += empties.eq(1)
                     m.d.sync += self.read_bank.eq(~self.read_bank)
                     m.next = "Tile"
                     with m.If(ends):
@@ -262,7 +271,7 @@ class Drain(wiring.Component):
                 m.d.comb += walker.op.eq(Walk.RESTART)
 
         def elements(count):
-            return data.Const(Position, (count // lanes) | (count % lanes) << 16)
+            return Position(Const((count // lanes) | (count % lanes) << 16, 24))
 
         tile_offset, offset, at = Signal(Position), Signal(Position), Signal(Position)
         tile = [Signal(2, name="tile_1")]
@@ -298,12 +307,17 @@ class Drain(wiring.Component):
     def _elaborate_lanes(self, m, words, tag, issue, at, busy):
         """Requantise and pool ``drain_lanes`` channels; fill the output registers."""
         config = self._config
-        parameters = self._elaborate_parameters(m, words, tag, issue)
+        parameters = self._elaborate_parameters(m, words, tag)
+        raw, stores, has_bias = (field(words, "GEMM", n) for n in ("raw", "store", "bias"))
         latency = lane_config(config).latency
         raw_tag = self._delay(m, tag, 4, "raw_tag")
-        lane_tag = self._delay(m, raw_tag, latency - 1, "lane_tag")
+        # Raw results leave early: what follows in the lanes must not look like a result.
+        requantised_tag = Signal(self._tag)
+        m.d.comb += requantised_tag.eq(raw_tag)
+        with m.If(raw):
+            m.d.comb += requantised_tag.valid.eq(0)
+        lane_tag = self._delay(m, requantised_tag, latency - 1, "lane_tag")
         store_at = self._delay(m, at, latency - 1, "store_at")
-        raw, stores, has_bias = (field(words, "GEMM", n) for n in ("raw", "store", "bias"))
         shape = Shape(config.datapath.x_bits, config.datapath.x_signed)
         sums = self._select_group(m, self._delay(m, tag.group, 2, "group"))
         out_tag = Signal(self._tag)
@@ -345,14 +359,14 @@ class Drain(wiring.Component):
         m.d.sync += in_flight.eq(in_flight + (self.read & issue) - finishes)
         m.d.comb += busy.eq((in_flight != 0) | self.y.valid)
 
-    def _elaborate_parameters(self, m, words, tag, issue):
+    def _elaborate_parameters(self, m, words, tag):
         """Return the parameters of the group issued three enabled cycles ago."""
         config = self._config
         layout = parameter_layout(config)
         base, address = Signal(16), Signal(range(config.param_depth))
         with m.If(self.cmd.ready):
             m.d.sync += base.eq(field(self.cmd.payload, "GEMM", "p_base"))
-        with m.Elif(self.read & self.bank_freed):
+        with m.Elif(self._tile_ends):
             following = Mux(self._last_n, field(words, "GEMM", "p_base"), base + config.groups)
             m.d.sync += base.eq(following)
         parameters = []

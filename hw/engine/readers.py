@@ -127,9 +127,9 @@ class ActReader(wiring.Component):
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.cmd.ready.eq(1)
-                m.d.sync += words.eq(self.cmd.payload)
                 loops.load(self.cmd.payload)
                 with m.If(self.cmd.valid):
+                    m.d.sync += words.eq(self.cmd.payload)
                     m.next = "Run"
             with m.State("Run"):
                 m.d.comb += running.eq(1)
