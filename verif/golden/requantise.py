@@ -1,4 +1,4 @@
-"""Requantisation of accumulator sums to activations."""
+"""The requantiser: from accumulators to activations, exact for every width."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,18 +16,20 @@ def requantise(
     high: int,
     rounding: str = "half_even",
 ) -> NDArray[np.int64]:
-    """Return ``clamp(round((acc + bias) * mult / 2**shift) + zero_point, low, high)``.
+    """Computes clamp(round((acc + bias) * mult / 2**shift) + zero_point, lo, hi), exactly.
 
     Parameters / Returns: ``acc`` [..., n] and ``bias``, ``mult``, ``shift`` [n] or scalar, with
     ``mult`` in 0..65535 and ``shift`` in 0..63; returns [..., n] in ``low..high``.
     Exactness: exact for any width; int64 where the product fits it, Python integers beyond.
     Order: ties go to the even neighbour (``"half_even"``) or away from zero (``"half_away"``).
-    Independent check: test_network_golden compares with fractions.Fraction.
+    Independent check: test_requantise compares with fractions.Fraction and decimal.
+    Reference: Jacob et al., CVPR 2018, section 2.2, with one exact rounding.
     """
     if rounding not in ("half_even", "half_away"):
         raise ValueError(f"rounding must be 'half_even' or 'half_away', not {rounding!r}")
     v = np.asarray(acc, np.int64)
-    wide = max(np.abs(v).max(initial=0), np.abs(np.asarray(bias)).max(initial=0)) >= 1 << 46
+    sums = (v, np.asarray(bias, np.int64))
+    wide = any(a.size and (a.min() < -(1 << 46) or a.max() >= 1 << 46) for a in sums)
     wide |= np.asarray(shift).max(initial=0) > 61
     kind = object if wide else np.int64
     p = (v.astype(kind) + np.asarray(bias, kind)) * np.asarray(mult, kind)
