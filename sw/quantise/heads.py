@@ -1,0 +1,210 @@
+"""Integer weights for each kind of layer: products, convolutions, averages, sums, copies."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..graph import Add, AveragePool, Convolution, Graph, ModelError, Node, Product
+from .calibrate import weight_scales
+from .layers import Formats, QuantisedTensor
+from .scaling import two_weights
+
+__all__ = ["Head", "integer_head"]
+
+Integers = NDArray[np.int64]
+BIAS_STEPS = 1 << 12
+MAX_WEIGHTS = 1 << 26
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Head:
+    """A matrix product in integers: geometry, weights [K, N], bias [N].
+
+    Attributes
+    ----------
+    weights, bias : array
+        Zero points of the inputs are folded into the bias.
+    unit : array [N]
+        Real value of one unit of each sum.
+    kernel, stride, pads : tuple of int
+        As in `QuantisedLayer`.
+    output_shape : tuple of int
+        Height, width, channels.
+    """
+
+    weights: Integers
+    bias: Integers
+    unit: NDArray[np.float64]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    output_shape: tuple[int, int, int]
+
+
+def integer_head(
+    graph: Graph,
+    node: Node | None,
+    inputs: list[QuantisedTensor],
+    formats: Formats,
+    method: str,
+    title: str,
+) -> Head:
+    """Return the integer form of ``node``, or of a copy where there is none."""
+    x = inputs[0]
+    h, w, c = x.shape
+    kernel, stride, pads = (1, 1), (1, 1), (0, 0, 0, 0)
+    match node:
+        case None:
+            _check_weights(title, c, c)
+            weights, unit, bias = _diagonal(1, c), np.full(c, x.scale), np.zeros(c, np.int64)
+        case Add():
+            y = inputs[1]
+            if x.shape != y.shape:
+                raise ModelError(f"{title}: its inputs differ in shape once flattened")
+            _check_weights(title, 2 * c, c)
+            weights, unit = _sum(x, y, formats, title, c)
+            bias = np.zeros(c, np.int64)
+        case AveragePool():
+            kernel, stride, pads = node.kernel, node.stride, node.pads
+            if graph.tensors[node.inputs[0]].shape != (c, h, w):
+                kernel = (1, 1)
+            area = kernel[0] * kernel[1]
+            _check_weights(title, area * c, c)
+            weights, unit = _diagonal(area, c), np.full(c, x.scale / area)
+            bias = np.zeros(c, np.int64)
+        case Convolution() | Product():
+            if isinstance(node, Convolution):
+                kernel, stride, pads, matrix = _conv_matrix(graph, node, x, title)
+            else:
+                kernel, matrix = (h, w), _vector_matrix(node.weights, x)
+            weights, unit, bias = _quantised_matrix(node, matrix, x, formats, method, title)
+        case _:
+            raise ModelError(f"{title}: the engine has no form for it")
+    zeros = np.repeat([tensor.zero_point for tensor in inputs], len(weights) // len(inputs))
+    bias = bias - zeros @ weights
+    _check_widths(title, weights, bias, inputs, formats)
+    output = (
+        (h + pads[0] + pads[2] - kernel[0]) // stride[0] + 1,
+        (w + pads[1] + pads[3] - kernel[1]) // stride[1] + 1,
+        weights.shape[1],
+    )
+    return Head(
+        weights=weights,
+        bias=bias,
+        unit=unit,
+        kernel=kernel,
+        stride=stride,
+        pads=pads,
+        output_shape=output,
+    )
+
+
+def _check_weights(title: str, k: int, n: int) -> None:
+    if k * n > MAX_WEIGHTS:
+        raise ModelError(
+            f"{title}: it needs a constant matrix of {k} x {n} weights; supported: up to "
+            f"{MAX_WEIGHTS:,} in all"
+        )
+
+
+def _diagonal(area: int, channels: int) -> Integers:
+    """Return weights that add the ``area`` values of each channel."""
+    return np.tile(np.eye(channels, dtype=np.int64), (area, 1))
+
+
+def _sum(
+    x: QuantisedTensor, y: QuantisedTensor, formats: Formats, title: str, channels: int
+) -> tuple[Integers, NDArray[np.float64]]:
+    """Return weights that bring two inputs to one scale, and that scale."""
+    a, b, unit = two_weights(x.scale, y.scale, formats)
+    for weight, tensor in ((a, x), (b, y)):
+        reach = max(tensor.high - tensor.zero_point, tensor.zero_point - tensor.low)
+        wrong = abs(weight * unit - tensor.scale) * reach
+        if wrong > max(x.scale, y.scale):
+            raise ModelError(
+                f"{title}: its inputs have scales {x.scale:.4g} and {y.scale:.4g}, a ratio that "
+                f"w_bits = {formats.w_bits} cannot express; supported: equal scales, or more bits"
+            )
+    eye = np.eye(channels, dtype=np.int64)
+    return np.concatenate([a * eye, b * eye]), np.full(channels, unit)
+
+
+def _conv_matrix(
+    graph: Graph, node: Convolution, x: QuantisedTensor, title: str
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int], NDArray[np.float32]]:
+    """Return kernel, stride, pads and weights [K, N] in the engine's order of K."""
+    out, depth, kh, kw = node.weights.shape
+    if graph.tensors[node.inputs[0]].shape == (x.shape[2], x.shape[0], x.shape[1]):
+        matrix = node.weights.transpose(2, 3, 1, 0).reshape(-1, out)
+        return (kh, kw), node.stride, node.pads, matrix
+    if (kh, kw) != (1, 1) or any(node.pads):
+        raise ModelError(
+            f"{title}: a kernel of {[kh, kw]} on a flattened input is not supported; supported: "
+            "1 x 1 without pads"
+        )
+    matrix = _vector_matrix(node.weights.reshape(out, depth).T, x)
+    return (x.shape[0], x.shape[1]), (1, 1), (0, 0, 0, 0), matrix
+
+
+def _vector_matrix(weights: NDArray[np.float32], x: QuantisedTensor) -> NDArray[np.float32]:
+    """Return weights whose rows, channels first in the model, stand in the engine's order."""
+    h, w, c = x.shape
+    n = weights.shape[1]
+    return weights.reshape(c, h, w, n).transpose(1, 2, 0, 3).reshape(h * w * c, n)
+
+
+def _quantised_matrix(
+    node: Convolution | Product,
+    matrix: NDArray[np.float32],
+    x: QuantisedTensor,
+    formats: Formats,
+    method: str,
+    title: str,
+) -> tuple[Integers, NDArray[np.float64], Integers]:
+    """Return integer weights, the unit of each sum, and the bias in that unit."""
+    real = matrix.astype(np.float64)
+    bias = node.bias.astype(np.float64)
+    if node.steps is not None:
+        scales = np.broadcast_to(node.steps.astype(np.float64), bias.shape)
+        weights = np.rint(real / scales).astype(np.int64)
+        if weights.min() < formats.w_low or weights.max() > formats.w_high:
+            raise ModelError(
+                f"{title}: the model's integer weights run from {weights.min()} to "
+                f"{weights.max()}, which w_bits = {formats.w_bits} does not hold"
+            )
+        unit = x.scale * scales
+        return weights, unit, np.rint(bias / unit).astype(np.int64)
+    scales = weight_scales(real, formats, method)
+    empty = ~real.any(0)
+    fine = np.abs(bias) / (x.scale * BIAS_STEPS)
+    scales = np.where(empty & (fine > 0), fine, scales)
+    limit = float(1 << formats.acc_width - 2)
+    scales = np.maximum(scales, np.abs(bias) / (x.scale * limit))
+    weights = np.clip(np.rint(real / scales), -formats.w_high, formats.w_high).astype(np.int64)
+    unit = x.scale * scales
+    return weights, unit, np.rint(bias / unit).astype(np.int64)
+
+
+def _check_widths(
+    title: str,
+    weights: Integers,
+    bias: Integers,
+    inputs: list[QuantisedTensor],
+    formats: Formats,
+) -> None:
+    """Refuse sums or biases beyond the accumulator."""
+    share = len(weights) // len(inputs)
+    low, high = (
+        np.repeat([getattr(tensor, end) for tensor in inputs], share)[:, None]
+        for end in ("low", "high")
+    )
+    least = np.minimum(np.minimum(weights * low, weights * high), 0).sum(0)
+    most = np.maximum(np.maximum(weights * low, weights * high), 0).sum(0)
+    limit = 1 << formats.acc_width - 1
+    if min(least.min(), bias.min()) < -limit or max(most.max(), bias.max()) >= limit:
+        needed = max(int(-least.min()), int(most.max()), int(np.abs(bias).max())).bit_length() + 1
+        raise ModelError(
+            f"{title}: its sums of {len(weights)} products and its bias need {needed} bits, more "
+            f"than the accumulator's {formats.acc_width}"
+        )

@@ -1,0 +1,361 @@
+"""From a float or QDQ network to the integer layers of the engine."""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...hw.config import check_choice
+from ..graph import (
+    Clip,
+    Graph,
+    MaxPool,
+    ModelError,
+    Node,
+    Quantisation,
+    Reshape,
+)
+from .calibrate import METHODS, activation_scale, observe
+from .heads import Head, integer_head
+from .layers import Formats, QuantisedGraph, QuantisedLayer, QuantisedTensor
+from .scaling import multiplier
+
+__all__ = ["quantise"]
+
+
+def quantise(
+    graph: Graph,
+    formats: Formats,
+    images: NDArray[np.floating] | None = None,
+    *,
+    calibration: str = "mse",
+    percentile: float = 99.99,
+    raw_output: bool = True,
+) -> QuantisedGraph:
+    """Return ``graph`` in integers for an engine of ``formats``.
+
+    Weights are symmetric with one scale per output channel, rounded to nearest, halves to even.
+    Activations have one scale and zero point per tensor, from the model where it states them
+    (QDQ), else chosen over ``images``.
+
+    Parameters
+    ----------
+    graph : Graph
+        From `tilewright.sw.onnx_import.load`.
+    formats : Formats
+        Widths, signedness and rounding of the engine.
+    images : array [n, ...], optional
+        Sample inputs in the model's shape; a QDQ model that states everything needs none.
+    calibration : str
+        ``"minmax"``, ``"percentile"`` or ``"mse"``; see `calibrate.METHODS`.
+    percentile : float
+        Share of values, in percent, that ``"percentile"`` keeps below the upper and above the
+        lower end of the range, 50 to 100.
+    raw_output : bool
+        Whether the last layer, if it has no activation or pool, emits its exact sums.
+
+    Raises
+    ------
+    ModelError
+        The engine cannot compute a layer in these formats; the message names it.
+    """
+    check_choice("calibration", calibration, METHODS)
+    if not 50 < percentile <= 100:
+        raise ValueError(f"percentile must be above 50 and at most 100, not {percentile!r}")
+    stated = _stated(graph)
+    chains = _chains(graph, stated)
+    if not chains:
+        raise ModelError(f"model {graph.name!r} has no layer to compute")
+    roots = _roots(graph, chains)
+    last = chains[-1]
+    raw = raw_output and last.quantisation is None and not last.clips and last.pool is None
+    wanted = [graph.input] if stated.get(graph.input) is None else []
+    wanted += [
+        chain.output
+        for chain in chains
+        if chain.quantisation is None and not chain.inherits and not (raw and chain is last)
+    ]
+    if wanted and images is None:
+        raise ModelError(
+            f"tensor {wanted[0]!r} has no scale in the model; calibration needs sample inputs"
+        )
+    seen = observe(graph, images, wanted) if images is not None and wanted else {}
+    tensors: dict[str, QuantisedTensor] = {}
+
+    def tensor(name: str, shape: tuple[int, int, int], said: Quantisation | None) -> None:
+        if said is None:
+            scale, zero = activation_scale(seen[name], formats, calibration, percentile)
+            low, high = formats.x_low, formats.x_high
+        else:
+            scale, zero, low, high = _translate(name, said, formats)
+        tensors[name] = QuantisedTensor(
+            name=name, shape=shape, scale=scale, zero_point=zero, low=low, high=high
+        )
+
+    tensor(graph.input, _input_shape(graph), stated.get(graph.input))
+    layers = []
+    for chain in chains:
+        inputs = [tensors[roots[name]] for name in chain.inputs]
+        head = integer_head(graph, chain.node, inputs, formats, calibration, chain.title)
+        shape = head.output_shape
+        if raw and chain is last:
+            layer = _raw(chain, head, inputs)
+            bound = 1 << formats.acc_width
+            tensors[chain.output] = QuantisedTensor(
+                name=chain.output, shape=shape, scale=1.0, zero_point=0, low=-bound, high=bound - 1
+            )
+        else:
+            if chain.pool is not None:
+                shape = chain.pooled(shape)
+            if chain.inherits and chain.quantisation is None:
+                tensors[chain.output] = dataclasses.replace(
+                    inputs[0], name=chain.output, shape=shape
+                )
+            else:
+                tensor(chain.output, shape, chain.quantisation)
+            layer = _requantised(chain, head, inputs, tensors[chain.output])
+            tensors[chain.output] = dataclasses.replace(
+                tensors[chain.output], low=layer.low, high=layer.high
+            )
+        layers.append(layer)
+    return QuantisedGraph(
+        name=graph.name,
+        formats=formats,
+        tensors=tensors,
+        layers=tuple(layers),
+        input=graph.input,
+        output=roots[graph.output],
+        input_shape=graph.tensors[graph.input].shape,
+        output_shape=graph.tensors[graph.output].shape,
+    )
+
+
+@dataclass
+class _Chain:
+    """Nodes that one layer computes: a head, or only a copy, then clips and at most one pool."""
+
+    node: Node | None
+    inputs: tuple[str, ...]
+    output: str
+    quantisation: Quantisation | None = None
+    clips: list[Clip] = field(default_factory=list)
+    pool: MaxPool | None = None
+    parts: list[Node] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Name of the layer."""
+        return self.parts[0].name
+
+    @property
+    def op(self) -> str:
+        """Operators of the layer."""
+        return "+".join(part.op for part in self.parts)
+
+    @property
+    def title(self) -> str:
+        """How messages call the layer."""
+        return f"layer {self.name!r}, operator {self.parts[0].op}"
+
+    @property
+    def inherits(self) -> bool:
+        """Whether the output may keep the scale of the input."""
+        return self.node is None
+
+    def pooled(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return the shape after the pool of a tensor of ``shape``, padding included before."""
+        assert self.pool is not None
+        (kh, kw), (sh, sw) = self.pool.kernel, self.pool.stride
+        top, left, bottom, right = self.pool.pads
+        h, w = shape[0] + top + bottom, shape[1] + left + right
+        return (h - kh) // sh + 1, (w - kw) // sw + 1, shape[2]
+
+
+def _stated(graph: Graph) -> dict[str, Quantisation | None]:
+    """Return what the model says of each tensor's integers, carried back through reshapes."""
+    stated = {name: tensor.quantisation for name, tensor in graph.tensors.items()}
+    for node in reversed(graph.nodes):
+        if isinstance(node, Reshape) and stated[node.inputs[0]] is None:
+            stated[node.inputs[0]] = stated[node.output]
+    return stated
+
+
+def _chains(graph: Graph, stated: dict[str, Quantisation | None]) -> list[_Chain]:
+    """Group the nodes into layers."""
+    chains, taken = [], set()
+    for node in graph.nodes:
+        if node.output in taken:
+            continue
+        if isinstance(node, Reshape):
+            source = stated[node.inputs[0]]
+            if stated[node.output] in (None, source):
+                continue
+            head: Node | None = None
+            parts: list[Node] = [node]
+        else:
+            head = None if isinstance(node, Clip | MaxPool) else node
+            parts = []
+        chain = _Chain(node=head, inputs=node.inputs, output=node.inputs[0], parts=parts)
+        follower: Node | None = node
+        if parts or head is not None:
+            chain.parts, chain.output = [node], node.output
+            chain.quantisation = stated[node.output]
+            taken.add(node.output)
+            follower = _follower(graph, chain, stated)
+        while follower is not None:
+            chain.parts.append(follower)
+            chain.output = follower.output
+            chain.quantisation = stated[follower.output] or chain.quantisation
+            taken.add(follower.output)
+            if isinstance(follower, Clip):
+                chain.clips.append(follower)
+            elif isinstance(follower, MaxPool):
+                chain.pool = follower
+            follower = _follower(graph, chain, stated)
+        chains.append(chain)
+    return chains
+
+
+def _follower(
+    graph: Graph, chain: _Chain, stated: dict[str, Quantisation | None]
+) -> Node | None:
+    """Return the clip or pool that the chain's layer can take in, if one follows."""
+    users = graph.consumers(chain.output)
+    if len(users) != 1 or chain.output == graph.output:
+        return None
+    user = users[0]
+    here, there = stated[chain.output], stated[user.output]
+    if here is not None and there is not None and here != there:
+        return None
+    if isinstance(user, Clip):
+        return user
+    if isinstance(user, MaxPool) and chain.pool is None and not any(user.pads):
+        return user
+    return None
+
+
+def _roots(graph: Graph, chains: list[_Chain]) -> dict[str, str]:
+    """Return for each tensor the one that holds its values, reshapes looked through."""
+    computed = {chain.output for chain in chains}
+    roots = {name: name for name in graph.tensors}
+    for node in graph.nodes:
+        if isinstance(node, Reshape) and node.output not in computed:
+            roots[node.output] = roots[node.inputs[0]]
+    return roots
+
+
+def _input_shape(graph: Graph) -> tuple[int, int, int]:
+    """Return height, width and channels of the input; a vector may be reshaped to one channel."""
+    shape = graph.tensors[graph.input].shape
+    if len(shape) == 3:
+        return shape[1], shape[2], shape[0]
+    found = {
+        graph.tensors[node.output].shape
+        for node in graph.consumers(graph.input)
+        if isinstance(node, Reshape) and graph.tensors[node.output].shape[0] == 1
+    }
+    if len(found) > 1:
+        raise ModelError(
+            f"input {graph.input!r} is reshaped to {sorted(found)}; supported: one shape"
+        )
+    for _, height, width in found:
+        return height, width, 1
+    return 1, 1, shape[0]
+
+
+def _translate(
+    name: str, said: Quantisation, formats: Formats
+) -> tuple[float, int, int, int]:
+    """Return scale, zero point and range of a stated tensor in the engine's format.
+
+    Unsigned integers on a signed engine, or the other way round, move by a constant; that
+    changes no value.
+    """
+    moves = (0, formats.x_low - said.low)
+    for move in moves:
+        low, high = said.low + move, said.high + move
+        if formats.x_low <= low and high <= formats.x_high:
+            return said.scale, said.zero_point + move, low, high
+    raise ModelError(
+        f"tensor {name!r} has integers from {said.low} to {said.high} in the model, which "
+        f"x_bits = {formats.x_bits} does not hold"
+    )
+
+
+def _raw(chain: _Chain, head: Head, inputs: list[QuantisedTensor]) -> QuantisedLayer:
+    n = len(head.bias)
+    return QuantisedLayer(
+        name=chain.name,
+        op=chain.op,
+        inputs=tuple(tensor.name for tensor in inputs),
+        output=chain.output,
+        input_shape=inputs[0].shape,
+        weights=head.weights,
+        bias=head.bias,
+        mult=np.full(n, 1 << 15),
+        shift=np.full(n, 15),
+        kernel=head.kernel,
+        stride=head.stride,
+        pads=head.pads,
+        pad_value=inputs[0].zero_point,
+        zero_point=0,
+        low=0,
+        high=0,
+        raw=True,
+        raw_scale=head.unit,
+    )
+
+
+def _requantised(
+    chain: _Chain, head: Head, inputs: list[QuantisedTensor], output: QuantisedTensor
+) -> QuantisedLayer:
+    """Return the layer whose clips are clamps and whose pool is the engine's."""
+    try:
+        mult, shift = multiplier(head.unit / output.scale)
+    except ValueError as error:
+        raise ModelError(f"{chain.title}: {error}, so its output scale is unusable") from None
+    low, high = output.low, output.high
+    for clip in chain.clips:
+        bounds = [_clamp(bound, output) for bound in (clip.low, clip.high)]
+        low, high = (min(max(end, bounds[0]), bounds[1]) for end in (low, high))
+    pads, pool_kernel, pool_stride = head.pads, (1, 1), (1, 1)
+    if chain.pool is not None:
+        pool_kernel, pool_stride = chain.pool.kernel, chain.pool.stride
+        if any(chain.pool.pads):
+            if inputs[0].low < inputs[0].zero_point:
+                raise ModelError(
+                    f"{chain.title}: pads {list(chain.pool.pads)} would win over negative inputs, "
+                    "since the engine pads with 0; supported: padding after Relu, or pads 0"
+                )
+            pads = chain.pool.pads
+    return QuantisedLayer(
+        name=chain.name,
+        op=chain.op,
+        inputs=tuple(tensor.name for tensor in inputs),
+        output=chain.output,
+        input_shape=inputs[0].shape,
+        weights=head.weights,
+        bias=head.bias,
+        mult=mult,
+        shift=shift,
+        kernel=head.kernel,
+        stride=head.stride,
+        pads=pads,
+        pad_value=inputs[0].zero_point,
+        pool_kernel=pool_kernel,
+        pool_stride=pool_stride,
+        zero_point=output.zero_point,
+        low=low,
+        high=high,
+        raw_scale=head.unit,
+    )
+
+
+def _clamp(bound: float, output: QuantisedTensor) -> int:
+    """Return the integer of a bound, within the output's range."""
+    if math.isinf(bound):
+        return output.low if bound < 0 else output.high
+    q = round(bound / output.scale) + output.zero_point
+    return min(max(q, output.low), output.high)
