@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from ..hw.engine.commands import COMMANDS, NO_WAIT
 from ..hw.engine.config import EngineConfig
-from ..hw.engine.requantise_config import RequantiseConfig
 from .program import Program
 
 __all__ = ["GemmTiming", "Timeline", "predict"]
@@ -91,13 +90,7 @@ class _Engine:
 
     def __init__(self, config: EngineConfig):
         self.config = config
-        lane = RequantiseConfig(
-            acc_width=config.acc_width,
-            out_bits=config.datapath.x_bits,
-            out_signed=config.datapath.x_signed,
-            rounding=config.rounding,
-        )
-        self.lane_latency = lane.latency
+        self.lane_latency = config.lane.latency
         self.dispatcher = 0
         self.idle = {"x": 0, "w": 0, "acts": 0, "weights": 0, "drain": 0}
         self.done: dict[str, list[int]] = {unit: [] for unit in self.idle}

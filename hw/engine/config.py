@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..config import ConfigError, check_choice, check_range
+from .requantise_config import RequantiseConfig
+
+__all__ = ["DatapathConfig", "DatapathTiming", "EngineConfig", "sum_width"]
 
 
 class DatapathConfig(Protocol):
@@ -29,6 +32,8 @@ class DatapathConfig(Protocol):
         Signed bits per partial sum.
     max_tile_rows : int or None
         Most activation vectors per step, None where only the accumulators limit it.
+    fabric : str
+        ``"portable"`` or ``"ecp5"``: what products are made of.
     """
 
     family: str
@@ -45,13 +50,36 @@ class DatapathConfig(Protocol):
     weight_beats: int
     psum_width: int
     max_tile_rows: int | None
+    fabric: str
+
+    def timing(self) -> "DatapathTiming":
+        """Return a fresh model of the datapath's pace."""
+
+
+class DatapathTiming(Protocol):
+    """When a datapath takes the beats that it is offered; calls alternate, one pair a step.
+
+    Attributes
+    ----------
+    last_psum : int
+        Cycle of the last psum beat of the sum that the last step closed.
+    """
+
+    last_psum: int
+
+    def load(self, offered: int) -> int:
+        """Return when the first beat of the next weight tile is taken, offered from then on."""
+
+    def step(self, offered: int, rows: int, *, first: bool, last: bool) -> int:
+        """Return when the first of ``rows`` vectors is taken; the others follow cycle by cycle."""
 
 
 def sum_width(x_bits: int, x_signed: bool, w_bits: int, w_signed: bool, k: int) -> int:
     """Signed bits that hold every sum of ``k`` products exactly."""
-    x_low, x_high = (-(1 << x_bits - 1), (1 << x_bits - 1) - 1) if x_signed else (0, (1 << x_bits) - 1)
-    w_low, w_high = (-(1 << w_bits - 1), (1 << w_bits - 1) - 1) if w_signed else (0, (1 << w_bits) - 1)
-    products = [x * w for x in (x_low, x_high) for w in (w_low, w_high)]
+    def ends(bits: int, is_signed: bool) -> tuple[int, int]:
+        return (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
+
+    products = [x * w for x in ends(x_bits, x_signed) for w in ends(w_bits, w_signed)]
     high, low = max(products) * k, min(products) * k
     return max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + 1
 
@@ -106,6 +134,17 @@ class EngineConfig:
         """Signed bits per accumulator: exact for sums of up to ``datapath.k_max`` products."""
         d = self.datapath
         return sum_width(d.x_bits, d.x_signed, d.w_bits, d.w_signed, d.k_max)
+
+    @property
+    def lane(self) -> RequantiseConfig:
+        """Configuration of the drain's requantiser lanes."""
+        return RequantiseConfig(
+            acc_width=max(8, self.acc_width),
+            out_bits=self.datapath.x_bits,
+            out_signed=self.datapath.x_signed,
+            rounding=self.rounding,
+            fabric=self.datapath.fabric,
+        )
 
     @property
     def lane_bits(self) -> int:

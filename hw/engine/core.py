@@ -150,7 +150,7 @@ class EngineCore(wiring.Component):
         return m
 
     def _elaborate_output(self, m, drain):
-        """Put two places between the drain and ``y``, so that ``y.ready`` drives no logic inside."""
+        """Put two places between the drain and ``y``: ``y.ready`` drives no logic inside."""
         beat = result_beat(self._config)
         m.submodules.output = output = SyncFIFO(width=beat.size, depth=2)
         out = Signal(beat)

@@ -149,12 +149,21 @@ class Dispatcher(wiring.Component):
         m.d.comb += arrives.eq(self.cmd.valid & self.cmd.ready)
         known = Signal()
         current = Signal(8)
+        parameters = COMMANDS["PARAM"].opcode
         m.d.comb += current.eq(Mux(index == 0, word[:8], opcode))
         with m.Switch(current):
             for command in COMMANDS.values():
                 with m.Case(command.opcode):
                     m.d.comb += [known.eq(1), last_index.eq(command.words - 1)]
 
+        # Body of PARAM: row, lane, word of the channel, rows left.
+        self._place = (
+            Signal(16, name="row"), Signal(8, name="lane"),
+            Signal(2, name="part"), Signal(16, name="left"),
+        )
+        self._record = Signal(parameter_layout(self._config), name="record")
+        m.d.comb += self.param.eq(self._record)
+        m.d.sync += self.param_write.eq(0)
         self._elaborate_checks(m, arrives, current, index, words, bad_field)
         with m.FSM() as fsm:
             with m.State("Collect"):
@@ -162,31 +171,20 @@ class Dispatcher(wiring.Component):
                 with m.If(self.cmd.valid):
                     m.d.sync += [words[index[:5]].eq(word), index.eq(index + 1)]
                     m.d.sync += opcode.eq(current)
-                    with m.If(~known):
-                        m.d.comb += self.errors[0].eq(1)
-                        m.next = "Discard"
-                    with m.Elif(index == last_index):
+                    # Only PARAM goes on after its last fixed word.
+                    goes_on = ~self.cmd.payload.last
+                    complete = (index == last_index) & (goes_on == (current == parameters))
+                    wrong = (index == last_index) | self.cmd.payload.last
+                    with m.If(known & complete):
                         m.next = "Check"
-                        with m.If(~self.cmd.payload.last & (current != COMMANDS["PARAM"].opcode)):
-                            m.d.comb += self.errors[1].eq(1)
+                    with m.Elif(~known | wrong):
+                        m.d.comb += self.errors[:2].eq(Mux(known, 0b10, 0b01))
+                        m.d.sync += index.eq(0)
+                        with m.If(goes_on):
                             m.next = "Discard"
-                        with m.If(self.cmd.payload.last & (current == COMMANDS["PARAM"].opcode)):
-                            m.d.comb += self.errors[1].eq(1)
-                            m.next = "Collect"
-                    with m.Elif(self.cmd.payload.last):
-                        m.d.comb += self.errors[1].eq(1)
-                        m.next = "Collect"
-                    with m.If(self.cmd.payload.last & ((index != last_index) | ~known)):
-                        m.d.sync += index.eq(0)
-                        m.next = "Collect"
-                    with m.If(
-                        self.cmd.payload.last & (current == COMMANDS["PARAM"].opcode)
-                    ):
-                        m.d.sync += index.eq(0)
             with m.State("Discard"):
                 m.d.comb += self.cmd.ready.eq(1)
                 with m.If(self.cmd.valid & self.cmd.payload.last):
-                    m.d.sync += index.eq(0)
                     m.next = "Collect"
             with m.State("Check"):
                 m.d.sync += index.eq(0)
@@ -194,9 +192,16 @@ class Dispatcher(wiring.Component):
                 with m.If(bad_field | self._inconsistent(m, opcode, words)):
                     m.d.comb += self.errors[2].eq(1)
                     m.next = "Collect"
-                    with m.If(opcode == COMMANDS["PARAM"].opcode):
+                    with m.If(opcode == parameters):
                         m.next = "Discard"
             with m.State("Wait"):
+                row, lane, part, left = self._place
+                m.d.sync += [
+                    row.eq(field(words, "PARAM", "base")),
+                    left.eq(field(words, "PARAM", "count")),
+                    lane.eq(0),
+                    part.eq(0),
+                ]
                 with m.If(waits_met):
                     m.next = "Push"
                     with m.Switch(opcode):
@@ -212,7 +217,7 @@ class Dispatcher(wiring.Component):
                 with m.If(~self._push(m, words, pending)):
                     m.next = "Collect"
             with m.State("Parameters"):
-                self._elaborate_parameters(m, fsm, words)
+                self._elaborate_parameters(m)
         m.d.comb += self.busy.eq(
             ~fsm.ongoing("Collect") | (index != 0) | self.cmd.valid | self._unfinished
         )
@@ -275,20 +280,11 @@ class Dispatcher(wiring.Component):
             m.d.sync += kept.eq(keep)
         return left.any()
 
-    def _elaborate_parameters(self, m, fsm, words):
+    def _elaborate_parameters(self, m):
         """Receive the body of PARAM and write it lane by lane."""
         config = self._config
-        row, lane, part, left = Signal(16), Signal(8), Signal(2), Signal(16)
-        record = Signal(parameter_layout(config))
-        write = Signal()
-        m.d.sync += write.eq(0)
-        with m.If(~fsm.ongoing("Parameters")):
-            m.d.sync += [
-                row.eq(field(words, "PARAM", "base")),
-                left.eq(field(words, "PARAM", "count")),
-                lane.eq(0),
-                part.eq(0),
-            ]
+        row, lane, part, left = self._place
+        record = self._record
         m.d.comb += self.cmd.ready.eq(1)
         with m.If(self.cmd.valid):
             word = self.cmd.payload.data
@@ -300,7 +296,7 @@ class Dispatcher(wiring.Component):
             m.d.sync += part.eq(part + 1)
             ends = Signal()
             with m.If(part == config.bias_words):
-                m.d.sync += [write.eq(1), part.eq(0), lane.eq(lane + 1)]
+                m.d.sync += [self.param_write.eq(1), part.eq(0), lane.eq(lane + 1)]
                 m.d.sync += [self.param_row.eq(row), self.param_lane.eq(lane)]
                 with m.If(lane == config.drain_lanes - 1):
                     m.d.sync += [lane.eq(0), row.eq(row + 1), left.eq(left - 1)]
@@ -310,4 +306,3 @@ class Dispatcher(wiring.Component):
                 m.next = "Discard"
             with m.If(self.cmd.payload.last):
                 m.next = "Collect"
-        m.d.comb += [self.param.eq(record), self.param_write.eq(write)]

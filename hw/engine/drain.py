@@ -8,9 +8,8 @@ from .config import EngineConfig
 from .dispatch import command_layout, parameter_layout
 from .position import Position, Walk, Walker, add_positions, field, position
 from .requantise import RequantiseLane
-from .requantise_config import RequantiseConfig
 
-__all__ = ["Drain", "lane_config", "result_beat"]
+__all__ = ["Drain", "result_beat"]
 
 
 def result_beat(config: EngineConfig) -> data.StructLayout:
@@ -18,16 +17,6 @@ def result_beat(config: EngineConfig) -> data.StructLayout:
     lanes = config.drain_lanes
     return data.StructLayout(
         {"data": data.ArrayLayout(signed(config.lane_bits), lanes), "keep": lanes, "last": 1}
-    )
-
-
-def lane_config(config: EngineConfig) -> RequantiseConfig:
-    """Return the configuration of the drain's requantiser lanes."""
-    return RequantiseConfig(
-        acc_width=config.acc_width,
-        out_bits=config.datapath.x_bits,
-        out_signed=config.datapath.x_signed,
-        rounding=config.rounding,
     )
 
 
@@ -309,7 +298,7 @@ class Drain(wiring.Component):
         config = self._config
         parameters = self._elaborate_parameters(m, words, tag)
         raw, stores, has_bias = (field(words, "GEMM", n) for n in ("raw", "store", "bias"))
-        latency = lane_config(config).latency
+        latency = config.lane.latency
         raw_tag = self._delay(m, tag, 4, "raw_tag")
         # Raw results leave early: what follows in the lanes must not look like a result.
         requantised_tag = Signal(self._tag)
@@ -323,7 +312,7 @@ class Drain(wiring.Component):
         out_tag = Signal(self._tag)
         m.d.comb += out_tag.eq(Mux(raw, raw_tag, lane_tag))
         for i in range(config.drain_lanes):
-            lane = m.submodules[f"lane_{i}"] = RequantiseLane(lane_config(config))
+            lane = m.submodules[f"lane_{i}"] = RequantiseLane(config.lane)
             clamps = [field(words, "GEMM", name) for name in ("zero_point", "low", "high")]
             m.d.comb += [
                 lane.advance.eq(self.read),

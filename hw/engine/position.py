@@ -24,7 +24,8 @@ def field(words, command: str, name: str):
 
 def position(words, name: str):
     """Return the `Position` held by the fields ``name_vector`` and ``name_lane`` of a GEMM."""
-    return Position(Cat(field(words, "GEMM", f"{name}_vector"), field(words, "GEMM", f"{name}_lane")))
+    vector, lane = (field(words, "GEMM", f"{name}_{part}") for part in ("vector", "lane"))
+    return Position(Cat(vector, lane))
 
 
 def add_positions(a, b, lanes: int):

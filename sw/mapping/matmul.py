@@ -167,7 +167,6 @@ class _Emitter:
         return half
 
     def _weights(self, job: _Job) -> int:
-        d = self._config.datapath
         key = (job.n_first, job.n_tiles, job.k_first, job.k_tiles)
         half, held = self._half(self._w_halves, key, self._w_turn)
         if not held:

@@ -114,7 +114,8 @@ def _lower(config: EngineConfig, graph: QuantisedGraph, layer: QuantisedLayer) -
         return _Layer(layer, layer.inputs, layer.weights, 1, kh * kw * c, layer.stride)
     unfolded = -(-kh * kw * c // lanes)
     if layer.inputs[0] == graph.input and len(users) == 1 and unfolded < kh * -(-kw * c // lanes):
-        weights = layer.weights.reshape(kh, kw, c, -1).transpose(1, 0, 2, 3).reshape(kh * kw * c, -1)
+        weights = layer.weights.reshape(kh, kw, c, -1).transpose(1, 0, 2, 3)
+        weights = weights.reshape(kh * kw * c, -1)
         return _Layer(layer, layer.inputs, weights, 1, kh * kw * c, (1, layer.stride[1]))
     return _Layer(layer, layer.inputs, layer.weights, kh, kw * c, layer.stride)
 
@@ -256,7 +257,7 @@ class NetworkPlan:
         padded[:, : item.run, :n] = item.weights.reshape(item.kernel_rows, item.run, n)
         padded = padded.reshape(item.kernel_rows * chunks, lanes, -1)
         return [
-            [int(b) for k in range(len(padded)) for b in self._pack(d, padded[k, :, c : c + d.cols])]
+            [int(b) for tile in padded for b in self._pack(d, tile[:, c : c + d.cols])]
             for c in range(0, padded.shape[2], d.cols)
         ]
 
@@ -325,7 +326,8 @@ class NetworkPlan:
         )
         if _is_unfolded(item):
             step, rows = layer.stride[0], layer.conv_shape[0]
-            slices = [padded[:, k : k + (rows - 1) * step + 1 : step] for k in range(layer.kernel[0])]
+            span = (rows - 1) * step + 1
+            slices = [padded[:, k : k + span : step] for k in range(layer.kernel[0])]
             padded = np.concatenate(slices, axis=3)
         flat = padded.reshape(len(images), -1)
         vectors = np.zeros((len(images), tensor.vectors * lanes), np.int64)

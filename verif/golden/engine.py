@@ -1,0 +1,231 @@
+"""Golden engine: what a program's commands compute, one after the other, in NumPy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...hw.engine.commands import COMMANDS
+from ...hw.engine.config import EngineConfig
+from ...sw.program import Program
+from .requantise import requantise
+
+__all__ = ["GoldenEngine", "GoldenResult"]
+
+Integers = NDArray[np.int64]
+UnpackTile = Callable[[Any, list[int]], Integers]
+"""From a datapath's configuration and the beats of one tile to its weights [act_lanes, cols]."""
+
+
+@dataclass
+class GoldenResult:
+    """What a program leaves: result packets as (lanes, keep) arrays, and the error flags."""
+
+    packets: list[tuple[Integers, NDArray[np.bool_]]] = field(default_factory=list)
+    errors: int = 0
+
+
+class GoldenEngine:
+    """Executes commands in order on plain arrays; malformed ones set a flag and do nothing else.
+
+    Reads of elements outside the activation buffer return 0, which no correct program relies on.
+    Weights, sums and results are exact integers; requantisation is that of
+    `tilewright.verif.golden.requantise`.
+    """
+
+    def __init__(self, config: EngineConfig, unpack_tile: UnpackTile):
+        d = config.datapath
+        self.config, self._unpack = config, unpack_tile
+        self._acts = np.zeros((config.act_depth, d.act_lanes), np.int64)
+        self._beats = [0] * config.weight_depth
+        rows, lanes = config.param_depth, config.drain_lanes
+        self._bias, self._mult, self._shift = (np.zeros((rows, lanes), np.int64) for _ in range(3))
+        self._kept: Integers | None = None
+
+    def run(self, program: Program) -> GoldenResult:
+        """Return the results of ``program``, starting from the state that the last one left."""
+        result = GoldenResult()
+        x_packets, w_packets = iter(program.x_packets), iter(program.w_packets)
+        for words in program.commands:
+            name, values, error = self._check(words)
+            if error is not None:
+                result.errors |= 1 << error
+            elif name == "LOAD_X":
+                count, base = values["count"], values["base"]
+                if values["fill"]:
+                    self._acts[base : base + count] = self._element(values["value"])
+                    continue
+                vectors = next(x_packets)
+                result.errors |= (len(vectors) != count) << 3
+                written = min(len(vectors), count)
+                self._acts[base : base + written] = vectors[:written]
+            elif name == "LOAD_W":
+                beats = next(w_packets)
+                result.errors |= (len(beats) != values["count"]) << 4
+                written = min(len(beats), values["count"])
+                self._beats[values["base"] : values["base"] + written] = beats[:written]
+            elif name == "PARAM":
+                self._parameters(values, words[COMMANDS[name].words :])
+            else:
+                self._gemm(values, result)
+        return result
+
+    def _element(self, bits: int) -> int:
+        d = self.config.datapath
+        value = bits & (1 << d.x_bits) - 1
+        return value - (1 << d.x_bits) if d.x_signed and value >> d.x_bits - 1 else value
+
+    def _check(self, words: list[int]) -> tuple[str, dict[str, int], int | None]:
+        """Return the command and its fields, and the index of the error flag if it is malformed."""
+        config, d = self.config, self.config.datapath
+        found = [c for c in COMMANDS.values() if c.opcode == words[0] & 0xFF]
+        if not found:
+            return "", {}, 0
+        command = found[0]
+        if len(words) < command.words or (command.name != "PARAM" and len(words) > command.words):
+            return command.name, {}, 1
+        values = {f.name: words[f.word] >> f.lsb & (1 << f.width) - 1 for f in command.fields}
+        if command.name != "GEMM":
+            depths = {
+                "LOAD_X": config.act_depth, "LOAD_W": config.weight_depth,
+                "PARAM": config.param_depth,
+            }
+            fits = values["count"] > 0
+            fits &= values["base"] + values["count"] <= depths[command.name]
+            if command.name == "PARAM":
+                if len(words) == command.words:
+                    return command.name, values, 1
+                body = values["count"] * config.drain_lanes * (1 + config.bias_words)
+                if fits and len(words) - command.words != body:
+                    return command.name, values, 1
+            return command.name, values, None if fits else 2
+        ones = ("n_tiles", "k_chunks", "k_rows", "tile_rows", "m_tiles", "last_rows", "n_last",
+                "pool", *(f"m{i}_count" for i in range(5)))
+        bad = any(values[name] == 0 for name in ones)
+        bad |= any(values[name] >= d.act_lanes for name in values if name.endswith("_lane"))
+        bad |= values["w_base"] >= config.weight_depth or values["p_base"] >= config.param_depth
+        bad |= values["tile_rows"] > config.tile_rows_max
+        bad |= values["last_rows"] > values["tile_rows"] or values["n_last"] > d.cols
+        several = values["m_tiles"] > 1 or values["n_tiles"] > 1
+        bad |= bool(values["accumulate"] or values["keep"]) and several
+        bad |= bool(values["accumulate"]) != (self._kept is not None)
+        bad |= bool(values["raw"]) and (values["pool"] > 1 or bool(values["store"]))
+        return command.name, values, 2 if bad else None
+
+    def _parameters(self, values: dict[str, int], body: list[int]) -> None:
+        config = self.config
+        per_channel = 1 + config.bias_words
+        table = np.array(body, object).reshape(-1, config.drain_lanes, per_channel)
+        rows = slice(values["base"], values["base"] + values["count"])
+        self._mult[rows] = (table[:, :, 0] & 0xFFFF).astype(np.int64)
+        self._shift[rows] = (table[:, :, 0] >> 16 & 0x3F).astype(np.int64)
+        bias = sum(table[:, :, 1 + i] << 32 * i for i in range(config.bias_words))
+        width = config.acc_width
+        bias = bias & (1 << width) - 1
+        self._bias[rows] = np.where(bias >> width - 1, bias - (1 << width), bias).astype(np.int64)
+
+    # -- GEMM
+
+    def _walk(self, values: dict[str, int], base: str, steps: list[str]) -> Integers:
+        """Return the element addresses of a loop nest over the row loops, in order."""
+        lanes = self.config.datapath.act_lanes
+        counts = [values[f"m{i}_count"] for i in range(len(steps))]
+        jumps = [values[f"{s}_vector"] * lanes + values[f"{s}_lane"] for s in steps]
+        space = 65536 * lanes
+        at = values[f"{base}_vector"] * lanes + values[f"{base}_lane"]
+        # A loop's stride is its jump plus what its inner loops have advanced.
+        strides: list[int] = []
+        for i in reversed(range(len(steps))):
+            inner = sum((counts[i + 1 + j] - 1) * s for j, s in enumerate(strides))
+            strides.insert(0, jumps[i] + inner)
+        addresses = np.array([at], np.int64)
+        for count, stride in zip(counts, strides, strict=True):
+            addresses = (addresses[:, None] + np.arange(count) * stride).reshape(-1)
+        return addresses % space
+
+    def _read(self, addresses: Integers) -> Integers:
+        """Return ``act_lanes`` elements from each element address on."""
+        flat = self._acts.reshape(-1)
+        index = addresses[..., None] + np.arange(self.config.datapath.act_lanes)
+        index %= 65536 * self.config.datapath.act_lanes
+        return np.where(index < len(flat), flat[np.minimum(index, len(flat) - 1)], 0)
+
+    def _gemm(self, values: dict[str, int], result: GoldenResult) -> None:
+        d = self.config.datapath
+        beats = d.weight_beats
+        positions = self._walk(values, "x", [f"m{i}" for i in range(5)])
+        targets = self._walk(values, "y", ["y0", "y1", "y2"])
+        k_offsets = []
+        offset = 0
+        for _ in range(values["k_rows"]):
+            for chunk in range(values["k_chunks"]):
+                k_offsets.append(offset)
+                step = "k_chunk" if chunk < values["k_chunks"] - 1 else "k_row"
+                offset += values[f"{step}_vector"] * d.act_lanes + values[f"{step}_lane"]
+        lanes_out: list[Integers] = []
+        keeps: list[NDArray[np.bool_]] = []
+        row = window = 0
+        for tile in range(values["m_tiles"]):
+            final = tile == values["m_tiles"] - 1
+            rows = values["last_rows"] if final else values["tile_rows"]
+            # Row loops wrap once all are through; the mapper never asks for more rows than that.
+            at = positions[np.arange(row, row + rows) % len(positions)]
+            windows = -(-rows // values["pool"])
+            where = targets[np.arange(window, window + windows) % len(targets)]
+            weight = values["w_base"]
+            for n in range(values["n_tiles"]):
+                sums = np.zeros((rows, d.cols), np.int64)
+                if values["accumulate"] and self._kept is not None:
+                    sums[: len(self._kept)] = self._kept[:rows]
+                for k_offset in k_offsets:
+                    around = range(weight, weight + beats)
+                    tile_beats = [self._beats[i % len(self._beats)] for i in around]
+                    sums += self._read(at + k_offset) @ self._unpack(d, tile_beats)
+                    weight += beats
+                if values["keep"]:
+                    self._kept = sums
+                    return
+                self._finish(values, n, sums, where, lanes_out, keeps, result)
+            row, window = row + rows, window + windows
+        self._kept = None
+        if not values["store"]:
+            result.packets.append((np.concatenate(lanes_out), np.concatenate(keeps)))
+
+    def _finish(self, values, n, sums, where, lanes_out, keeps, result) -> None:
+        """Requantise and pool one tile; emit or store it."""
+        config, d = self.config, self.config.datapath
+        channels = values["n_last"] if n == values["n_tiles"] - 1 else d.cols
+        groups = -(-channels // config.drain_lanes)
+        width = groups * config.drain_lanes
+        first = values["p_base"] + n * config.groups
+        parameter_rows = np.arange(first, first + groups) % config.param_depth
+        bias, mult, shift = (
+            table[parameter_rows].reshape(-1) for table in (self._bias, self._mult, self._shift)
+        )
+        padded = np.zeros((len(sums), width), np.int64)
+        padded[:, : min(width, d.cols)] = sums[:, :width]
+        if values["raw"]:
+            outputs = padded + (bias if values["bias"] else 0)
+        else:
+            clamps = [self._clamp(values[name]) for name in ("zero_point", "low", "high")]
+            outputs = requantise(padded, bias, mult, shift, *clamps, rounding=config.rounding)
+            pool = values["pool"]
+            outputs = np.stack(
+                [outputs[i : i + pool].max(axis=0) for i in range(0, len(outputs), pool)]
+            )
+        keep = np.broadcast_to(np.arange(width) < channels, outputs.shape)
+        if not values["store"]:
+            lanes_out.append(outputs.reshape(-1, config.drain_lanes))
+            keeps.append(keep.reshape(-1, config.drain_lanes))
+            return
+        index = where[:, None] + n * d.cols + np.arange(width)
+        index %= 65536 * d.act_lanes
+        inside = keep & (index < config.act_depth * d.act_lanes)
+        starts = index[:, :: config.drain_lanes]
+        result.errors |= int((starts >= config.act_depth * d.act_lanes).any()) << 5
+        self._acts.reshape(-1)[index[inside]] = outputs[inside]
+
+    def _clamp(self, bits: int) -> int:
+        return bits - 65536 if self.config.datapath.x_signed and bits >= 32768 else bits
