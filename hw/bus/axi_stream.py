@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Shape, ShapeLike, ValueCastable
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, Module, Shape, ShapeLike, Value, ValueCastable
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In
 
 __all__ = ["AxiStreamPort", "AxiStreamTop", "axis_port", "tdata_width"]
 
@@ -22,13 +22,19 @@ class AxiStreamPort:
     payload : ShapeLike
         Layout of ``tdata`` from bit 0; zeros above it.
     signals : tuple of str
-        Suffixes present: ``tdata``, ``tvalid``, ``tready``, ``tlast``.
+        Suffixes present, of ``tdata``, ``tkeep``, ``tlast``, ``tvalid``, ``tready``.
+    last : str or None
+        Field of the stream's payload that is ``tlast``.
+    keep_bytes : int
+        Bytes of ``tdata`` per bit of the payload's ``keep``, which is ``tkeep``; 0 without.
     """
 
     name: str
     role: str
     payload: ShapeLike
     signals: tuple[str, ...]
+    last: str | None = None
+    keep_bytes: int = 0
 
 
 def axis_port(path: tuple[str | int, ...], flow: wiring.Flow) -> str:
@@ -48,21 +54,45 @@ def _streams(signature: wiring.Signature, path: tuple[str, ...] = ()):
         if member.is_port or isinstance(member.signature, stream.Signature):
             yield (*path, name), member
         else:
-            for inner_path, inner in _streams(member.signature, (*path, name)):
-                yield inner_path, inner.flip() if member.flow == In else inner
+            yield from _streams(member.signature, (*path, name))
 
 
-def _value(value):
+def _width(shape: ShapeLike) -> int:
+    return Shape.cast(shape).width
+
+
+def _value(value: Value | ValueCastable) -> Value:
     return value.as_value() if isinstance(value, ValueCastable) else value
+
+
+def _split(payload: ShapeLike) -> tuple[ShapeLike, str | None, int]:
+    """Return what of a payload stays in ``tdata``, its ``tlast`` and its bytes per ``keep`` bit."""
+    try:
+        fields = {name: field.shape for name, field in data.Layout.cast(payload)}
+    except TypeError:
+        return payload, None, 0
+    last = next((name for name in ("end", "last") if _width(fields.get(name, 0)) == 1), None)
+    rest = {name: shape for name, shape in fields.items() if name != last}
+    keep_bytes = 0
+    if set(rest) == {"data", "keep"}:
+        bytes_, odd = divmod(_width(rest["data"]), 8 * _width(rest["keep"]))
+        if not odd:
+            keep_bytes = bytes_
+            del rest["keep"]
+    if last is None and not keep_bytes:
+        return payload, None, 0
+    return data.StructLayout(rest), last, keep_bytes
 
 
 class AxiStreamTop(wiring.Component):
     """A component under AXI4-Stream port names.
 
     Every stream member ``x`` becomes ``s_axis_x_tdata``, ``_tvalid`` and ``_tready`` (``m_axis_x_``
-    for outputs). The payload fills ``tdata`` from bit 0, padded with zeros to whole bytes. A stream
-    that is always ready or always valid has no ``tready`` or ``tvalid``. Other ports keep their
-    names.
+    for outputs). A payload bit ``end``, or else ``last``, is ``tlast``. In a payload of nothing
+    else but ``data`` and ``keep``, each bit of ``keep`` stands for whole bytes of ``data`` and is
+    ``tkeep``; of an input the lowest of those bytes decides. The rest of the payload fills
+    ``tdata`` from bit 0, padded with zeros to whole bytes. A stream that is always ready or always
+    valid has no ``tready`` or ``tvalid``. Other ports keep their names.
 
     Parameters
     ----------
@@ -84,40 +114,74 @@ class AxiStreamTop(wiring.Component):
             if member.dimensions:
                 raise TypeError(f"{'.'.join(path)} is an array of ports; a top has none")
             if member.is_port:
-                name = "_".join(path)
-                members[name] = member
-                self._links.append((member, path, {"": name}))
+                members["_".join(path)] = member
+                self._links.append((path, member.flow, None))
                 continue
-            port = axis_port(path, member.flow)
-            payload = member.signature.members["payload"].shape
-            shape = Shape.cast(payload)
-            back = Out if member.flow == In else In
-            names = {}
-            if shape.width:
-                names["payload"] = f"{port}_tdata"
-                members[names["payload"]] = member.flow(tdata_width(shape.width))
-            if not member.signature.always_valid:
-                names["valid"] = f"{port}_tvalid"
-                members[names["valid"]] = member.flow(1)
-            if not member.signature.always_ready:
-                names["ready"] = f"{port}_tready"
-                members[names["ready"]] = back(1)
-            self._links.append((member, path, names))
-            signals = tuple(name.rpartition("_")[2] for name in names.values())
-            role = "sink" if member.flow == In else "source"
-            self.axi_streams.append(AxiStreamPort(port, role, payload, signals))
+            port = self._describe(path, member)
+            self.axi_streams.append(port)
+            self._links.append((path, member.flow, port))
+            bits = tdata_width(_width(port.payload))
+            widths = {"tdata": bits, "tkeep": bits // 8}
+            for signal in port.signals:
+                flow = member.flow.flip() if signal == "tready" else member.flow
+                members[f"{port.name}_{signal}"] = flow(widths.get(signal, 1))
         super().__init__(members)
+
+    def _describe(self, path, member):
+        """Return the port that the stream at ``path`` becomes."""
+        payload, last, keep_bytes = _split(member.signature.members["payload"].shape)
+        present = {
+            "tdata": _width(payload),
+            "tkeep": keep_bytes,
+            "tlast": last,
+            "tvalid": not member.signature.always_valid,
+            "tready": not member.signature.always_ready,
+        }
+        return AxiStreamPort(
+            name=axis_port(path, member.flow),
+            role="sink" if member.flow == In else "source",
+            payload=payload,
+            signals=tuple(name for name, here in present.items() if here),
+            last=last,
+            keep_bytes=keep_bytes,
+        )
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.core = inner = self._inner
-        for member, path, names in self._links:
-            value = inner
+        for path, flow, port in self._links:
+            inside = inner
             for part in path:
-                value = getattr(value, part)
-            for part, name in names.items():
-                inside = _value(getattr(value, part) if part else value)
-                outside = _value(getattr(self, name))
-                inwards = (member.flow == In) != (part == "ready")
-                m.d.comb += inside.eq(outside) if inwards else outside.eq(inside)
+                inside = getattr(inside, part)
+            if port is None:
+                pairs = [(_value(inside), getattr(self, "_".join(path)), flow)]
+            else:
+                pairs = [(*pair, flow) for pair in self._pairs(inside, port)]
+                if "tready" in port.signals:
+                    pairs.append((inside.ready, getattr(self, f"{port.name}_tready"), flow.flip()))
+            for internal, external, direction in pairs:
+                external = _value(external)
+                inwards = direction == In
+                m.d.comb += internal.eq(external) if inwards else external.eq(internal)
         return m
+
+    def _pairs(self, inside, port):
+        """Yield the signals inside and outside that run with the data of a stream."""
+        payload = inside.payload
+        outside = {name: getattr(self, f"{port.name}_{name}") for name in port.signals}
+        if "tvalid" in outside:
+            yield inside.valid, outside["tvalid"]
+        if port.last is not None:
+            yield payload[port.last], outside["tlast"]
+        if port.keep_bytes:
+            bits = _value(payload["keep"])
+            if port.role == "sink":
+                yield bits, outside["tkeep"][:: port.keep_bytes]
+            else:
+                yield Cat(bit.replicate(port.keep_bytes) for bit in bits), outside["tkeep"]
+        if "tdata" in outside:
+            if port.last is None and not port.keep_bytes:
+                yield _value(payload), outside["tdata"]
+            else:
+                rest = [_value(payload[name]) for name, _ in port.payload]
+                yield Cat(*rest), outside["tdata"]
