@@ -29,7 +29,13 @@ Pads = tuple[int, int, int, int]
 
 
 class ModelError(ValueError):
-    """A model that cannot run; the message names layer, operator, reason and what would do."""
+    """A model that cannot run; the message names layer, operator, reason and what would do.
+
+    Names come from the file, so characters that are not printable are replaced.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else "?" for c in message))
 
 
 @dataclass(frozen=True, kw_only=True)
