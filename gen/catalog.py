@@ -95,8 +95,74 @@ class Unit:
     mutation: Mutation | None = None
 
 
-UNITS: dict[str, Unit] = {}
+UNITS: dict[str, Unit] = {
+    "systolic": Unit(
+        summary="Dense systolic array, weight- or output-stationary, PEs from DSPs or LUTs",
+        config="hw.systolic.config:SystolicConfig",
+        component="hw.systolic.array:SystolicArray",
+        presets={
+            "default": {},
+            "tiny": {"rows": 2, "cols": 2},
+            "os": {"rows": 4, "cols": 4, "dataflow": "os"},
+        },
+        golden="verif.golden.systolic:systolic",
+        testbench="verif.testbench.systolic",
+        formal="verif.formal.systolic",
+        docs="docs/units/systolic.md",
+        paper="H. T. Kung, Why Systolic Architectures?, IEEE Computer 15(1), 1982",
+        maturity="V0",
+        cycles="one activation vector per cycle within a step; see docs/units/systolic.md",
+        mutation=Mutation(preset="tiny"),
+    ),
+    "requantise": Unit(
+        summary="Accumulators to activations: bias, multiplier, shift, rounding, zero point, clamp",
+        config="hw.engine.requantise_config:RequantiseConfig",
+        component="hw.engine.requantise:Requantise",
+        presets={
+            "default": {},
+            "narrow": {"acc_width": 8, "out_bits": 4},
+            "half_away": {"rounding": "half_away"},
+            "ecp5": {"fabric": "ecp5"},
+        },
+        golden="verif.golden.requantise:requantise",
+        testbench="verif.testbench.requantise",
+        formal="verif.formal.requantise",
+        docs="docs/units/requantise.md",
+        paper="Jacob et al., Quantization and Training of Neural Networks for Efficient "
+        "Integer-Arithmetic-Only Inference, CVPR 2018",
+        maturity="V0",
+        cycles="one result per cycle; latency + 1 cycles from a beat to its result",
+        mutation=Mutation(preset="default"),
+    ),
+    "engine": Unit(
+        summary="Buffers, sequencer, accumulators, requantiser and registers around one datapath",
+        config="hw.engine.config:EngineConfig",
+        component="hw.engine.core:EngineCore",
+        presets={
+            "default": {},
+            "tiny": {
+                "datapath": {"family": "systolic", "rows": 2, "cols": 2},
+                "act_depth": 64,
+                "weight_depth": 64,
+                "acc_depth": 16,
+                "param_depth": 16,
+            },
+        },
+        golden="verif.golden.engine:run",
+        testbench="verif.testbench.engine",
+        formal="verif.formal.engine",
+        docs="docs/units/engine.md",
+        paper="Jouppi et al., In-Datacenter Performance Analysis of a Tensor Processing Unit, "
+        "ISCA 2017 (weight and accumulator buffers around the array)",
+        maturity="V0",
+        cycles="tilewright.sw.cycles.predict, exact; see docs/units/engine.md",
+        tables={"commands": "hw.engine.commands:COMMANDS", "errors": "hw.engine.commands:ERRORS"},
+        mutation=Mutation(preset="tiny"),
+    ),
+}
+
 INTERNAL: frozenset[str] = frozenset()
+"""Components that are parts of units, ``module:class``; every other one of `hw` has a row."""
 
 
 def find_unit(name: str) -> Unit:

@@ -254,11 +254,13 @@ def _attribute_docs(kind: type) -> dict[str, str]:
 
 
 def derived(config: Any) -> dict[str, Any]:
-    """Return the properties of a configuration whose values are plain."""
+    """Return the properties of a configuration whose values are plain, tuples as lists."""
     found = {}
     for name in dir(type(config)):
         if isinstance(getattr(type(config), name), property) and not name.startswith("_"):
             value = getattr(config, name)
-            if value is None or isinstance(value, bool | int | float | str):
+            value = list(value) if isinstance(value, tuple) else value
+            items = value if isinstance(value, list) else [value]
+            if all(item is None or isinstance(item, bool | int | float | str) for item in items):
                 found[name] = value
     return found

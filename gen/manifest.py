@@ -18,7 +18,7 @@ from .verilog import sections, summary, top_of
 __all__ = ["bit_fields", "manifest"]
 
 _PROSE = ("Latency", "Throughput", "Numerics", "Reference")
-_STREAM = re.compile(r"(.+)_(tdata|tvalid|tready|tlast)")
+_STREAM = re.compile(r"(.+)_(tdata|tkeep|tlast|tvalid|tready)")
 
 
 def manifest(unit: str, name: str, config: Any, component: wiring.Component) -> str:
@@ -53,8 +53,10 @@ def manifest(unit: str, name: str, config: Any, component: wiring.Component) -> 
             port.name: {
                 "role": port.role,
                 "signals": list(port.signals),
-                "payload_bits": Shape.cast(port.payload).width,
-                "payload": bit_fields(port.payload),
+                "tdata_bits": Shape.cast(port.payload).width,
+                "tdata": bit_fields(port.payload),
+                **({"tlast": port.last} if port.last else {}),
+                **({"bytes_per_lane": port.keep_bytes} if port.keep_bytes else {}),
             }
             for port in streams.values()
         },

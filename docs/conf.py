@@ -1,0 +1,119 @@
+"""Sphinx configuration, and the directives that print the catalog and the command line."""
+
+import inspect
+import pkgutil
+from importlib import import_module
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+from sphinx.util.nodes import nested_parse_with_titles
+from tilewright import __version__
+from tilewright.gen.catalog import MATURITY, UNITS
+from tilewright.gen.configuration import configure, derived, parameters
+
+project = "tilewright"
+author = "tilewright contributors"
+copyright = author
+version = release = __version__
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_parser"]
+html_theme = "furo"
+html_title = f"tilewright {__version__}"
+exclude_patterns = ["build"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+napoleon_google_docstring = False
+napoleon_custom_sections = [
+    ("Members", "params_style"),
+    *("Operation", "Latency", "Throughput", "Numerics", "Cost", "Reference"),
+]
+
+
+class _Generated(Directive):
+    """Parses the Markdown that a subclass makes."""
+
+    has_content = False
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the nodes of the generated text."""
+        node = nodes.section()
+        node.document = self.state.document
+        lines = self.markdown().splitlines()
+        nested_parse_with_titles(self.state, StringList(lines, source="generated"), node)
+        return node.children
+
+
+class UnitTable(_Generated):
+    """``{units}``: the catalog as a table."""
+
+    def markdown(self) -> str:
+        """Return one row per unit."""
+        rows = [
+            f"| [{name}]({unit.docs.removeprefix('docs/')}) | {unit.maturity} | {unit.summary} |"
+            for name, unit in UNITS.items()
+        ]
+        legend = "; ".join(f"{level}: {meaning}" for level, meaning in MATURITY.items())
+        return "\n".join(["| unit | maturity | what it does |", "|---|---|---|", *rows, "", legend])
+
+
+class UnitParameters(_Generated):
+    """``{parameters} UNIT``: fields, defaults and derived numbers of a unit."""
+
+    def markdown(self) -> str:
+        """Return the tables of one unit."""
+        name = self.arguments[0]
+        config = configure(name)
+        rows = [f"| `{p.name}` | `{p.value}` | {p.doc} |" for p in parameters(config)]
+        numbers = ", ".join(f"`{key}` {value}" for key, value in derived(config).items())
+        presets = ", ".join(f"`{preset}`" for preset in UNITS[name].presets)
+        return "\n".join(
+            ["| parameter | default | meaning |", "|---|---|---|", *rows, ""]
+            + [f"Derived, for the default configuration: {numbers}.", "", f"Presets: {presets}."]
+        )
+
+
+class CommandHelp(_Generated):
+    """``{commands}``: every command with its options, as ``--help`` shows them."""
+
+    def markdown(self) -> str:
+        """Return one section per command."""
+        from tilewright.sw.cli import COMMANDS, app
+        from typer.main import get_command
+
+        group = get_command(app)
+        text = []
+        for name in COMMANDS:
+            command = group.get_command(None, name)
+            context = command.make_context(f"tilewright {name}", [], resilient_parsing=True)
+            shown = inspect.cleandoc(command.get_help(context))
+            text += [f"## {name}", "", "```text", *shown.splitlines(), "```", ""]
+        return "\n".join(text)
+
+
+class Modules(_Generated):
+    """``{modules} ROOM``: the public names of every module of a room."""
+
+    required_arguments = 1
+    optional_arguments = 0
+
+    def markdown(self) -> str:
+        """Return one section per module."""
+        room = import_module(f"tilewright.{self.arguments[0]}")
+        text = []
+        for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+            if module.name.startswith("tilewright.sw.cli") or module.ispkg:
+                continue
+            block = f".. automodule:: {module.name}\n   :members:\n"
+            text += [f"## {module.name}", "", "```{eval-rst}", *block.splitlines(), "```", ""]
+        return "\n".join(text)
+
+
+def setup(app):
+    """Register the directives."""
+    app.add_directive("units", UnitTable)
+    app.add_directive("parameters", UnitParameters)
+    app.add_directive("modules", Modules)
+    app.add_directive("commands", CommandHelp)
