@@ -106,7 +106,7 @@ class AxiStreamTop(wiring.Component):
     """
 
     def __init__(self, inner: wiring.Component):
-        self._inner = inner
+        self.inner = inner
         members = {}
         self._links = []
         self.axi_streams: list[AxiStreamPort] = []
@@ -148,7 +148,7 @@ class AxiStreamTop(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.core = inner = self._inner
+        m.submodules.core = inner = self.inner
         for path, flow, port in self._links:
             inside = inner
             for part in path:

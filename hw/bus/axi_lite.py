@@ -1,0 +1,195 @@
+"""AXI4-Lite, 32 bits: the bus and a bank of registers on it."""
+
+from amaranth.hdl import Module, Mux, Signal, ValueCastable
+from amaranth.lib import data, enum, wiring
+from amaranth.lib.wiring import In, Out
+
+from .registers import Register, RegisterBankConfig
+
+__all__ = ["AxiLite", "RegisterBank", "Response", "register_shape"]
+
+
+class Response(enum.Enum, shape=2):
+    """Values of BRESP and RRESP that occur here."""
+
+    OKAY = 0
+    SLVERR = 2
+
+
+class AxiLite(wiring.Signature):
+    """AXI4-Lite with 32 data bits, seen from the manager.
+
+    Parameters
+    ----------
+    address_bits : int
+        Width of byte addresses.
+
+    Operation
+    ---------
+    Five channels, each transferring in a cycle with its valid and ready. A write needs one transfer
+    of address and one of data, in either order, and is answered on B; a read is answered on R.
+    Valid holds with its payload until taken.
+    """
+
+    def __init__(self, address_bits: int):
+        self.address_bits = address_bits
+        members = {}
+        for channel, flow, payload in (
+            ("aw", Out, {"addr": address_bits, "prot": 3}),
+            ("w", Out, {"data": 32, "strb": 4}),
+            ("b", In, {"resp": 2}),
+            ("ar", Out, {"addr": address_bits, "prot": 3}),
+            ("r", In, {"data": 32, "resp": 2}),
+        ):
+            members |= {f"{channel}{name}": flow(width) for name, width in payload.items()}
+            members[f"{channel}valid"] = flow(1)
+            members[f"{channel}ready"] = flow.flip()(1)
+        super().__init__(members)
+
+    def __eq__(self, other):
+        return isinstance(other, AxiLite) and other.address_bits == self.address_bits
+
+    def __repr__(self):
+        return f"AxiLite({self.address_bits})"
+
+
+def register_shape(register: Register) -> data.Layout | int:
+    """Return the shape of a register's member of `RegisterBank`."""
+    if register.access == "counter":
+        return 1
+    if not register.fields:
+        return 32
+    fields = {field.name: data.Field(field.width, field.lsb) for field in register.fields}
+    return data.FlexibleLayout(32, fields)
+
+
+class RegisterBank(wiring.Component):
+    """Registers behind AXI4-Lite.
+
+    One write and one read at a time, independent of each other. Address and data of a write may
+    come in any order. An access outside the registers, or a write to a read-only one, changes
+    nothing and is answered with SLVERR. A flag set in the cycle in which it is cleared stays set.
+
+    Parameters
+    ----------
+    config : RegisterBankConfig
+        See there; each register adds a member of its name.
+
+    Members
+    -------
+    s_axi : In(AxiLite(address_bits))
+        The bus.
+    <ro register> : In(register_shape(register))
+        Value to read.
+    <rw register> : Out(register_shape(register))
+        Value last written.
+    <w1c register> : In(register_shape(register))
+        A one sets the flag.
+    <counter register> : In(1)
+        Adds one to the count.
+
+    Latency
+        Read data 2 cycles after its address, write response 2 cycles after the later of address
+        and data.
+    Throughput
+        One access per direction every 3 cycles.
+    Numerics
+        Counters wrap at 2**32.
+    Reference
+        Arm IHI 0022, AMBA AXI and ACE Protocol Specification, part B.
+    """
+
+    def __init__(self, config: RegisterBankConfig):
+        self._config = config
+        members = {"s_axi": In(AxiLite(config.address_bits))}
+        for register in config.registers:
+            flow = Out if register.access == "rw" else In
+            members[register.name] = flow(register_shape(register))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        write = self._elaborate_write(m)
+        values = [self._elaborate_register(m, r, *write) for r in self._config.registers]
+        self._elaborate_read(m, values)
+        return m
+
+    def _elaborate_write(self, m):
+        """Collect address and data, answer; return the word address, the commit, data, strobes."""
+        bus = self.s_axi
+        write_address, write_data = Signal(len(bus.awaddr) - 2), Signal(32)
+        has_write_address, has_write_data = Signal(), Signal()
+        strobes, commit, known = Signal(4), Signal(), Signal()
+        m.d.comb += [
+            bus.awready.eq(~has_write_address),
+            bus.wready.eq(~has_write_data),
+            commit.eq(has_write_address & has_write_data & ~bus.bvalid),
+        ]
+        with m.If(bus.awvalid & bus.awready):
+            m.d.sync += [write_address.eq(bus.awaddr[2:]), has_write_address.eq(1)]
+        with m.If(bus.wvalid & bus.wready):
+            m.d.sync += [write_data.eq(bus.wdata), strobes.eq(bus.wstrb), has_write_data.eq(1)]
+        with m.If(bus.bvalid & bus.bready):
+            m.d.sync += bus.bvalid.eq(0)
+        with m.Switch(write_address):
+            for register in self._config.registers:
+                if register.access != "ro":
+                    with m.Case(register.address // 4):
+                        m.d.comb += known.eq(1)
+        with m.If(commit):
+            m.d.sync += [
+                has_write_address.eq(0),
+                has_write_data.eq(0),
+                bus.bvalid.eq(1),
+                bus.bresp.eq(Mux(known, Response.OKAY, Response.SLVERR)),
+            ]
+        return write_address, commit, write_data, strobes
+
+    def _elaborate_register(self, m, register, address, commit, written, strobes):
+        """Return the value that reading ``register`` gives."""
+        member = getattr(self, register.name)
+        port = member.as_value() if isinstance(member, ValueCastable) else member
+        if register.access == "ro":
+            return port & register.mask
+        value = Signal(32, init=register.reset & register.mask, name=f"{register.name}_value")
+        hit = Signal(name=f"{register.name}_written")
+        m.d.comb += hit.eq(commit & (address == register.address // 4))
+        if register.access == "counter":
+            with m.If(port):
+                m.d.sync += value.eq(value + 1)
+            with m.If(hit):
+                m.d.sync += value.eq(0)
+            return value
+        for i in range(32):
+            if register.mask >> i & 1 and register.access == "rw":
+                with m.If(hit & strobes[i // 8]):
+                    m.d.sync += value[i].eq(written[i])
+            elif register.mask >> i & 1:
+                with m.If(hit & strobes[i // 8] & written[i]):
+                    m.d.sync += value[i].eq(0)
+                with m.If(port[i]):
+                    m.d.sync += value[i].eq(1)
+        if register.access == "rw":
+            m.d.comb += port.eq(value)
+        return value
+
+    def _elaborate_read(self, m, values):
+        """Answer reads with ``values``."""
+        bus = self.s_axi
+        read_address, has_read_address = Signal(len(bus.araddr) - 2), Signal()
+        m.d.comb += bus.arready.eq(~has_read_address & ~bus.rvalid)
+        with m.If(bus.arvalid & bus.arready):
+            m.d.sync += [read_address.eq(bus.araddr[2:]), has_read_address.eq(1)]
+        with m.If(bus.rvalid & bus.rready):
+            m.d.sync += bus.rvalid.eq(0)
+        with m.If(has_read_address):
+            m.d.sync += [
+                has_read_address.eq(0),
+                bus.rvalid.eq(1),
+                bus.rdata.eq(0),
+                bus.rresp.eq(Response.SLVERR),
+            ]
+            with m.Switch(read_address):
+                for register, value in zip(self._config.registers, values, strict=True):
+                    with m.Case(register.address // 4):
+                        m.d.sync += [bus.rdata.eq(value), bus.rresp.eq(Response.OKAY)]
