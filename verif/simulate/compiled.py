@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from ...gen.errors import ToolError
 
-__all__ = ["CompiledUnit", "Port", "StreamRun", "Traffic", "compile_unit", "pack_bits",
-           "unpack_bits"]
+__all__ = ["CompiledUnit", "Port", "StreamRun", "Traffic", "compile_unit"]
 
 _CXXFLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-w")
 
@@ -55,34 +54,6 @@ class StreamRun:
 
     beats: dict[str, NDArray[np.uint64]]
     cycles: NDArray[np.int64]
-
-
-def pack_bits(values: NDArray[np.int64], bits: int) -> NDArray[np.uint64]:
-    """Pack rows of integers, each in ``bits`` bits of two's complement, into 64-bit words."""
-    rows, count = values.shape
-    words = -(-count * bits // 64)
-    if bits in (8, 16, 32, 64):
-        narrow = values.astype(f"<i{bits // 8}").view(np.uint8).reshape(rows, -1)
-        padded = np.zeros((rows, words * 8), np.uint8)
-        padded[:, : narrow.shape[1]] = narrow
-        return padded.view("<u8")
-    unpacked = (values[:, :, None] >> np.arange(bits)) & 1
-    flat = np.zeros((rows, words * 64), np.uint8)
-    flat[:, : count * bits] = unpacked.reshape(rows, -1)
-    return np.packbits(flat, axis=1, bitorder="little").view("<u8")
-
-
-def unpack_bits(
-    words: NDArray[np.uint64], bits: int, count: int, *, signed: bool = True
-) -> NDArray[np.int64]:
-    """Unpack rows of ``count`` integers of ``bits`` bits from 64-bit words."""
-    rows = len(words)
-    flat = np.ascontiguousarray(words).view(np.uint8).reshape(rows, -1)
-    unpacked = np.unpackbits(flat, axis=1, bitorder="little", count=count * bits)
-    weights = np.left_shift(np.int64(1), np.arange(bits, dtype=np.int64))
-    if signed:
-        weights[-1] = -weights[-1]
-    return unpacked.reshape(rows, count, bits).astype(np.int64) @ weights
 
 
 def _ports(rtlil: str, top: str) -> list[Port]:
@@ -184,8 +155,9 @@ def _harness(top: str, ports: list[Port], streams: list[_Stream]) -> str:
                 put.append(f"put(top.{_member(port.name)}, b + {at}, {chunks(port)});")
                 at += words(port)
             lines.append(
-                f"    {{ Stream &q = s[{i}]; if (!q.valid && q.at < q.beats && !q.random.pauses()) {{"
-                f" q.valid = true; const u64 *b = q.data + q.at * {total}; {' '.join(put)} (void)b; }}"
+                f"    {{ Stream &q = s[{i}];"
+                " if (!q.valid && q.at < q.beats && !q.random.pauses()) { q.valid = true;"
+                f" const u64 *b = q.data + q.at * {total}; {' '.join(put)} (void)b; }}"
                 f" bits(top.{_member(stream.valid.name)})[0] = q.valid; }}"
             )
         elif stream.ready is not None:

@@ -1,0 +1,123 @@
+"""Matrix products on the simulated hardware, with the hardware's own cycle counts."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..gen.catalog import find_unit, load
+from ..hw.config import ConfigError
+from ..hw.engine.config import EngineConfig
+from .cycles import predict
+from .mapping.matmul import plan_matmul
+from .runtime.simulated import SimulatedEngine
+
+__all__ = ["Engine", "Stats"]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts of one product.
+
+    Attributes
+    ----------
+    cycles : int
+        From the first command word to the last result, all loading and draining included.
+    predicted_cycles : int
+        What the cycle model says; always the same.
+    macs : int
+        Multiply-accumulates of the product, M * K * N.
+    utilisation : float
+        ``macs`` per multiply-accumulate that the array could have done in ``cycles``.
+    """
+
+    cycles: int
+    predicted_cycles: int
+    macs: int
+    utilisation: float
+
+
+class Engine:
+    """An engine of one datapath family, ready to multiply on its compiled RTL.
+
+    Parameters
+    ----------
+    family : str
+        Datapath, a unit of the catalogue, for example ``"systolic"``.
+    fields
+        Fields of the datapath's configuration (``rows=16``, ``x_bits=8``) and of `EngineConfig`
+        (``acc_depth=512``).
+
+    Raises
+    ------
+    ConfigError
+        A field is unknown or out of range.
+    ToolError
+        There is no C++ compiler or no Yosys.
+
+    Examples
+    --------
+    >>> engine = Engine("systolic", rows=2, cols=2)  # doctest: +SKIP
+    >>> y, stats = engine.matmul([[1, 2]], [[3], [4]])  # doctest: +SKIP
+    """
+
+    def __init__(self, family: str, **fields: Any):
+        kind = load(find_unit(family).config)
+        ours = {f.name for f in dataclasses.fields(EngineConfig)} - {"datapath"}
+        theirs = {f.name for f in dataclasses.fields(kind)}
+        if unknown := set(fields) - ours - theirs:
+            raise ConfigError(f"{family} has no field {sorted(unknown)[0]!r}")
+        datapath = kind(**{name: v for name, v in fields.items() if name in theirs})
+        rest = {name: v for name, v in fields.items() if name in ours}
+        limit = min(datapath.cols, datapath.act_lanes)
+        rest.setdefault("drain_lanes", 1 << min(2, limit.bit_length() - 1))
+        rest.setdefault("weight_depth", max(4096, 4 * datapath.weight_beats))
+        self.config = EngineConfig(datapath=datapath, **rest)
+        self._pack = load(f"sw.pack.{family}:pack_tile")
+        self._hardware = SimulatedEngine(self.config)
+
+    def matmul(self, x: ArrayLike, w: ArrayLike) -> tuple[NDArray[np.int64], Stats]:
+        """Return ``x @ w`` as computed by the hardware, and its counts.
+
+        Raises
+        ------
+        ValueError
+            A shape or a value does not fit; K longer than ``k_max`` included.
+        """
+        d = self.config.datapath
+        acts = _operand("x", x, d.x_bits, d.x_signed)
+        weights = _operand("w", w, d.w_bits, d.w_signed)
+        if acts.shape[1] != weights.shape[0]:
+            raise ValueError(
+                f"x has {acts.shape[1]} columns but w has {weights.shape[0]} rows; "
+                "both are K and must be equal"
+            )
+        plan = plan_matmul(self.config, acts, weights, self._pack)
+        result = self._hardware.run(plan.program)
+        predicted = predict(self.config, plan.program).cycles
+        macs = plan.program.macs
+        stats = Stats(
+            cycles=result.cycles,
+            predicted_cycles=predicted,
+            macs=macs,
+            utilisation=macs / (d.act_lanes * d.cols * result.cycles),
+        )
+        return plan.assemble(result.lanes, self.config.drain_lanes), stats
+
+
+def _operand(name: str, values: ArrayLike, bits: int, is_signed: bool) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"{name} must be a matrix with rows and columns, not of {array.shape}")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} must hold integers, not {array.dtype}")
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
+    if array.min() < low or array.max() > high:
+        kind = "signed" if is_signed else "unsigned"
+        raise ValueError(
+            f"{name} must lie in {low}..{high} ({bits} bits, {kind}), "
+            f"but holds {array.min()}..{array.max()}"
+        )
+    return array.astype(np.int64)

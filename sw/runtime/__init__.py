@@ -1,0 +1,1 @@
+"""Ways to run a program: on the compiled RTL, or on a board behind a serial port."""
