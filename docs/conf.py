@@ -8,6 +8,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 from sphinx.util.nodes import nested_parse_with_titles
+
 from tilewright import __version__
 from tilewright.gen.catalog import MATURITY, UNITS
 from tilewright.gen.configuration import configure, derived, parameters
@@ -80,8 +81,9 @@ class CommandHelp(_Generated):
 
     def markdown(self) -> str:
         """Return one section per command."""
-        from tilewright.sw.cli import COMMANDS, app
         from typer.main import get_command
+
+        from tilewright.sw.cli import COMMANDS, app
 
         group = get_command(app)
         text = []

@@ -25,21 +25,21 @@ def generate_files(unit: str, config: Any, name: str) -> dict[str, str]:
     """Return file name to text for module ``name``; the same bytes for the same arguments."""
     from .fusesoc import core_file
     from .manifest import manifest
-    from .verilog import emit, summary
+    from .verilog import emit, summary, top_of
 
     if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name in _RESERVED:
         raise ConfigError(f"name must be a Verilog identifier that is not a keyword, not {name!r}")
-    component = load(find_unit(unit).component)(config)
+    top = top_of(load(find_unit(unit).component)(config))
     settings = dump(config, unit)
     header = f"tilewright {__version__}, unit {unit}\n\nConfiguration\n" + "".join(
         f"  {line}\n" if line else "\n" for line in settings.splitlines()[1:]
     )
     files = {
-        f"{name}.json": manifest(unit, name, config, component),
-        f"{name}.core": core_file(name, summary(component)),
+        f"{name}.json": manifest(unit, name, config, top),
+        f"{name}.core": core_file(name, summary(top)),
         f"{name}.toml": settings,
     }
-    return {f"{name}.v": emit(component, name, header=header).verilog, **files}
+    return {f"{name}.v": emit(top, name, header=header).verilog, **files}
 
 
 def generate(unit: str, config: Any, directory: Path, name: str | None = None) -> list[Path]:

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In
 from .. import __version__
 from .catalog import find_unit, load
 from .configuration import derived, fields_of
-from .verilog import sections, summary, top_of
+from .verilog import sections, summary
 
 __all__ = ["bit_fields", "manifest"]
 
@@ -21,27 +21,26 @@ _PROSE = ("Latency", "Throughput", "Numerics", "Reference")
 _STREAM = re.compile(r"(.+)_(tdata|tkeep|tlast|tvalid|tready)")
 
 
-def manifest(unit: str, name: str, config: Any, component: wiring.Component) -> str:
-    """Return the JSON text that describes module ``name`` made from ``component``.
+def manifest(unit: str, name: str, config: Any, top: wiring.Component) -> str:
+    """Return the JSON text that describes module ``name`` made from ``top``.
 
     Parameters
     ----------
     unit : str
-        Row of the catalog that ``config`` and ``component`` belong to.
+        Row of the catalog that ``config`` and ``top`` belong to.
     name : str
         Name of the top module.
     config : object
         The configuration.
-    component : wiring.Component
-        What `emit` was given.
+    top : wiring.Component
+        What `emit` was given, with AXI4-Stream names.
     """
     row = find_unit(unit)
-    top = top_of(component)
     streams = {port.name: port for port in getattr(top, "axi_streams", ())}
     document = {
         "name": name,
         "unit": unit,
-        "summary": summary(component),
+        "summary": summary(top),
         "version": __version__,
         "maturity": row.maturity,
         "configuration": fields_of(config),
@@ -62,7 +61,7 @@ def manifest(unit: str, name: str, config: Any, component: wiring.Component) -> 
         },
         "behaviour": {
             title.lower(): text
-            for title, text in sections(component).items()
+            for title, text in sections(top).items()
             if title in _PROSE and text
         },
         "latency": getattr(config, "latency", None),

