@@ -49,10 +49,20 @@ def load_model(proto: onnx.ModelProto) -> Graph:
 
 
 def reference(
-    proto: onnx.ModelProto, x: NDArray[np.float32], outputs: Sequence[str] | None = None
+    proto: onnx.ModelProto,
+    x: NDArray[np.float32],
+    outputs: Sequence[str] | None = None,
+    *,
+    literal: bool = False,
 ) -> list[NDArray]:
-    """Return what onnxruntime computes for each row of ``x`` as a batch of one."""
+    """Return what onnxruntime computes for each row of ``x`` as a batch of one.
+
+    ``literal`` keeps it from rewriting the graph: its rewrites of QDQ models round elsewhere and
+    even bring float weights to 8 bits.
+    """
     options = onnxruntime.SessionOptions()
+    if literal:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
