@@ -137,7 +137,7 @@ UNITS: dict[str, Unit] = {
     "engine": Unit(
         summary="Buffers, sequencer, accumulators, requantiser and registers around one datapath",
         config="hw.engine.config:EngineConfig",
-        component="hw.engine.core:EngineCore",
+        component="hw.engine.engine:Engine",
         presets={
             "default": {},
             "tiny": {

@@ -16,7 +16,7 @@ __all__ = ["generate", "generate_files"]
 _RESERVED = frozenset(
     "always and assign begin buf case cell config default design edge else end endmodule event for "
     "force function if include initial inout input instance integer library logic module nand nor "
-    "not or output parameter reg repeat signed specify string table task time top use wait while "
+    "not or output parameter reg repeat signed specify string table task time use wait while "
     "wire xor".split()
 )
 

@@ -299,7 +299,6 @@ class _Module:
     def _name_the_rest(self) -> None:
         taken = set(_WORD.findall(self._body))
         drivers = dict(_ASSIGN.findall(self._body))
-        registers = {match[2] for match in _REG.finditer(self._body)}
         names: dict[str, str] = {}
         for _, register, source in _FLOP.findall(self._body):
             if _ANONYMOUS.fullmatch(source):
@@ -314,10 +313,14 @@ class _Module:
             if name not in names:
                 source = drivers.get(name, "")
                 kind = next((kind for sign, kind in _KINDS if sign in source), "net")
-                kind = "state" if name in registers else kind
+                kind = "state" if f" {name} <= " in self._body else kind
                 counts[kind] += 1
                 names[name] = _unique(f"{kind}_{counts[kind]}", taken)
         self._replace(names)
+        # unlike an initial value, this makes an event, so that ``always @*`` runs once at the start
+        self._body = self._body.replace(
+            "  reg at_start = 0;\n", "  reg at_start;\n  initial at_start <= 1'b0;\n"
+        )
 
     def finish(self, renamed: dict[str, dict[str, str]], rank: dict[str, int]) -> str:
         """Return the text, ports of other modules' instances under their new names."""

@@ -1,0 +1,188 @@
+"""Every unit of the catalog keeps the contract: doors, documentation, presets, Verilog."""
+
+import dataclasses
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from amaranth.hdl import Elaboratable, Fragment
+from amaranth.lib import wiring
+
+import tilewright.hw
+from tilewright.gen.catalog import INTERNAL, MATURITY, UNITS, load
+from tilewright.gen.configuration import configure, dump, parameters
+from tilewright.gen.generate import generate_files
+from tilewright.gen.verilog import sections, summary
+
+CASES = [(name, preset) for name, unit in UNITS.items() for preset in unit.presets]
+SECTIONS = ("Latency", "Throughput", "Numerics", "Reference")
+
+
+def component(name: str, preset: str = "default"):
+    """Return a unit's component, marked as used."""
+    made = load(UNITS[name].component)(configure(name, preset=preset))
+    made._MustUse__used = True
+    return made
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_every_door_opens(name):
+    unit = UNITS[name]
+    assert dataclasses.is_dataclass(load(unit.config))
+    assert issubclass(load(unit.component), wiring.Component)
+    assert callable(load(unit.golden))
+    for module in (unit.testbench, unit.formal):
+        assert importlib.util.find_spec(f"tilewright.{module}"), module
+        assert module.rpartition(".")[2] == name
+    for table in unit.tables.values():
+        assert load(table)
+    assert unit.docs == f"docs/units/{name}.md"
+    assert Path(unit.docs).is_file()
+    assert unit.maturity in MATURITY
+    assert unit.paper
+    assert unit.cycles
+    assert unit.mutation is None or unit.mutation.preset in unit.presets
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_config_imports_no_amaranth(name):
+    module = UNITS[name].config.partition(":")[0]
+    code = (
+        f"import sys, tilewright.gen.catalog, tilewright.gen.configuration, tilewright.{module}; "
+        "print([m for m in ('amaranth', 'numpy', 'typer', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_documentation_matches_the_ports(name):
+    made = component(name)
+    text = inspect.getdoc(type(made))
+    members = re.search(r"^Members\n-+\n(.*?)(?=^\w+\n|\Z)", text, re.M | re.S)
+    documented = re.findall(r"^(\w+(?:, \w+)*) : (In|Out)\(", members[1], re.MULTILINE)
+    flows = {part: flow for names, flow in documented for part in names.split(", ")}
+    assert flows == {key: member.flow.name for key, member in made.signature.members.items()}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_documentation_states_the_contract(name):
+    made = component(name)
+    found = sections(made)
+    assert [title for title in SECTIONS if not found.get(title)] == []
+    assert summary(made).endswith(".")
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_every_field_is_documented(name):
+    config = configure(name)
+    assert [p.name for p in parameters(config) if not p.doc] == []
+
+
+@pytest.mark.parametrize(("name", "preset"), CASES)
+def test_preset_elaborates(name, preset):
+    made = component(name, preset)
+    assert isinstance(made, Elaboratable)
+    Fragment.get(made, None)
+
+
+@pytest.mark.parametrize(("name", "preset"), CASES)
+def test_configuration_round_trips(name, preset, tmp_path):
+    config = configure(name, preset=preset)
+    file = tmp_path / "config.toml"
+    file.write_text(dump(config, name))
+    assert configure(name, file=file) == config
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_every_field_is_read(name):
+    """A field that changed nothing would be a knob nobody reads; each is read by hw or by sw."""
+    row = UNITS[name]
+    module = row.config.partition(":")[0].rpartition(".")[0]
+    folder = Path(*module.split("."))
+    text = "".join(path.read_text() for path in [*folder.rglob("*.py"), *Path("sw").rglob("*.py")])
+    for field in dataclasses.fields(load(row.config)):
+        assert re.search(rf"\.{field.name}\b", text), field.name
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_same_bytes_every_time(name):
+    preset = "tiny" if "tiny" in UNITS[name].presets else "default"
+    code = (
+        "import sys, hashlib\n"
+        "from tilewright.gen.configuration import configure\n"
+        "from tilewright.gen.generate import generate_files\n"
+        f"files = generate_files({name!r}, configure({name!r}, preset={preset!r}), 'top')\n"
+        "print(hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest())\n"
+    )
+    seen = set()
+    for seed in ("0", "1", "7"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seen.add(done.stdout)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(("name", "preset"), CASES)
+def test_files_name_no_machine(name, preset):
+    files = generate_files(name, configure(name, preset=preset), "top")
+    for text in files.values():
+        assert str(Path.cwd()) not in text
+        assert "site-packages" not in text
+        assert not re.search(r"\b20\d\d-\d\d-\d\d\b", text)
+    verilog = files["top.v"]
+    assert "\\" not in verilog
+    assert "$1" not in verilog
+    assert all(line[7:].startswith("top") for line in re.findall(r"^module .*", verilog, re.M))
+
+
+@pytest.mark.parametrize(("name", "preset"), CASES)
+def test_manifest_lists_every_port(name, preset):
+    files = generate_files(name, configure(name, preset=preset), "top")
+    manifest = json.loads(files["top.json"])
+    header = re.search(r"^module top \((.*?)^\);", files["top.v"], re.M | re.S)[1]
+    declared = {}
+    for direction, width, port in re.findall(
+        r"^  (input|output) +(?:wire|reg) +(?:\[(\d+):0\] )?(\w+)", header, re.MULTILINE
+    ):
+        declared[port] = (direction, int(width or 0) + 1)
+    listed = {port["name"]: (port["direction"], port["width"]) for port in manifest["ports"]}
+    missing = set(declared) - set(listed)
+    assert missing == set()
+    assert all(declared[port] == listed[port] for port in declared)
+    for stream in manifest["streams"].values():
+        bits = sorted(
+            (field["lsb"], field["lsb"] + field["width"]) for field in stream["tdata"]
+        )
+        assert all(low == high for (_, high), (low, _) in zip(bits, bits[1:], strict=False))
+        assert bits[0][0] == 0
+        assert bits[-1][1] == stream["tdata_bits"]
+
+
+def test_every_component_is_known():
+    known = {unit.component for unit in UNITS.values()} | INTERNAL
+    found = set()
+    for module in pkgutil.walk_packages(tilewright.hw.__path__, "tilewright.hw."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if (
+                inspect.isclass(value)
+                and issubclass(value, wiring.Component)
+                and value.__module__ == module.name
+                and not name.startswith("_")
+            ):
+                found.add(f"{module.name.removeprefix('tilewright.')}:{name}")
+    assert found - known == set()
+    assert INTERNAL - found == set()

@@ -1,0 +1,213 @@
+"""The Verilog made fit for reading does what the Verilog of Yosys does, X included."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from tilewright.gen.catalog import UNITS, load
+from tilewright.gen.configuration import configure
+from tilewright.gen.verilog import emit, raw_verilog, top_of
+from tilewright.hw.shared import Shared
+
+CYCLES = 2000
+
+
+class Cell(wiring.Component):
+    """Multiplies and adds."""
+
+    def __init__(self, config):
+        super().__init__({"x": In(signed(4)), "p": In(signed(12)), "q": Out(signed(12))})
+
+    def elaborate(self, platform):
+        m = Module()
+        kept = Signal(signed(4))
+        with m.If(self.x[0]):
+            m.d.sync += kept.eq(self.x)
+        m.d.sync += self.q.eq(self.p + self.x * kept)
+        return m
+
+
+class Row(wiring.Component):
+    """Chains cells."""
+
+    def __init__(self, config):
+        self._cells = config
+        super().__init__({"x": In(signed(4)), "q": Out(signed(12))})
+
+    def elaborate(self, platform):
+        m = Module()
+        total = 0
+        for i in range(self._cells):
+            m.submodules[f"cell_{i}"] = cell = Shared(Cell, None, "cell")
+            m.d.comb += [cell.x.eq(self.x), cell.p.eq(total)]
+            total = cell.q
+        m.d.comb += self.q.eq(total)
+        return m
+
+
+class Mixed(wiring.Component):
+    """State machine, memory, structures, partial assignments and shared rows."""
+
+    def __init__(self):
+        beat = data.StructLayout({"data": data.ArrayLayout(signed(4), 3), "last": 1, "kind": 2})
+        super().__init__(
+            {
+                "i": In(stream.Signature(beat)),
+                "o": Out(stream.Signature(data.StructLayout({"sum": signed(12), "flag": 1}))),
+                "count": Out(5),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=12, depth=8, init=[1, 2, 3])
+        write, read = memory.write_port(), memory.read_port()
+        address = Signal(3)
+        rows = []
+        for k, size in enumerate((1, 2, 2)):
+            m.submodules[f"row_{k}"] = row = Shared(Row, size, "row")
+            m.d.comb += row.x.eq(self.i.payload.data[k])
+            rows.append(row)
+        total = rows[0].q + rows[1].q - rows[2].q
+        m.d.comb += [write.addr.eq(address), read.addr.eq(~address), write.data.eq(total)]
+        with m.FSM():
+            with m.State("Wait"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(self.i.valid & ~self.i.payload.last):
+                    m.next = "Work"
+                with m.Elif(self.i.valid & (self.i.payload.kind == 2)):
+                    m.d.sync += address.eq(address + 3)
+                    m.next = "Give"
+            with m.State("Work"):
+                m.d.comb += write.en.eq(1)
+                m.d.sync += [address[1:].eq(address[:2]), address[0].eq(total[2])]
+                with m.If(address.any() & (self.count[0] | ~self.o.ready)):
+                    m.next = "Give"
+            with m.State("Give"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.d.sync += self.count.eq(self.count + 1)
+                    m.next = "Wait"
+        with m.Switch(self.i.payload.kind):
+            with m.Case(0):
+                m.d.comb += self.o.payload.sum.eq(read.data)
+            with m.Case(1, 2):
+                m.d.comb += self.o.payload.sum.eq(total >> 1)
+            with m.Default():
+                m.d.sync += self.o.payload.flag.eq(~self.o.payload.flag)
+        return m
+
+
+def _ports(verilog: str, top: str) -> list[tuple[str, int, str]]:
+    header = re.search(rf"^module {top} \((.*?)^\);", verilog, re.M | re.S)[1]
+    found = re.findall(r"^  (input|output) +(?:wire|reg) +(?:\[(\d+):0\] )?(\w+)", header, re.M)
+    return [(direction, int(high or 0) + 1, name) for direction, high, name in found]
+
+
+def _compare(make, folder: Path) -> None:
+    """Run both texts side by side in Icarus and compare every output in every cycle."""
+    folder.mkdir(parents=True, exist_ok=True)
+    neat = emit(make(), "neat").verilog
+    raw = raw_verilog(emit(make(), "raw").rtlil)
+    ports = _ports(neat, "neat")
+    drives, lines, checks, pins = [], [], [], {"neat": [], "raw": []}
+    for direction, width, name in ports:
+        if direction == "input":
+            lines.append(f"  reg [{width - 1}:0] {name} = 0;")
+            if name not in ("clk", "rst"):
+                words = ", ".join(["$urandom(seed)"] * -(-width // 32))
+                odds = "1" if width > 1 else "$urandom(seed) % 3 != 0"
+                drives.append(f"    if ({odds}) {name} <= {{{words}}};")
+        for which in pins:
+            mine = name if direction == "input" else f"{which}_{name}"
+            pins[which].append(f".{name}({mine})")
+            if direction == "output":
+                lines.append(f"  wire [{width - 1}:0] {mine};")
+        if direction == "output":
+            checks.append(f"neat_{name} !== raw_{name}")
+    bench = "\n".join(
+        [
+            "module bench;",
+            "  integer seed = 1, cycle = 0;",
+            *lines,
+            *(f"  {which} {which}_dut ({', '.join(p)});" for which, p in pins.items()),
+            "  always #5 clk = !clk;",
+            "  always @(posedge clk) begin",
+            "    rst <= cycle < 2 || $urandom(seed) % 200 == 0;",
+            *drives,
+            "    cycle <= cycle + 1;",
+            f'    if (cycle == {CYCLES}) begin $display("SAME"); $finish; end',
+            "  end",
+            f"  always @(negedge clk) if (cycle > 3 && ({' || '.join(checks)})) begin",
+            '    $display("DIFFERENT in cycle %0d", cycle); $finish;',
+            "  end",
+            "endmodule\n",
+        ]
+    )
+    for name, text in (("neat.v", neat), ("raw.v", raw), ("bench.v", bench)):
+        (folder / name).write_text(text)
+    subprocess.run(
+        ["iverilog", "-g2005", "-s", "bench", "-o", "run", "neat.v", "raw.v", "bench.v"],
+        cwd=folder,
+        check=True,
+    )
+    command = ["vvp", "-n", "run"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "SAME", done.stdout
+
+
+def test_mixed_design_keeps_its_meaning():
+    _compare(Mixed, Path("build/test/verilog/mixed"))
+
+
+SMALL = [
+    (name, preset)
+    for name, unit in UNITS.items()
+    for preset in unit.presets
+    if preset != "default" or "tiny" not in unit.presets
+]
+
+
+@pytest.mark.parametrize(("name", "preset"), SMALL)
+def test_unit_keeps_its_meaning(name, preset):
+    config = configure(name, preset=preset)
+    text = emit(load(UNITS[name].component)(config), "probe").verilog
+    if re.search(r"^  (MULT18X18D|ALU54B|CCU2C|DP16KD|TRELLIS_\w+) ", text, re.M):
+        pytest.skip("instantiates cells of the fabric, for which there is no model here")
+    _compare(lambda: load(UNITS[name].component)(config), Path("build/test/verilog", name, preset))
+
+
+def test_shared_modules_stand_once():
+    verilog = emit(Mixed(), "top").verilog
+    assert sorted(re.findall(r"^module (\w+)", verilog, re.M)) == [
+        "top", "top_cell", "top_core", "top_row", "top_row_2",
+    ]  # fmt: skip
+    assert verilog.count("top_row_2 row_") == 2
+
+
+def test_yosys_of_the_host_is_not_used(monkeypatch, tmp_path):
+    fake = tmp_path / "yosys"
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    fake.chmod(0o755)
+    expected = emit(Mixed(), "top").verilog
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("AMARANTH_USE_YOSYS", "system")
+    assert emit(Mixed(), "top").verilog == expected
+
+
+def test_stream_names_and_padding():
+    top = top_of(Mixed())
+    top._MustUse__used = top.inner._MustUse__used = True
+    ports = {"__".join(path): member.shape for path, member, _ in top.signature.flatten(top)}
+    assert ports["s_axis_i_tdata"] == 16
+    assert set(ports) == {
+        *(f"s_axis_i_{name}" for name in ("tdata", "tlast", "tvalid", "tready")),
+        *(f"m_axis_o_{name}" for name in ("tdata", "tvalid", "tready")),
+        "count",
+    }
