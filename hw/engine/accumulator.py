@@ -1,9 +1,10 @@
 """Accumulator banks: partial sums add up in one while the other is drained."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .buffer import buffer_memory
 from .config import EngineConfig
 from .datapath import psum_beat
 
@@ -106,7 +107,7 @@ class Accumulator(wiring.Component):
             m.d.sync += [pending.eq(self.read_valid), pending_bank.eq(self.read_bank)]
         words = []
         for i in range(2):
-            store = memory.Memory(shape=width * cols, depth=config.acc_depth, init=[])
+            store = buffer_memory(width * cols, config.acc_depth)
             m.submodules[f"bank_{i}"] = store
             read, write = store.read_port(), store.write_port()
             asked = self.read_valid & (self.read_bank == i)

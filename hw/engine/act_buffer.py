@@ -1,9 +1,10 @@
 """The activation buffer: one bank per lane, read and written at any element."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .buffer import buffer_memory
 from .config import EngineConfig
 from .position import Position
 
@@ -81,7 +82,7 @@ class ActBuffer(wiring.Component):
         address_bits = (config.act_depth - 1).bit_length()
         banks = []
         for i in range(lanes):
-            bank = memory.Memory(shape=config.datapath.x_bits, depth=config.act_depth, init=[])
+            bank = buffer_memory(config.datapath.x_bits, config.act_depth)
             m.submodules[f"bank_{i}"] = bank
             read, write = bank.read_port(), bank.write_port()
             m.d.comb += read.en.eq(1)

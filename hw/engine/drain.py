@@ -1,9 +1,10 @@
 """The drain: bias, requantise, pool, and send results to the stream or back to the buffer."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, signed
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .buffer import buffer_memory
 from .config import EngineConfig
 from .dispatch import command_layout, parameter_layout
 from .position import Position, Walk, Walker, add_positions, field, position
@@ -360,7 +361,7 @@ class Drain(wiring.Component):
             m.d.sync += base.eq(following)
         parameters = []
         for i in range(config.drain_lanes):
-            store = memory.Memory(shape=layout, depth=config.param_depth, init=[])
+            store = buffer_memory(layout, config.param_depth)
             m.submodules[f"parameters_{i}"] = store
             write, read = store.write_port(), store.read_port()
             m.d.comb += [

@@ -1,11 +1,12 @@
 """Readers that feed the datapath from the buffers, each running ahead on its own."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from .act_buffer import ActBuffer
+from .buffer import buffer_memory
 from .config import EngineConfig
 from .datapath import act_beat
 from .dispatch import command_layout
@@ -290,9 +291,7 @@ class WeightReader(wiring.Component):
         m = Module()
         config = self._config
         bits, beats = config.datapath.weight_beat_bits, config.datapath.weight_beats
-        m.submodules.buffer = buffer = memory.Memory(
-            shape=bits, depth=config.weight_depth, init=[]
-        )
+        m.submodules.buffer = buffer = buffer_memory(bits, config.weight_depth)
         write, read = buffer.write_port(), buffer.read_port()
         words = Signal(command_layout("GEMM"))
         loops = _Loops(m, words, ("m_tiles", "n_tiles", "k_rows", "k_chunks"))
