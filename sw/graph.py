@@ -27,6 +27,9 @@ Floats = NDArray[np.float32]
 Pair = tuple[int, int]
 Pads = tuple[int, int, int, int]
 
+MAX_COPY = 1 << 25
+"""Elements of a convolution's patches that are laid out at a time."""
+
 
 class ModelError(ValueError):
     """A model that cannot run; the message names layer, operator, reason and what would do.
@@ -203,9 +206,13 @@ def _compute(node: Node, inputs: list[Floats]) -> Floats:
             out, _, *kernel = node.weights.shape
             patches = _windows(x, (kernel[0], kernel[1]), node.stride, node.pads, 0.0)
             n, _, h, w = patches.shape[:4]
-            rows = patches.transpose(0, 2, 3, 1, 4, 5).reshape(n * h * w, -1)
-            sums = rows @ node.weights.reshape(out, -1).T + node.bias
-            return sums.reshape(n, h, w, out).transpose(0, 3, 1, 2)
+            matrix = node.weights.reshape(out, -1).T
+            result = np.empty((n, h * w, out), np.float32)
+            step = max(1, MAX_COPY // max(1, h * w * len(matrix)))
+            for i in range(0, n, step):
+                part = patches[i : i + step].transpose(0, 2, 3, 1, 4, 5)
+                result[i : i + step] = part.reshape(-1, h * w, len(matrix)) @ matrix + node.bias
+            return result.reshape(n, h, w, out).transpose(0, 3, 1, 2)
         case Product():
             return x @ node.weights + node.bias
         case Clip():

@@ -167,12 +167,26 @@ class Builder:
         size = x.shape[0]
         check_size(node, (size, size))
         diagonal = np.diag(gain).astype(np.float32)
-        common = {"name": node.name, "op": node.op, "inputs": (x.name,), "output": node.outputs[0]}
+        result: Node
         if len(x.shape) == 3:
-            kernel = diagonal.reshape(size, size, 1, 1)
-            self.emit(Convolution(**common, weights=kernel, bias=shift), x.shape)
+            result = Convolution(
+                name=node.name,
+                op=node.op,
+                inputs=(x.name,),
+                output=node.outputs[0],
+                weights=diagonal.reshape(size, size, 1, 1),
+                bias=shift,
+            )
         else:
-            self.emit(Product(**common, weights=diagonal, bias=shift), x.shape)
+            result = Product(
+                name=node.name,
+                op=node.op,
+                inputs=(x.name,),
+                output=node.outputs[0],
+                weights=diagonal,
+                bias=shift,
+            )
+        self.emit(result, x.shape)
 
     def encode(self, node: OnnxNode, quantisation: Quantisation) -> None:
         """Note that the node's output holds the integers of its input."""
@@ -190,10 +204,15 @@ class Builder:
             self.tensors[name] = dataclasses.replace(tensor, quantisation=quantisation)
         elif tensor.quantisation != quantisation:
             output = node.outputs[0]
-            common = {"name": node.name, "op": "QuantizeLinear", "inputs": (name,)}
-            self.emit(
-                AveragePool(**common, output=output, kernel=(1, 1), stride=(1, 1)), tensor.shape
+            copy = AveragePool(
+                name=node.name,
+                op="QuantizeLinear",
+                inputs=(name,),
+                output=output,
+                kernel=(1, 1),
+                stride=(1, 1),
             )
+            self.emit(copy, tensor.shape)
             self.tensors[output] = dataclasses.replace(
                 self.tensors[output], quantisation=quantisation
             )

@@ -105,9 +105,9 @@ def _needed(path: Path, graph: onnx.GraphProto) -> list[tuple[int, onnx.NodeProt
 
 def _check_operator(node: OnnxNode, proto: onnx.NodeProto) -> None:
     """Refuse an operator that can neither run nor be folded."""
-    domains = ("", "ai.onnx")
+    domains = ["", "ai.onnx"]
     if node.op in ("QuantizeLinear", "DequantizeLinear"):
-        domains = (*domains, "com.microsoft")
+        domains.append("com.microsoft")
     if proto.domain not in domains:
         raise node.fail(f"operators of the domain {proto.domain!r} are not supported")
     check_known(node)

@@ -62,7 +62,8 @@ class Item:
 
 def items() -> dict[str, Item]:
     """Return every file of the zoo by name."""
-    text = importlib.resources.files(__package__).joinpath("zoo.toml").read_text("utf-8")
+    package = __name__.rpartition(".")[0]
+    text = importlib.resources.files(package).joinpath("zoo.toml").read_text("utf-8")
     return {name: Item(name=name, **row) for name, row in tomllib.loads(text).items()}
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from tilewright.sw import zoo
 from torch import nn
 from torch.nn import functional
+
+from tilewright.sw import zoo
 
 SEED = 5
 BATCH = 50

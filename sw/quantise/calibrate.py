@@ -16,6 +16,7 @@ METHODS = ("minmax", "percentile", "mse")
 
 BINS = 4096
 BATCH = 64
+TINY = 2.0**-126
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,7 @@ def activation_scale(
 def _grid(low: float, high: float, formats: Formats) -> tuple[float, int]:
     """Return scale and zero point whose integers span ``low..high``, which contains 0."""
     levels = formats.x_high - formats.x_low
-    scale = max((high - low) / levels, np.finfo(np.float32).tiny)
+    scale = max((high - low) / levels, TINY)
     return scale, int(np.clip(np.rint(formats.x_low - low / scale), formats.x_low, formats.x_high))
 
 

@@ -54,10 +54,14 @@ def integer_head(
     x = inputs[0]
     h, w, c = x.shape
     kernel, stride, pads = (1, 1), (1, 1), (0, 0, 0, 0)
+    weights: Integers
+    bias: Integers
+    unit: NDArray[np.float64]
     match node:
         case None:
             _check_weights(title, c, c)
-            weights, unit, bias = _diagonal(1, c), np.full(c, x.scale), np.zeros(c, np.int64)
+            weights, unit = _diagonal(1, c), np.full(c, x.scale, np.float64)
+            bias = np.zeros(c, np.int64)
         case Add():
             y = inputs[1]
             if x.shape != y.shape:

@@ -12,6 +12,9 @@ __all__ = ["run", "run_layer", "trace"]
 
 Integers = NDArray[np.int64]
 
+MAX_COPY = 1 << 24
+"""Elements of a convolution's patches that are laid out at a time."""
+
 
 def run(graph: QuantisedGraph, x: Integers) -> Integers:
     """Return the integers that the network's last layer emits.
@@ -47,6 +50,13 @@ def trace(graph: QuantisedGraph, x: Integers) -> Iterator[tuple[str, Integers]]:
 def run_layer(layer: QuantisedLayer, inputs: list[Integers], rounding: str) -> Integers:
     """Return one layer's output [n, h, w, c] for its inputs, each [n, h, w, c]."""
     n = len(inputs[0])
+    step = max(1, MAX_COPY // (layer.conv_shape[0] * layer.conv_shape[1] * layer.k))
+    if n > step:
+        parts = (
+            run_layer(layer, [x[i : i + step] for x in inputs], rounding)
+            for i in range(0, n, step)
+        )
+        return np.concatenate(list(parts))
     h, w = layer.conv_shape
     rows = np.concatenate([_rows(layer, x) for x in inputs], axis=1)
     sums = _exact_product(rows, layer.weights)

@@ -128,6 +128,18 @@ def test_sums_beyond_double_precision_stay_exact():
     assert run_layer(layer, [x], "half_even").item() == (1 << 60) + 1
 
 
+def test_many_images_in_parts_equal_all_at_once(monkeypatch):
+    graph = load(LENET)
+    images = np.random.default_rng(4).uniform(0, 1, (7, 1, 28, 28)).astype(np.float32)
+    q = quantise(graph, Formats(), images)
+    real = dict(evaluate(graph, images))[graph.output]
+    whole = run(q, q.quantise_input(images))
+    monkeypatch.setattr("tilewright.verif.golden.network.MAX_COPY", 30000)
+    monkeypatch.setattr("tilewright.sw.graph.MAX_COPY", 30000)
+    np.testing.assert_array_equal(run(q, q.quantise_input(images)), whole)
+    np.testing.assert_allclose(dict(evaluate(graph, images))[graph.output], real, atol=1e-5)
+
+
 def test_inputs_out_of_range_are_refused():
     graph = load(LENET)
     images = np.random.default_rng(1).uniform(0, 1, (2, 1, 28, 28))
