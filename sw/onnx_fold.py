@@ -12,7 +12,7 @@ from .graph import ModelError
 
 __all__ = ["FOLDED", "MAX_ELEMENTS", "Constant", "OnnxNode", "fold", "integer_range"]
 
-MAX_ELEMENTS = 1 << 26
+MAX_ELEMENTS = 1 << 27
 """Most elements of any one tensor; larger shapes are refused before memory is asked for."""
 
 

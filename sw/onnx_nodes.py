@@ -1,5 +1,6 @@
 """The operators of ONNX that the engine can run, each turned into nodes of our own graph."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -340,6 +341,12 @@ def _add(b: Builder, node: OnnxNode) -> None:
     )
 
 
+def _sum(b: Builder, node: OnnxNode) -> None:
+    if len(node.inputs) != 2:
+        raise node.fail(f"it has {len(node.inputs)} inputs; supported: two")
+    _arithmetic(b, dataclasses.replace(node, op="Add"))
+
+
 def _per_channel(node: OnnxNode, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return a broadcast constant as one value per channel."""
     trailing = len(shape) - 1
@@ -435,6 +442,7 @@ HANDLERS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "Reshape": _reshape,
     "Squeeze": _reshape,
     "Sub": _arithmetic,
+    "Sum": _sum,
     "Unsqueeze": _reshape,
 }
 """What runs on the engine, by operator."""

@@ -161,6 +161,19 @@ def test_clips_of_both_generations():
     same_as_onnxruntime(model([old], {}, [1, 6], opset=9), x)
 
 
+def test_real_topologies_are_taken_up_to_their_softmax():
+    folder = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    proto = onnx.load(folder / "light_resnet50.onnx")
+    assert proto.graph.node[-1].op_type == "Softmax"
+    with pytest.raises(ModelError, match="Softmax: .* the largest logit stays the largest"):
+        load_model(proto)
+    proto.graph.output[0].name = proto.graph.node[-1].input[0]
+    graph = load_model(proto)
+    kinds = [type(node).__name__ for node in graph.nodes]
+    assert (kinds.count("Convolution"), kinds.count("Add"), kinds.count("Product")) == (53, 16, 1)
+    assert graph.tensors[graph.output].shape == (1000,)
+
+
 def test_identity_and_dropout_vanish_and_dead_layers_are_not_read():
     nodes = [
         helper.make_node("Identity", ["x"], ["i"]),
@@ -295,6 +308,7 @@ W = np.ones((2, 3, 3, 3), np.float32)
             node_model("Div", ["x", "k"], [1, 3, 4, 4], {"k": np.zeros((), np.float32)}),
             ("Div",),
         ),
+        (node_model("Sum", ["x", "x", "x"], [1, 4]), ("Sum", "3 inputs")),
         (node_model("Mul", ["x", "x"], [1, 4]), ("Mul", "both inputs are computed")),
         (
             node_model("Clip", ["x", "a", "b"], [1, 4],
