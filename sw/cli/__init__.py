@@ -20,6 +20,8 @@ COMMANDS = (
 )
 """Every command; ``name`` is the function ``command`` of the module ``name_``."""
 
+_STOPPED = 130  # as shells have it: 128 plus the number of the signal
+
 
 def _guard(function: Callable[..., Any]) -> Callable[..., Any]:
     """Turn the errors that users cause into one sentence and an exit code."""
@@ -35,8 +37,7 @@ def _guard(function: Callable[..., Any]) -> Callable[..., Any]:
             _fail(sentence)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            _fail("stopped by Ctrl-C")
-            raise typer.Exit(130) from None
+            raise typer.Exit(_STOPPED) from None
 
     return guarded
 
@@ -103,10 +104,11 @@ def _root(
 def main() -> None:
     """Run the command line."""
     try:
-        app()
-    except KeyboardInterrupt:
-        _fail("stopped by Ctrl-C")
-        sys.exit(130)
+        app(prog_name="tilewright")
+    except SystemExit as end:
+        if end.code == _STOPPED:
+            _fail("stopped by Ctrl-C")
+        raise
     except BrokenPipeError:
         sys.stdout = None
         sys.exit(1)

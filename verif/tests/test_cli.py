@@ -1,0 +1,252 @@
+"""The command line: quick, honest about mistakes, and nothing half-written."""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tilewright.gen.catalog import UNITS
+from tilewright.gen.files import write_all
+from tilewright.sw.cli import COMMANDS
+
+COMMAND = [sys.executable, "-c", "from tilewright.sw.cli import main; main()"]
+
+
+def tilewright(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def refused(done: subprocess.CompletedProcess) -> str:
+    """Check that a mistake was answered with one sentence, and return it."""
+    assert done.returncode not in (0, None)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("tilewright: ")
+    return lines[0].removeprefix("tilewright: ")
+
+
+def _seconds() -> float:
+    """Return the processor time of all finished children: wall time, on an idle machine."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["describe", "systolic"]])
+def test_answers_at_once(arguments):
+    times = []
+    for _ in range(4):
+        start = _seconds()
+        assert tilewright(*arguments).returncode == 0
+        times.append(_seconds() - start)
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["describe", "requantise"]])
+def test_imports_little(arguments):
+    code = (
+        "import sys; from tilewright.sw.cli import main\n"
+        f"sys.argv[1:] = {arguments!r}\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('amaranth', 'numpy', 'rich', 'jinja2') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_names_every_command():
+    text = tilewright("--help").stdout
+    assert [name for name in COMMANDS if not re.search(rf"^  {name} ", text, re.M)] == []
+    for name in COMMANDS:
+        done = tilewright(name, "--help")
+        assert done.returncode == 0
+        assert f"tilewright {name}" in done.stdout
+
+
+def test_list_as_json():
+    done = tilewright("list", "--json")
+    assert [row["unit"] for row in json.loads(done.stdout)] == list(UNITS)
+    assert done.stderr == ""
+
+
+def test_tables_go_to_stderr():
+    done = tilewright("list")
+    assert done.stdout == ""
+    assert "requantise" in done.stderr
+    assert "\033" not in done.stderr
+
+
+def test_describe_as_json():
+    done = tilewright("describe", "requantise", "-s", "acc_width=20", "--json")
+    document = json.loads(done.stdout)
+    assert document["configuration"]["acc_width"] == 20
+    assert document["derived"]["product_width"] == 37
+
+
+def test_doctor_names_versions():
+    document = json.loads(tilewright("doctor", "--json").stdout)
+    found = {tool["name"]: tool for tool in document}
+    assert found["iverilog"]["version"]
+    assert found["amaranth"]["version"].startswith("0.5")
+    assert all(tool["get"] for tool in document)
+
+
+def test_doctor_tells_how_to_get_what_is_missing(tmp_path):
+    done = tilewright("doctor", env={**os.environ, "PATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert re.search(r"^iverilog +missing .*apt-get install iverilog$", done.stderr, re.M)
+    assert "Traceback" not in done.stderr
+
+
+def test_generate_writes_four_files(tmp_path):
+    done = tilewright("generate", "requantise", "-o", str(tmp_path), "--name", "rq", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["v"] == str(tmp_path / "rq.v")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "rq.core", "rq.json", "rq.toml", "rq.v",
+    ]  # fmt: skip
+    subprocess.run(["iverilog", "-g2005", "-t", "null", str(tmp_path / "rq.v")], check=True)
+    again = tmp_path / "again"
+    done = tilewright(
+        "generate", "requantise", "-c", str(tmp_path / "rq.toml"), "-o", str(again), "--name", "rq"
+    )
+    assert done.returncode == 0
+    for path in again.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+WRONG = {
+    "rows=0": (["systolic", "-s", "rows=0"], r"rows must be .*, not 0"),
+    "w_bits=9": (["systolic", "-s", "w_bits=9"], r"w_bits must be .* 2 to 8, or 16, not 9"),
+    "wrong type": (["systolic", "-s", "rows=many"], r"rows must be an integer, not 'many'"),
+    "a truth value": (["systolic", "-s", "rows=true"], r"rows must be an integer, not True"),
+    "unknown field": (["systolic", "-s", "row=4"], r"no field 'row'; did you mean 'rows'\?"),
+    "unknown nested": (
+        ["engine", "-s", "datapath.row=4"],
+        r"no field 'datapath.row'; did you mean 'datapath.rows'\?",
+    ),
+    "unknown family": (["engine", "-s", "datapath=sistolic"], r"must be a unit .*'sistolic'"),
+    "no value": (["systolic", "-s", "rows"], r"key=value, not 'rows'"),
+    "unknown unit": (["sistolic"], r"no unit 'sistolic' .* did you mean 'systolic'\?"),
+    "unknown preset": (["systolic", "-p", "huge"], r"no preset 'huge' \(presets: default"),
+    "bad choice": (["requantise", "-s", "rounding=up"], r"rounding must be one of .* not 'up'"),
+    "no such file": (["systolic", "-c", "no/such.toml"], r"no/such.toml: no such file"),
+    "keyword": (["requantise", "--name", "module"], r"name must be .* not 'module'"),
+    "no identifier": (["requantise", "--name", "8x8"], r"name must be .* not '8x8'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_sentence(case, tmp_path):
+    arguments, sentence = WRONG[case]
+    target = tmp_path / "out"
+    text = refused(tilewright("generate", *arguments, "-o", str(target)))
+    assert re.search(sentence, text)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("rows = ", r"bad.toml is not valid TOML"),
+        ('unit = "engine"', r"bad.toml configures unit 'engine', not 'requantise'"),
+        ("acc_width = 'wide'", r"acc_width must be an integer, not 'wide'"),
+        ("acc_width = 1979-05-27", r"acc_width must be an integer, not"),
+        ("\xff", r"bad.toml is not valid TOML"),
+    ],
+)
+def test_wrong_file_is_one_sentence(text, sentence, tmp_path):
+    file = tmp_path / "bad.toml"
+    file.write_bytes(text.encode("latin-1"))
+    target = tmp_path / "out"
+    done = tilewright("generate", "requantise", "-c", str(file), "-o", str(target))
+    assert re.search(sentence, refused(done))
+    assert not target.exists()
+
+
+def test_output_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = tilewright("generate", "requantise", "-o", str(tmp_path / "file" / "out"))
+    assert "not a directory" in refused(done)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_output_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    done = tilewright("generate", "requantise", "-o", str(tmp_path / "out"))
+    assert "permission denied" in refused(done)
+
+
+def test_permission_error_is_one_sentence(tmp_path, monkeypatch, capsys):
+    from tilewright.gen import files
+    from tilewright.sw import cli
+
+    def deny(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "out"))
+
+    monkeypatch.setattr(files.Path, "mkdir", deny)
+    monkeypatch.setattr(sys, "argv", ["tilewright", "generate", "requantise", "-o", "out"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == f"tilewright: {tmp_path / 'out'}: permission denied\n"
+
+
+def test_all_files_or_none(tmp_path, monkeypatch):
+    keep = tmp_path / "old.v"
+    keep.write_text("old")
+    with pytest.raises(TypeError):
+        write_all(tmp_path, {"old.v": "new", "bad.v": None})
+    assert [path.name for path in tmp_path.iterdir()] == ["old.v"]
+    assert keep.read_text() == "old"
+    with pytest.raises(TypeError):
+        write_all(tmp_path / "deep" / "er", {"bad.v": None})
+    assert not (tmp_path / "deep").exists()
+    write_all(tmp_path, {"old.v": "new"})
+    assert keep.read_text() == "new"
+
+
+def test_ctrl_c_leaves_nothing_and_the_next_run_works(tmp_path):
+    target = tmp_path / "out"
+    python, *rest = COMMAND
+    command = [python, "-X", "importtime", *rest, "generate", "requantise", "-o", str(target)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:  # until the work has begun
+        if "amaranth.back.rtlil" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.splitlines()[-1] == "tilewright: stopped by Ctrl-C"
+    assert "Traceback" not in error
+    assert not target.exists()
+    assert tilewright("generate", "requantise", "-o", str(target)).returncode == 0
+    assert len(list(target.iterdir())) == 4
+
+
+def test_usage_mistakes_are_not_tracebacks():
+    for arguments in (["generate"], ["no-such"], ["list", "--no-such"]):
+        done = tilewright(*arguments)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert "Error: " in done.stderr
+
+
+def test_fusesoc_reads_the_core(tmp_path):
+    fusesoc = pytest.importorskip("fusesoc.capi2.coreparser")
+    assert tilewright("generate", "requantise", "-o", str(tmp_path)).returncode == 0
+    core = fusesoc.Core2Parser().read(str(tmp_path / "requantise.core"))
+    assert set(core["targets"]) == {"default", "lint", "sim", "ecp5"}
+    assert core["filesets"]["rtl"]["files"] == ["requantise.v"]
+    assert Path(tmp_path, "requantise.v").is_file()
