@@ -74,8 +74,8 @@ class Unit:
     cycles : str
         Cycle formula in words, for the manifest.
     tables : mapping
-        What the manifest copies from the code, section to import string of a table:
-        ``"commands"`` and ``"errors"`` of a unit that takes commands, ``"registers"``.
+        What the manifest copies from the code: section to import string of a table, or of a
+        function that makes it from the configuration.
     mutation : Mutation or None
         None where mutants are not judged.
     """
@@ -156,12 +156,54 @@ UNITS: dict[str, Unit] = {
         "ISCA 2017 (weight and accumulator buffers around the array)",
         maturity="V0",
         cycles="tilewright.sw.cycles.predict, exact; see docs/units/engine.md",
-        tables={"commands": "hw.engine.commands:COMMANDS", "errors": "hw.engine.commands:ERRORS"},
+        tables={
+            "commands": "hw.engine.commands:COMMANDS",
+            "errors": "hw.engine.commands:ERRORS",
+            "registers": "hw.engine.registers:engine_registers",
+            "register_values": "hw.engine.registers:register_values",
+        },
         mutation=Mutation(preset="tiny"),
     ),
 }
 
-INTERNAL: frozenset[str] = frozenset()
+INTERNAL: frozenset[str] = frozenset(
+    {
+        "hw.arith.dsp_product:DspPair",
+        "hw.arith.dsp_product:DspProduct",
+        "hw.arith.gated_add:GatedAdd",
+        "hw.arith.lut_product:LutProduct",
+        "hw.arith.pair_row:PairRow",
+        "hw.bus.axi_lite:RegisterBank",
+        "hw.bus.axi_stream:AxiStreamTop",
+        "hw.bus.hdlc:Deframer",
+        "hw.bus.hdlc:Framer",
+        "hw.bus.host:HostCore",
+        "hw.bus.host_execute:Executor",
+        "hw.bus.host_requests:RequestReceiver",
+        "hw.bus.host_streams:Feeder",
+        "hw.bus.host_streams:ResultCollector",
+        "hw.bus.uart:UartReceiver",
+        "hw.bus.uart:UartTransmitter",
+        "hw.engine.accumulator:Accumulator",
+        "hw.engine.act_buffer:ActBuffer",
+        "hw.engine.core:EngineCore",
+        "hw.engine.dispatch:Dispatcher",
+        "hw.engine.drain:Drain",
+        "hw.engine.loader:Loader",
+        "hw.engine.position:Walker",
+        "hw.engine.readers:ActReader",
+        "hw.engine.readers:WeightReader",
+        "hw.engine.requantise:RequantiseLane",
+        "hw.shared:Shared",
+        "hw.systolic.collect:Pick",
+        "hw.systolic.output_stationary:OutputStationary",
+        "hw.systolic.pe:OsPe",
+        "hw.systolic.pe:WsPe",
+        "hw.systolic.row:OsRow",
+        "hw.systolic.row:WsRow",
+        "hw.systolic.weight_stationary:WeightStationary",
+    }
+)
 """Components that are parts of units, ``module:class``; every other one of `hw` has a row."""
 
 

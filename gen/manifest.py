@@ -66,7 +66,7 @@ def manifest(unit: str, name: str, config: Any, top: wiring.Component) -> str:
         },
         "latency": getattr(config, "latency", None),
         "cycles": row.cycles,
-        **{section: _plain(load(path)) for section, path in row.tables.items()},
+        **{section: _table(load(path), config) for section, path in row.tables.items()},
     }
     return json.dumps(document, indent=2) + "\n"
 
@@ -85,6 +85,8 @@ def _ports(top: wiring.Component, streams: Mapping[str, Any]) -> Iterable[dict[s
         found = _STREAM.fullmatch(name)
         if found and found[1] in streams:
             port["role"] = f"{found[2]} of {found[1]}"
+        elif name.startswith("s_axi_"):
+            port["role"] = f"AXI4-Lite {name.removeprefix('s_axi_')}"
         elif shape.width > 1 and not isinstance(member.shape, Shape | int):
             port["layout"] = bit_fields(member.shape)
         yield port
@@ -126,6 +128,10 @@ def _layout(shape: Any) -> data.Layout | None:
         return data.Layout.cast(shape)
     except TypeError:
         return None
+
+
+def _table(source: Any, config: Any) -> Any:
+    return _plain(source(config) if callable(source) else source)
 
 
 def _plain(value: Any) -> Any:
