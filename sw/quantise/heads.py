@@ -183,11 +183,21 @@ def _quantised_matrix(
     empty = ~real.any(0)
     fine = np.abs(bias) / (x.scale * BIAS_STEPS)
     scales = np.where(empty & (fine > 0), fine, scales)
-    limit = float(1 << formats.acc_width - 2)
-    scales = np.maximum(scales, np.abs(bias) / (x.scale * limit))
-    weights = np.clip(np.rint(real / scales), -formats.w_high, formats.w_high).astype(np.int64)
+    weights = _round_weights(real, scales, formats)
+    # A bias that the accumulator cannot hold beside the folded zero point coarsens its channel.
+    room = (1 << formats.acc_width - 1) - 2 - abs(x.zero_point) * np.abs(weights).sum(0)
+    coarse = np.abs(bias) / (x.scale * np.maximum(room, 1).astype(np.float64))
+    scales = np.maximum(scales, coarse)
+    weights = _round_weights(real, scales, formats)
     unit = x.scale * scales
     return weights, unit, np.rint(bias / unit).astype(np.int64)
+
+
+def _round_weights(
+    real: NDArray[np.float64], scales: NDArray[np.float64], formats: Formats
+) -> Integers:
+    """Return the nearest integers, halves to even, saturated symmetrically."""
+    return np.clip(np.rint(real / scales), -formats.w_high, formats.w_high).astype(np.int64)
 
 
 def _check_widths(

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ...hw.config import check_choice, check_range, check_width
+from ...hw.config import ConfigError, check_choice, check_range, check_width
+from ...hw.engine.config import EngineConfig
 
 __all__ = ["Formats", "QuantisedGraph", "QuantisedLayer", "QuantisedTensor"]
 
@@ -26,7 +27,7 @@ class Formats:
     w_bits : int
         Width of the weights, which are signed, 2 to 8, or 16.
     acc_width : int
-        Signed bits per accumulator and per bias, 8 to 64.
+        Signed bits per accumulator and per bias, 2 to 64.
     rounding : str
         ``"half_even"`` or ``"half_away"`` (from zero).
     """
@@ -41,8 +42,28 @@ class Formats:
         check_width("x_bits", self.x_bits)
         check_choice("x_signed", self.x_signed, (False, True))
         check_width("w_bits", self.w_bits)
-        check_range("acc_width", self.acc_width, 8, 64)
+        check_range("acc_width", self.acc_width, 2, 64)
         check_choice("rounding", self.rounding, ("half_even", "half_away"))
+
+    @classmethod
+    def of(cls, config: EngineConfig) -> "Formats":
+        """Return the formats of an engine.
+
+        Raises
+        ------
+        ConfigError
+            The engine's weights are unsigned; those of networks are symmetric around 0.
+        """
+        d = config.datapath
+        if not d.w_signed:
+            raise ConfigError("w_signed must be true to run networks, not False")
+        return cls(
+            x_bits=d.x_bits,
+            x_signed=d.x_signed,
+            w_bits=d.w_bits,
+            acc_width=config.acc_width,
+            rounding=config.rounding,
+        )
 
     @property
     def x_low(self) -> int:

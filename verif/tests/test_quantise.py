@@ -1,5 +1,7 @@
 """The quantiser: constants within the hardware's ranges, errors as small as the widths allow."""
 
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
@@ -8,6 +10,8 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from tilewright.hw.config import ConfigError
+from tilewright.hw.engine.config import EngineConfig
+from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.graph import Graph, ModelError, evaluate
 from tilewright.sw.quantise import METHODS, Formats, QuantisedGraph, quantise
 from tilewright.sw.quantise.calibrate import Observation, activation_scale, weight_scales
@@ -338,11 +342,40 @@ def test_refusals_name_the_layer():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("x_bits", 9), ("w_bits", 1), ("acc_width", 65), ("rounding", "up"), ("x_signed", 1)],
+    [
+        ("x_bits", 9),
+        ("w_bits", 1),
+        ("acc_width", 65),
+        ("acc_width", 1),
+        ("rounding", "up"),
+        ("x_signed", 1),
+    ],
 )
 def test_formats_are_checked(field, value):
     with pytest.raises(ConfigError, match=field):
         Formats(**{field: value})
+
+
+def test_formats_of_an_engine():
+    array = SystolicConfig(rows=4, cols=4, x_bits=4, x_signed=False, w_bits=3, k_max=100)
+    config = EngineConfig(datapath=array, rounding="half_away")
+    expected = Formats(x_bits=4, x_signed=False, w_bits=3, acc_width=14, rounding="half_away")
+    assert Formats.of(config) == expected
+    unsigned = EngineConfig(datapath=dataclasses.replace(array, w_signed=False))
+    with pytest.raises(ConfigError, match="w_signed must be true"):
+        Formats.of(unsigned)
+
+
+def test_a_folded_zero_point_leaves_room_for_the_bias():
+    """All weights of one sign and the longest sum: the zero point's share is the largest."""
+    array = SystolicConfig(rows=4, cols=4, k_max=18)
+    formats = Formats.of(EngineConfig(datapath=array))
+    conv = helper.make_node("Conv", ["x", "w", "b"], ["c"])
+    relu = helper.make_node("Relu", ["c"], ["y"])
+    for bias in (50, -50):
+        graph = small(conv, relu, output="y", w=-np.ones((1, 2, 3, 3)), b=[bias])
+        q = quantise(graph, formats, np.abs(X))
+        check_ranges(q)
 
 
 def test_inputs_are_checked_and_saturate():
