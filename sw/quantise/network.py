@@ -144,6 +144,16 @@ class _Chain:
     pool: MaxPool | None = None
     parts: list[Node] = field(default_factory=list)
 
+    def take(self, node: Node, said: Quantisation | None) -> None:
+        """Let the layer compute ``node`` too; ``said`` is what the model says of its output."""
+        self.parts.append(node)
+        self.output = node.output
+        self.quantisation = said or self.quantisation
+        if isinstance(node, Clip):
+            self.clips.append(node)
+        elif isinstance(node, MaxPool):
+            self.pool = node
+
     @property
     def name(self) -> str:
         """Name of the layer."""
@@ -183,37 +193,20 @@ def _stated(graph: Graph) -> dict[str, Quantisation | None]:
 
 
 def _chains(graph: Graph, stated: dict[str, Quantisation | None]) -> list[_Chain]:
-    """Group the nodes into layers."""
-    chains, taken = [], set()
+    """Group the nodes into layers; a reshape is none unless it changes the scale."""
+    chains: list[_Chain] = []
+    taken: set[str] = set()
     for node in graph.nodes:
-        if node.output in taken:
+        same = stated[node.output] in (None, stated[node.inputs[0]])
+        if node.output in taken or (isinstance(node, Reshape) and same):
             continue
-        if isinstance(node, Reshape):
-            source = stated[node.inputs[0]]
-            if stated[node.output] in (None, source):
-                continue
-            head: Node | None = None
-            parts: list[Node] = [node]
-        else:
-            head = None if isinstance(node, Clip | MaxPool) else node
-            parts = []
-        chain = _Chain(node=head, inputs=node.inputs, output=node.inputs[0], parts=parts)
-        follower: Node | None = node
-        if parts or head is not None:
-            chain.parts, chain.output = [node], node.output
-            chain.quantisation = stated[node.output]
-            taken.add(node.output)
-            follower = _follower(graph, chain, stated)
-        while follower is not None:
-            chain.parts.append(follower)
-            chain.output = follower.output
-            chain.quantisation = stated[follower.output] or chain.quantisation
-            taken.add(follower.output)
-            if isinstance(follower, Clip):
-                chain.clips.append(follower)
-            elif isinstance(follower, MaxPool):
-                chain.pool = follower
-            follower = _follower(graph, chain, stated)
+        copies = isinstance(node, Clip | MaxPool | Reshape)
+        chain = _Chain(node=None if copies else node, inputs=node.inputs, output=node.inputs[0])
+        following: Node | None = node
+        while following is not None:
+            chain.take(following, stated[following.output])
+            taken.add(following.output)
+            following = _follower(graph, chain, stated)
         chains.append(chain)
     return chains
 
@@ -226,8 +219,8 @@ def _follower(
     if len(users) != 1 or chain.output == graph.output:
         return None
     user = users[0]
-    here, there = stated[chain.output], stated[user.output]
-    if here is not None and there is not None and here != there:
+    said = stated[user.output]
+    if chain.quantisation is not None and said not in (None, chain.quantisation):
         return None
     if isinstance(user, Clip):
         return user

@@ -280,6 +280,25 @@ def test_pool_of_a_shared_tensor_keeps_the_scale_exactly():
         quantise(small(CONV, pool, output="p", w=KERNEL), Formats(), X)
 
 
+def test_a_stated_scale_is_not_skipped():
+    """Between a scale and another one stands a rounding of its own, even behind a plain Relu."""
+    nodes, constants = [], {}
+    for i, (x, y, scale) in enumerate([("x", "a", 0.05), ("c", "b", 0.5), ("p", "y", 0.11)]):
+        constants |= {f"s{i}": np.float32(scale), f"z{i}": np.int8(0)}
+        nodes.append(helper.make_node("QuantizeLinear", [x, f"s{i}", f"z{i}"], [f"q{i}"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"q{i}", f"s{i}", f"z{i}"], [y]))
+    nodes.insert(2, helper.make_node("Conv", ["a", "w"], ["c"]))
+    nodes.insert(5, helper.make_node("Relu", ["b"], ["r"]))
+    nodes.insert(6, helper.make_node("MaxPool", ["r"], ["p"], kernel_shape=[2, 2]))
+    constants["w"] = KERNEL.astype(np.float32)
+    proto = model(nodes, constants, [1, 2, 4, 4])
+    q = quantise(load_model(proto), Formats(w_bits=16, acc_width=40))
+    assert [layer.op for layer in q.layers] == ["Conv+Relu", "MaxPool"]
+    assert q.layers[0].low == q.layers[0].zero_point == 0
+    ours = q.dequantise_output(run(q, q.quantise_input(X)))
+    np.testing.assert_allclose(ours, reference(proto, X, literal=True)[0], atol=1e-6)
+
+
 def test_last_layer_is_raw_unless_asked_otherwise():
     graph = small(CONV, output="c", w=KERNEL)
     raw, rounded = quantise(graph, EXACT, X), quantise(graph, EXACT, X, raw_output=False)
