@@ -1,0 +1,232 @@
+"""The processing elements of both dataflows."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arith.dsp_product import DspPair, DspProduct
+from ..arith.gated_add import GatedAdd, GatedAddConfig
+from ..arith.lut_product import LutProduct
+from ..arith.product_config import ProductConfig
+
+__all__ = ["OsPe", "PeConfig", "WsPe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeConfig:
+    """Parameters of a PE.
+
+    Attributes
+    ----------
+    kind : str
+        ``"D"`` and ``"L"``: one column, product from a DSP or from LUTs; ``"DD"``: two columns that
+        share a DSP.
+    product : ProductConfig
+        Operands, latency and fabric.
+    psum_in : int
+        Bits of the incoming partial sums, 0 for none (the first row, and output-stationary PEs).
+    psum_out : int
+        Bits of the outgoing partial sums, or of the accumulators.
+    """
+
+    kind: str
+    product: ProductConfig
+    psum_in: int
+    psum_out: int
+
+    @property
+    def columns(self) -> int:
+        """Columns of the array that the PE serves."""
+        return len(self.kind)
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of its weights on their way."""
+        return self.product.w_bits if self.columns == 1 else 2 * self.product.w_bits + 1
+
+    @property
+    def sums(self) -> data.ArrayLayout:
+        """Layout of the sums, one per column."""
+        return data.ArrayLayout(signed(self.psum_out), self.columns)
+
+
+def _products(
+    m: Module, config: PeConfig, x: Value, w: Value, load: Value
+) -> list[tuple[Value, Value | None]]:
+    """Add the multiplier; return product and carry of each column."""
+    product = {"D": DspProduct, "L": LutProduct, "DD": DspPair}[config.kind](config.product)
+    m.submodules.product = product
+    m.d.comb += [product.x.eq(x), product.w.eq(w), product.load.eq(load)]
+    if isinstance(product, DspPair):
+        carry = product.carry if config.product.p_shape.signed else None
+        return [(product.p0, None), (product.p1, carry)]
+    return [(product.p, None)]
+
+
+class WsPe(wiring.Component):
+    """Weight-stationary PE: ``psums_out = psums_in + x * w`` with a held ``w``.
+
+    A second weight register is part of a chain down the column, which moves where ``shift`` is
+    high; the weight in it comes into use with the activation that ``swap`` travels with.
+
+    Parameters
+    ----------
+    config : PeConfig
+        See there.
+
+    Members
+    -------
+    x : In(Shape(x_bits, x_signed))
+        Activation.
+    swap : In(1)
+        From this activation on use the weight in the chain.
+    shift : In(1)
+        Move the chain.
+    w : In(word_bits)
+        Chain.
+    psums : In(ArrayLayout(signed(psum_in), columns))
+        Partial sums, ``product.latency`` cycles after ``x``; absent in the first row.
+    x_next : Out(Shape(x_bits, x_signed))
+        Activation, a cycle later.
+    swap_next : Out(1)
+        ``swap``, a cycle later.
+    shift_next : Out(1)
+        ``shift``, a cycle later.
+    w_next : Out(word_bits)
+        Chain.
+    psums_next : Out(ArrayLayout(signed(psum_out), columns))
+        Partial sums, a cycle later.
+
+    Latency
+        ``product.latency`` + 1 cycles from ``x`` to ``psums_next``.
+    Throughput
+        One product per column a cycle.
+    Numerics
+        Exact, ``psum_out`` bits hold every sum of the rows so far.
+    Reference
+        Jouppi et al., In-Datacenter Performance Analysis of a Tensor Processing Unit, ISCA 2017.
+    """
+
+    def __init__(self, config: PeConfig):
+        self._config = config
+        members = {
+            "x": In(config.product.x_shape),
+            "swap": In(1),
+            "shift": In(1),
+            "w": In(config.word_bits),
+            "x_next": Out(config.product.x_shape),
+            "swap_next": Out(1),
+            "shift_next": Out(1),
+            "w_next": Out(config.word_bits),
+            "psums_next": Out(config.sums),
+        }
+        if config.psum_in:
+            members["psums"] = In(data.ArrayLayout(signed(config.psum_in), config.columns))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        x, w = Signal.like(self.x, reset_less=True), Signal.like(self.w, reset_less=True)
+        swap, shift = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [x.eq(self.x), swap.eq(self.swap), shift.eq(self.shift)]
+        with m.If(self.shift):
+            m.d.sync += w.eq(self.w)
+        m.d.comb += [
+            self.x_next.eq(x),
+            self.swap_next.eq(swap),
+            self.shift_next.eq(shift),
+            self.w_next.eq(w),
+        ]
+        for i, (product, carry) in enumerate(_products(m, self._config, self.x, w, self.swap)):
+            total = Signal(signed(self._config.psum_out), name=f"psum_{i}", reset_less=True)
+            psum = self.psums[i] if self._config.psum_in else None
+            m.d.sync += total.eq(_add(psum, product, carry))
+            m.d.comb += self.psums_next[i].eq(total)
+        return m
+
+
+def _add(psum: Value | None, product: Value, carry: Value | None) -> Value:
+    """Return the sum with a carry-in that costs one bit of the same adder."""
+    if psum is None:
+        return product if carry is None else product + carry
+    if carry is None:
+        return psum + product
+    return (Cat(carry, psum).as_signed() + Cat(Const(1, 1), product).as_signed()) >> 1
+
+
+class OsPe(wiring.Component):
+    """Output-stationary PE: ``sums = (0 if clear else sums) + x * w``.
+
+    Parameters
+    ----------
+    config : PeConfig
+        See there.
+
+    Members
+    -------
+    x : In(Shape(x_bits, x_signed))
+        Activation.
+    clear : In(1)
+        Starts a sum; comes with the activation's product, ``product.latency`` cycles after ``x``.
+    w : In(word_bits)
+        Weight.
+    x_next : Out(Shape(x_bits, x_signed))
+        Activation, a cycle later.
+    clear_next : Out(1)
+        ``clear``, a cycle later.
+    w_next : Out(word_bits)
+        Weight, a cycle later.
+    sums : Out(ArrayLayout(signed(psum_out), columns))
+        Accumulators.
+
+    Latency
+        ``product.latency`` + 1 cycles from ``x`` to ``sums``.
+    Throughput
+        One product per column a cycle.
+    Numerics
+        Exact for sums of up to ``k_max`` products.
+    Reference
+        None.
+    """
+
+    def __init__(self, config: PeConfig):
+        self._config = config
+        super().__init__(
+            {
+                "x": In(config.product.x_shape),
+                "clear": In(1),
+                "w": In(config.word_bits),
+                "x_next": Out(config.product.x_shape),
+                "clear_next": Out(1),
+                "w_next": Out(config.word_bits),
+                "sums": Out(config.sums),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        x, w = Signal.like(self.x, reset_less=True), Signal.like(self.w, reset_less=True)
+        clear = Signal(reset_less=True)
+        m.d.sync += [x.eq(self.x), w.eq(self.w), clear.eq(self.clear)]
+        m.d.comb += [self.x_next.eq(x), self.w_next.eq(w), self.clear_next.eq(clear)]
+        products = _products(m, self._config, self.x, self.w, Const(1, 1))
+        for i, (product, carry) in enumerate(products):
+            total = Signal(signed(self._config.psum_out), name=f"sum_{i}", reset_less=True)
+            m.submodules[f"add_{i}"] = add = GatedAdd(
+                GatedAddConfig(
+                    width=self._config.psum_out,
+                    carries=carry is not None,
+                    fabric=self._config.product.fabric,
+                )
+            )
+            m.d.comb += [
+                add.new.eq(product),
+                add.old.eq(total),
+                add.clear.eq(self.clear),
+                add.carry.eq(carry if carry is not None else 0),
+                self.sums[i].eq(total),
+            ]
+            m.d.sync += total.eq(add.sum)
+        return m

@@ -1,0 +1,212 @@
+"""A row of processing elements, the unit that an array repeats."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Shape, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arith.product_config import ProductConfig
+from ..shared import Shared
+from .config import SystolicConfig
+from .pe import OsPe, PeConfig, WsPe
+
+__all__ = ["OsRow", "RowConfig", "WsRow", "row_config"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowConfig:
+    """Parameters of a row.
+
+    Attributes
+    ----------
+    pes : tuple of PeConfig
+        The PEs, left to right.
+    """
+
+    pes: tuple[PeConfig, ...]
+
+    @property
+    def x_shape(self) -> Shape:
+        """Shape of the activation."""
+        return self.pes[0].product.x_shape
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of all PEs' weights on their way."""
+        return sum(pe.word_bits for pe in self.pes)
+
+    @property
+    def columns(self) -> int:
+        """Columns of the array."""
+        return sum(pe.columns for pe in self.pes)
+
+    @property
+    def psum_in(self) -> int:
+        """Bits of an incoming partial sum, 0 for none."""
+        return self.pes[0].psum_in
+
+    @property
+    def sums(self) -> data.ArrayLayout:
+        """Layout of the outgoing sums."""
+        return data.ArrayLayout(signed(self.pes[0].psum_out), self.columns)
+
+
+def row_config(config: SystolicConfig, row: int) -> RowConfig:
+    """Return the configuration of a row; rows that are equal share one module."""
+    ws = config.dataflow == "ws"
+    product = ProductConfig(
+        x_bits=config.x_bits,
+        x_signed=config.x_signed,
+        w_bits=config.w_bits,
+        w_signed=config.w_signed,
+        latency=config.pe_latency,
+        fabric=config.fabric,
+    )
+    pes = []
+    col = 0
+    for columns in config.groups:
+        pes.append(
+            PeConfig(
+                kind=config.kinds[row][col : col + columns],
+                product=product,
+                psum_in=config.sum_width(row) if ws and row else 0,
+                psum_out=config.sum_width(row + 1) if ws else config.psum_width,
+            )
+        )
+        col += columns
+    return RowConfig(pes=tuple(pes))
+
+
+class WsRow(wiring.Component):
+    """Row of weight-stationary PEs, each a cycle behind its neighbour to the left.
+
+    Parameters
+    ----------
+    config : RowConfig
+        See there.
+
+    Members
+    -------
+    x : In(x_shape)
+        Activation.
+    swap : In(1)
+        From this activation on use the weights in the chains.
+    shift : In(1)
+        Move the chains.
+    w : In(word_bits)
+        Chains, group ``g`` ``g`` cycles behind ``shift``.
+    psums : In(ArrayLayout(signed(psum_in), columns))
+        Partial sums, skewed likewise; absent in the first row.
+    w_next : Out(word_bits)
+        Chains.
+    psums_next : Out(ArrayLayout(signed(psum_out), columns))
+        Partial sums.
+
+    Latency
+        See `WsPe`.
+    Throughput
+        One activation a cycle.
+    Numerics
+        Exact.
+    Reference
+        None.
+    """
+
+    def __init__(self, config: RowConfig):
+        self._config = config
+        members = {
+            "x": In(config.x_shape),
+            "swap": In(1),
+            "shift": In(1),
+            "w": In(config.word_bits),
+            "w_next": Out(config.word_bits),
+            "psums_next": Out(config.sums),
+        }
+        if config.psum_in:
+            members["psums"] = In(data.ArrayLayout(signed(config.psum_in), config.columns))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        x, swap, shift = self.x, self.swap, self.shift
+        bit = col = 0
+        for i, config in enumerate(self._config.pes):
+            m.submodules[f"pe_{i}"] = pe = Shared(WsPe, config, "pe")
+            word = slice(bit, bit + config.word_bits)
+            m.d.comb += [
+                pe.x.eq(x),
+                pe.swap.eq(swap),
+                pe.shift.eq(shift),
+                pe.w.eq(self.w[word]),
+                self.w_next[word].eq(pe.w_next),
+            ]
+            for j in range(config.columns):
+                m.d.comb += self.psums_next[col + j].eq(pe.psums_next[j])
+                if config.psum_in:
+                    m.d.comb += pe.psums[j].eq(self.psums[col + j])
+            x, swap, shift = pe.x_next, pe.swap_next, pe.shift_next
+            bit, col = bit + config.word_bits, col + config.columns
+        return m
+
+
+class OsRow(wiring.Component):
+    """Row of output-stationary PEs, each a cycle behind its neighbour to the left.
+
+    Parameters
+    ----------
+    config : RowConfig
+        See there.
+
+    Members
+    -------
+    x : In(x_shape)
+        Activation.
+    clear : In(1)
+        Starts sums, `OsPe` says when.
+    w : In(word_bits)
+        Weights, group ``g`` ``g`` cycles behind ``x``.
+    w_next : Out(word_bits)
+        Weights, a cycle later.
+    sums : Out(ArrayLayout(signed(psum_out), columns))
+        Accumulators, skewed likewise.
+
+    Latency
+        See `OsPe`.
+    Throughput
+        One activation a cycle.
+    Numerics
+        Exact.
+    Reference
+        None.
+    """
+
+    def __init__(self, config: RowConfig):
+        self._config = config
+        super().__init__(
+            {
+                "x": In(config.x_shape),
+                "clear": In(1),
+                "w": In(config.word_bits),
+                "w_next": Out(config.word_bits),
+                "sums": Out(config.sums),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        x, clear = self.x, self.clear
+        bit = col = 0
+        for i, config in enumerate(self._config.pes):
+            m.submodules[f"pe_{i}"] = pe = Shared(OsPe, config, "pe")
+            word = slice(bit, bit + config.word_bits)
+            m.d.comb += [
+                pe.x.eq(x),
+                pe.clear.eq(clear),
+                pe.w.eq(self.w[word]),
+                self.w_next[word].eq(pe.w_next),
+            ]
+            m.d.comb += [self.sums[col + j].eq(pe.sums[j]) for j in range(config.columns)]
+            x, clear = pe.x_next, pe.clear_next
+            bit, col = bit + config.word_bits, col + config.columns
+        return m

@@ -1,0 +1,1 @@
+"""Weight tiles as the beats that each family takes."""

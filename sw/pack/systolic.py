@@ -1,0 +1,34 @@
+"""Weight tiles of the systolic arrays."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...hw.systolic.config import SystolicConfig
+
+__all__ = ["pack_tile"]
+
+
+def pack_tile(config: SystolicConfig, tile: NDArray[np.int64]) -> list[int]:
+    """Return the beats of a weight tile.
+
+    Parameters
+    ----------
+    config : SystolicConfig
+        The array.
+    tile : ndarray
+        (rows, cols), rows along K, values in the range of the weights.
+
+    Returns
+    -------
+    list of int
+        ``rows`` beats of ``cols * w_bits`` bits, column 0 in the least significant bits: the last
+        row first where weights stay, the first row first where sums stay.
+    """
+    tile = np.asarray(tile)
+    if tile.shape != (config.rows, config.cols):
+        raise ValueError(f"tile must have shape {(config.rows, config.cols)}, not {tile.shape}")
+    if config.dataflow == "ws":
+        tile = tile[::-1]
+    bits = tile[:, :, None] >> np.arange(config.w_bits) & 1
+    rows = np.packbits(bits.astype(np.uint8).reshape(config.rows, -1), axis=1, bitorder="little")
+    return [int.from_bytes(row.tobytes(), "little") for row in rows]
