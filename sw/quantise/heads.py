@@ -75,7 +75,7 @@ def integer_head(
                 kernel = (1, 1)
             area = kernel[0] * kernel[1]
             _check_weights(title, area * c, c)
-            weights, unit = _diagonal(area, c), np.full(c, x.scale / area)
+            weights, unit = _diagonal(area, c), np.full(c, x.scale / area, np.float64)
             bias = np.zeros(c, np.int64)
         case Convolution() | Product():
             if isinstance(node, Convolution):
@@ -85,7 +85,8 @@ def integer_head(
             weights, unit, bias = _quantised_matrix(node, matrix, x, formats, method, title)
         case _:
             raise ModelError(f"{title}: the engine has no form for it")
-    zeros = np.repeat([tensor.zero_point for tensor in inputs], len(weights) // len(inputs))
+    points = np.array([tensor.zero_point for tensor in inputs], np.int64)
+    zeros = np.repeat(points, len(weights) // len(inputs))
     bias = bias - zeros @ weights
     _check_widths(title, weights, bias, inputs, formats)
     output = (
@@ -131,7 +132,7 @@ def _sum(
                 f"w_bits = {formats.w_bits} cannot express; supported: equal scales, or more bits"
             )
     eye = np.eye(channels, dtype=np.int64)
-    return np.concatenate([a * eye, b * eye]), np.full(channels, unit)
+    return np.concatenate([a * eye, b * eye]), np.full(channels, unit, np.float64)
 
 
 def _conv_matrix(
