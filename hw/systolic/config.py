@@ -63,7 +63,7 @@ class SystolicConfig:
         if isinstance(self.pe, str):
             check_choice("pe", self.pe, ("dsp", "lut"))
         elif len(self.pe) != self.rows:
-            raise ConfigError(f"pe must have a string for each of {self.rows} rows, not {self.pe!r}")
+            raise ConfigError(f"pe must have {self.rows} strings, one per row, not {self.pe!r}")
         for row in () if isinstance(self.pe, str) else self.pe:
             if not isinstance(row, str) or len(row) != self.cols or set(row) - {"D", "L"}:
                 raise ConfigError(
@@ -127,7 +127,7 @@ class SystolicConfig:
 
     @property
     def psum_width(self) -> int:
-        """Signed bits per partial sum, enough for every sum of ``rows`` (OS: ``k_max``) products."""
+        """Signed bits per partial sum, enough for sums of ``rows`` (OS: ``k_max``) products."""
         return self.sum_width(self.k_max if self.dataflow == "os" else self.rows)
 
     def sum_width(self, k: int) -> int:

@@ -113,7 +113,7 @@ class WeightStationary(wiring.Component):
         """Hold the first vector of a step until it may start; return skewed lanes and flags.
 
         Readiness depends on registers alone. ``pause`` keeps vectors of the same place in
-        successive steps `ROW_DISTANCE` cycles apart: after vector ``k`` of a step, ``3 - k`` cycles.
+        successive steps `ROW_DISTANCE` cycles apart: ``3 - k`` cycles after vector ``k`` of a step.
         """
         config = self._config
         held = Signal(act_beat(config), reset_less=True)

@@ -1,6 +1,6 @@
 """Between lanes of the streams and the groups of columns inside an array."""
 
-from amaranth.hdl import Cat, Shape, Value
+from amaranth.hdl import Value
 
 from ..arith.dsp_product import pair_word
 from .config import SystolicConfig
@@ -12,7 +12,7 @@ def weight_words(config: SystolicConfig, beat: Value) -> list[Value]:
     """Return the word of each group of columns: a weight, or a pair made ready for one DSP."""
     bits = config.w_bits
     weights = [beat[bits * c : bits * (c + 1)] for c in range(config.cols)]
-    if Shape(bits, config.w_signed).signed:
+    if config.w_signed:
         weights = [weight.as_signed() for weight in weights]
     words, col = [], 0
     for columns in config.groups:
