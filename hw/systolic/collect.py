@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["Pick", "PickConfig"]
@@ -25,9 +25,9 @@ class PickConfig:
     width: int
 
     @property
-    def sums(self) -> data.ArrayLayout:
-        """Layout of a row of sums."""
-        return data.ArrayLayout(signed(self.width), sum(self.groups))
+    def sums_bits(self) -> int:
+        """Bits of a row of sums."""
+        return self.width * sum(self.groups)
 
 
 class Pick(wiring.Component):
@@ -40,13 +40,13 @@ class Pick(wiring.Component):
 
     Members
     -------
-    upper : In(config.sums)
+    upper : In(config.sums_bits)
         Taken where ``select`` is low.
-    lower : In(config.sums)
+    lower : In(config.sums_bits)
         Taken where ``select`` is high.
     select : In(1)
         For group 0; group ``g`` follows ``g`` cycles later, as its sums do.
-    picked : Out(config.sums)
+    picked : Out(config.sums_bits)
         The choice, a cycle later.
 
     Latency
@@ -63,24 +63,24 @@ class Pick(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "upper": In(config.sums),
-                "lower": In(config.sums),
+                "upper": In(config.sums_bits),
+                "lower": In(config.sums_bits),
                 "select": In(1),
-                "picked": Out(config.sums),
+                "picked": Out(config.sums_bits),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         groups = self._config.groups
-        picked = Signal(self._config.sums, reset_less=True)
+        picked = Signal(self._config.sums_bits, reset_less=True)
         selects = Signal(len(groups), reset_less=True)
         every = Cat(self.select, selects)
         m.d.sync += selects.eq(every)
         m.d.comb += self.picked.eq(picked)
-        col = 0
+        low = 0
         for g, columns in enumerate(groups):
-            for c in range(col, col + columns):
-                m.d.sync += picked[c].eq(Mux(every[g], self.lower[c], self.upper[c]))
-            col += columns
+            bits = slice(low, low + columns * self._config.width)
+            m.d.sync += picked[bits].eq(Mux(every[g], self.lower[bits], self.upper[bits]))
+            low = bits.stop
         return m

@@ -10,7 +10,7 @@ from ..shared import Shared
 from .collect import Pick, PickConfig
 from .config import SystolicConfig
 from .row import OsRow, row_config
-from .words import deskewed_lanes, weight_words
+from .words import deskewed, weight_words
 
 __all__ = ["OutputStationary"]
 
@@ -81,14 +81,13 @@ class OutputStationary(wiring.Component):
         with m.If(present):
             m.d.sync += ended.eq(vector.end)
         finished = self._elaborate_rows(m, vector, turn & present.replicate(config.rows), words)
-        rows = self._elaborate_collection(m, finished, now)
+        sums = self._elaborate_collection(m, finished, now)
 
         beat = self.psums.payload
         across = config.latency - 2
         valid = delay(m, present & vector.last, across, "valids", reset=True)
-        for c, wait in enumerate(deskewed_lanes(config)):
-            m.d.comb += beat.data[c].eq(delay(m, rows[c], wait, f"deskew_{c}"))
         m.d.comb += [
+            beat.data.as_value().eq(Cat(deskewed(m, config, sums))),
             self.psums.valid.eq(valid),
             beat.first.eq(1),
             beat.last.eq(1),
@@ -184,7 +183,7 @@ class OutputStationary(wiring.Component):
                 ]
                 chosen.append(node.picked)
             if len(rows) % 2:
-                alone = Signal(pick.sums, name=f"alone_{level}", reset_less=True)
+                alone = Signal(pick.sums_bits, name=f"alone_{level}", reset_less=True)
                 m.d.sync += alone.eq(rows[-1])
                 chosen.append(alone)
             rows, level = chosen, level + 1

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.dsp_product import DspPair, DspProduct
@@ -25,16 +25,16 @@ class PeConfig:
         share a DSP.
     product : ProductConfig
         Operands, latency and fabric.
-    psum_in : int
-        Bits of the incoming partial sums, 0 for none (the first row, and output-stationary PEs).
-    psum_out : int
-        Bits of the outgoing partial sums, or of the accumulators.
+    psum_width : int
+        Bits of the partial sums or of the accumulators.
+    first : bool
+        There are no partial sums to add to (first row of a weight-stationary array).
     """
 
     kind: str
     product: ProductConfig
-    psum_in: int
-    psum_out: int
+    psum_width: int
+    first: bool = False
 
     @property
     def columns(self) -> int:
@@ -47,9 +47,9 @@ class PeConfig:
         return self.product.w_bits if self.columns == 1 else 2 * self.product.w_bits + 1
 
     @property
-    def sums(self) -> data.ArrayLayout:
-        """Layout of the sums, one per column."""
-        return data.ArrayLayout(signed(self.psum_out), self.columns)
+    def sums_bits(self) -> int:
+        """Bits of the sums of all its columns."""
+        return self.psum_width * self.columns
 
 
 def _products(
@@ -86,7 +86,7 @@ class WsPe(wiring.Component):
         Move the chain.
     w : In(word_bits)
         Chain.
-    psums : In(ArrayLayout(signed(psum_in), columns))
+    psums : In(sums_bits)
         Partial sums, ``product.latency`` cycles after ``x``; absent in the first row.
     x_next : Out(Shape(x_bits, x_signed))
         Activation, a cycle later.
@@ -96,7 +96,7 @@ class WsPe(wiring.Component):
         ``shift``, a cycle later.
     w_next : Out(word_bits)
         Chain.
-    psums_next : Out(ArrayLayout(signed(psum_out), columns))
+    psums_next : Out(sums_bits)
         Partial sums, a cycle later.
 
     Latency
@@ -104,7 +104,7 @@ class WsPe(wiring.Component):
     Throughput
         One product per column a cycle.
     Numerics
-        Exact, ``psum_out`` bits hold every sum of the rows so far.
+        Exact, ``psum_width`` bits hold every sum of the rows so far.
     Reference
         Jouppi et al., In-Datacenter Performance Analysis of a Tensor Processing Unit, ISCA 2017.
     """
@@ -120,10 +120,10 @@ class WsPe(wiring.Component):
             "swap_next": Out(1),
             "shift_next": Out(1),
             "w_next": Out(config.word_bits),
-            "psums_next": Out(config.sums),
+            "psums_next": Out(config.sums_bits),
         }
-        if config.psum_in:
-            members["psums"] = In(data.ArrayLayout(signed(config.psum_in), config.columns))
+        if not config.first:
+            members["psums"] = In(config.sums_bits)
         super().__init__(members)
 
     def elaborate(self, platform):
@@ -139,11 +139,13 @@ class WsPe(wiring.Component):
             self.shift_next.eq(shift),
             self.w_next.eq(w),
         ]
-        for i, (product, carry) in enumerate(_products(m, self._config, self.x, w, self.swap)):
-            total = Signal(signed(self._config.psum_out), name=f"psum_{i}", reset_less=True)
-            psum = self.psums[i] if self._config.psum_in else None
+        config = self._config
+        for i, (product, carry) in enumerate(_products(m, config, self.x, w, self.swap)):
+            bits = slice(i * config.psum_width, (i + 1) * config.psum_width)
+            psum = None if config.first else self.psums[bits].as_signed()
+            total = Signal(config.psum_width, name=f"psum_{i}", reset_less=True)
             m.d.sync += total.eq(_add(psum, product, carry))
-            m.d.comb += self.psums_next[i].eq(total)
+            m.d.comb += self.psums_next[bits].eq(total)
         return m
 
 
@@ -178,7 +180,7 @@ class OsPe(wiring.Component):
         ``clear``, a cycle later.
     w_next : Out(word_bits)
         Weight, a cycle later.
-    sums : Out(ArrayLayout(signed(psum_out), columns))
+    sums : Out(sums_bits)
         Accumulators.
 
     Latency
@@ -201,7 +203,7 @@ class OsPe(wiring.Component):
                 "x_next": Out(config.product.x_shape),
                 "clear_next": Out(1),
                 "w_next": Out(config.word_bits),
-                "sums": Out(config.sums),
+                "sums": Out(config.sums_bits),
             }
         )
 
@@ -211,14 +213,15 @@ class OsPe(wiring.Component):
         clear = Signal(reset_less=True)
         m.d.sync += [x.eq(self.x), w.eq(self.w), clear.eq(self.clear)]
         m.d.comb += [self.x_next.eq(x), self.w_next.eq(w), self.clear_next.eq(clear)]
-        products = _products(m, self._config, self.x, self.w, Const(1, 1))
-        for i, (product, carry) in enumerate(products):
-            total = Signal(signed(self._config.psum_out), name=f"sum_{i}", reset_less=True)
+        config = self._config
+        for i, (product, carry) in enumerate(_products(m, config, self.x, self.w, Const(1, 1))):
+            bits = slice(i * config.psum_width, (i + 1) * config.psum_width)
+            total = Signal(signed(config.psum_width), name=f"sum_{i}", reset_less=True)
             m.submodules[f"add_{i}"] = add = GatedAdd(
                 GatedAddConfig(
-                    width=self._config.psum_out,
+                    width=config.psum_width,
                     carries=carry is not None,
-                    fabric=self._config.product.fabric,
+                    fabric=config.product.fabric,
                 )
             )
             m.d.comb += [
@@ -226,7 +229,7 @@ class OsPe(wiring.Component):
                 add.old.eq(total),
                 add.clear.eq(self.clear),
                 add.carry.eq(carry if carry is not None else 0),
-                self.sums[i].eq(total),
+                self.sums[bits].eq(total),
             ]
             m.d.sync += total.eq(add.sum)
         return m

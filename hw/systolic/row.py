@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Shape, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Module, Shape
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.product_config import ProductConfig
@@ -37,19 +37,19 @@ class RowConfig:
         return sum(pe.word_bits for pe in self.pes)
 
     @property
-    def columns(self) -> int:
-        """Columns of the array."""
-        return sum(pe.columns for pe in self.pes)
+    def first(self) -> bool:
+        """There are no partial sums to add to."""
+        return self.pes[0].first
 
     @property
-    def psum_in(self) -> int:
-        """Bits of an incoming partial sum, 0 for none."""
-        return self.pes[0].psum_in
+    def psum_width(self) -> int:
+        """Bits of a sum."""
+        return self.pes[0].psum_width
 
     @property
-    def sums(self) -> data.ArrayLayout:
-        """Layout of the outgoing sums."""
-        return data.ArrayLayout(signed(self.pes[0].psum_out), self.columns)
+    def sums_bits(self) -> int:
+        """Bits of the sums of all columns."""
+        return sum(pe.sums_bits for pe in self.pes)
 
 
 def row_config(config: SystolicConfig, row: int) -> RowConfig:
@@ -70,8 +70,8 @@ def row_config(config: SystolicConfig, row: int) -> RowConfig:
             PeConfig(
                 kind=config.kinds[row][col : col + columns],
                 product=product,
-                psum_in=config.sum_width(row) if ws and row else 0,
-                psum_out=config.sum_width(row + 1) if ws else config.psum_width,
+                psum_width=config.sum_width(row + 1) if ws else config.psum_width,
+                first=ws and row == 0,
             )
         )
         col += columns
@@ -96,11 +96,11 @@ class WsRow(wiring.Component):
         Move the chains.
     w : In(word_bits)
         Chains, group ``g`` ``g`` cycles behind ``shift``.
-    psums : In(ArrayLayout(signed(psum_in), columns))
+    psums : In(sums_bits)
         Partial sums, skewed likewise; absent in the first row.
     w_next : Out(word_bits)
         Chains.
-    psums_next : Out(ArrayLayout(signed(psum_out), columns))
+    psums_next : Out(sums_bits)
         Partial sums.
 
     Latency
@@ -121,32 +121,32 @@ class WsRow(wiring.Component):
             "shift": In(1),
             "w": In(config.word_bits),
             "w_next": Out(config.word_bits),
-            "psums_next": Out(config.sums),
+            "psums_next": Out(config.sums_bits),
         }
-        if config.psum_in:
-            members["psums"] = In(data.ArrayLayout(signed(config.psum_in), config.columns))
+        if not config.first:
+            members["psums"] = In(config.sums_bits)
         super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
         x, swap, shift = self.x, self.swap, self.shift
-        bit = col = 0
+        w_bit = sum_bit = 0
         for i, config in enumerate(self._config.pes):
             m.submodules[f"pe_{i}"] = pe = Shared(WsPe, config, "pe")
-            word = slice(bit, bit + config.word_bits)
+            word = slice(w_bit, w_bit + config.word_bits)
+            sums = slice(sum_bit, sum_bit + config.sums_bits)
             m.d.comb += [
                 pe.x.eq(x),
                 pe.swap.eq(swap),
                 pe.shift.eq(shift),
                 pe.w.eq(self.w[word]),
                 self.w_next[word].eq(pe.w_next),
+                self.psums_next[sums].eq(pe.psums_next),
             ]
-            for j in range(config.columns):
-                m.d.comb += self.psums_next[col + j].eq(pe.psums_next[j])
-                if config.psum_in:
-                    m.d.comb += pe.psums[j].eq(self.psums[col + j])
+            if not config.first:
+                m.d.comb += pe.psums.eq(self.psums[sums])
             x, swap, shift = pe.x_next, pe.swap_next, pe.shift_next
-            bit, col = bit + config.word_bits, col + config.columns
+            w_bit, sum_bit = word.stop, sums.stop
         return m
 
 
@@ -168,7 +168,7 @@ class OsRow(wiring.Component):
         Weights, group ``g`` ``g`` cycles behind ``x``.
     w_next : Out(word_bits)
         Weights, a cycle later.
-    sums : Out(ArrayLayout(signed(psum_out), columns))
+    sums : Out(sums_bits)
         Accumulators, skewed likewise.
 
     Latency
@@ -189,24 +189,25 @@ class OsRow(wiring.Component):
                 "clear": In(1),
                 "w": In(config.word_bits),
                 "w_next": Out(config.word_bits),
-                "sums": Out(config.sums),
+                "sums": Out(config.sums_bits),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         x, clear = self.x, self.clear
-        bit = col = 0
+        w_bit = sum_bit = 0
         for i, config in enumerate(self._config.pes):
             m.submodules[f"pe_{i}"] = pe = Shared(OsPe, config, "pe")
-            word = slice(bit, bit + config.word_bits)
+            word = slice(w_bit, w_bit + config.word_bits)
+            sums = slice(sum_bit, sum_bit + config.sums_bits)
             m.d.comb += [
                 pe.x.eq(x),
                 pe.clear.eq(clear),
                 pe.w.eq(self.w[word]),
                 self.w_next[word].eq(pe.w_next),
+                self.sums[sums].eq(pe.sums),
             ]
-            m.d.comb += [self.sums[col + j].eq(pe.sums[j]) for j in range(config.columns)]
             x, clear = pe.x_next, pe.clear_next
-            bit, col = bit + config.word_bits, col + config.columns
+            w_bit, sum_bit = word.stop, sums.stop
         return m

@@ -9,7 +9,7 @@ from ..engine.datapath import ROW_DISTANCE, act_beat, psum_beat
 from ..shared import Shared
 from .config import SystolicConfig
 from .row import WsRow, row_config
-from .words import deskewed_lanes, weight_words
+from .words import deskewed, weight_words, widened
 
 __all__ = ["WeightStationary"]
 
@@ -65,9 +65,10 @@ class WeightStationary(wiring.Component):
 
         swaps = Signal(config.rows, reset_less=True)
         m.d.sync += swaps.eq(Cat(start, swaps))
-        words, psums = Cat(words), None
+        words, psums, width = Cat(words), None, 0
         for r in range(config.rows):
-            m.submodules[f"row_{r}"] = row = Shared(WsRow, row_config(config, r), "row")
+            here = row_config(config, r)
+            m.submodules[f"row_{r}"] = row = Shared(WsRow, here, "row")
             m.d.comb += [
                 row.x.eq(acts[r]),
                 row.swap.eq(swaps[r]),
@@ -75,13 +76,11 @@ class WeightStationary(wiring.Component):
                 row.w.eq(words),
             ]
             if r:
-                m.d.comb += row.psums.eq(psums)
-            words, psums = row.w_next, row.psums_next
+                m.d.comb += row.psums.eq(widened(psums, width, here.psum_width))
+            words, psums, width = row.w_next, row.psums_next, here.psum_width
 
         beat = self.psums.payload
-        waits = deskewed_lanes(config)
-        for c, wait in enumerate(waits):
-            m.d.comb += beat.data[c].eq(delay(m, psums[c], wait, f"deskew_{c}"))
+        m.d.comb += beat.data.as_value().eq(Cat(deskewed(m, config, psums)))
         m.d.comb += Cat(self.psums.valid, beat.first, beat.last, beat.end).eq(flags)
         return m
 
