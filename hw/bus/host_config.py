@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from ..config import ConfigError, check_range
 
 __all__ = [
+    "COUNTER_BYTES",
     "ESCAPE",
+    "ESCAPE_XOR",
     "FLAG",
     "HEADER_BYTES",
     "LAST",
@@ -31,6 +33,8 @@ __all__ = [
 FLAG, ESCAPE, ESCAPE_XOR = 0x7E, 0x7D, 0x20
 """RFC 1662: between frames; before a byte that was changed by `ESCAPE_XOR`."""
 VERSION = 1
+COUNTER_BYTES = 4
+"""Two counters behind the description in the reply to ``STATUS``."""
 HEADER_BYTES = 4
 PAYLOAD_MAX = 1024
 """Most bytes of payload in a request."""
@@ -145,6 +149,11 @@ class HostConfig:
     def beat_bytes(self) -> tuple[int, ...]:
         """Bytes per beat of each stream; a beat is padded to whole bytes."""
         return tuple(-(-bits // 8) for _, bits in self.streams)
+
+    @property
+    def result_bytes(self) -> int:
+        """Bytes per beat of results: the numbers, then a bit for each that is real."""
+        return self.result_lanes * self.result_bits // 8 + -(-self.result_lanes // 8)
 
     @property
     def description(self) -> bytes:
