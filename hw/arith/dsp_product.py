@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .delay import registered
 from .product_config import ProductConfig
 
-__all__ = ["DSP_LATENCY", "DspPair", "DspProduct", "pair_word"]
+__all__ = ["DSP_LATENCY", "DspPair", "DspProduct", "multiply_ecp5", "pair_word"]
 
 DSP_LATENCY = 3
 """The registers inside a DSP: operands, partial products, product."""
@@ -18,7 +18,7 @@ def _multiply(m: Module, x: Value, w: Value, load: Value, config: ProductConfig)
     shape = Shape(len(x) + len(w), x.shape().signed or w.shape().signed)
     product = Signal(shape, reset_less=True)
     if config.fabric == "ecp5":
-        _multiply_ecp5(m, x, w, load, product)
+        multiply_ecp5(m, x, w, load, product)
         return product
     x_held, w_held = Signal(x.shape(), reset_less=True), Signal(w.shape(), reset_less=True)
     partial = Signal(shape, reset_less=True)
@@ -28,15 +28,28 @@ def _multiply(m: Module, x: Value, w: Value, load: Value, config: ProductConfig)
     return product
 
 
-def _multiply_ecp5(m: Module, x: Value, w: Value, load: Value, product: Signal) -> None:
-    """Place one MULT18X18D, operands and product at the upper end of its ports."""
+def multiply_ecp5(
+    m: Module,
+    x: Value,
+    w: Value,
+    load: Value,
+    product: Signal,
+    *,
+    enable: Value | int = 1,
+    name: str = "dsp",
+) -> None:
+    """Place one MULT18X18D, operands and product at the upper end of its ports.
+
+    ``enable`` is the clock enable of all its registers but that of ``w``, which has ``load``.
+    """
     everything = Signal(36)
     a, b = Cat(Const(0, 18 - len(x)), x), Cat(Const(0, 18 - len(w)), w)
     ports = {f"i_A{i}": a[i] for i in range(18)} | {f"i_B{i}": b[i] for i in range(18)}
     ports |= {f"o_P{i}": everything[i] for i in range(36)}
     ports |= {f"i_{name}{i}": 0 for name in ("CLK", "CE", "RST") for i in range(4)}
-    ports |= {"i_CLK0": ClockSignal(), "i_CE0": 1, "i_CE1": load, "i_SOURCEA": 0, "i_SOURCEB": 0}
-    m.submodules.dsp = Instance(
+    ports |= {"i_CLK0": ClockSignal(), "i_CE0": enable, "i_CE1": load}
+    ports |= {"i_SOURCEA": 0, "i_SOURCEB": 0}
+    m.submodules[name] = Instance(
         "MULT18X18D",
         p_REG_INPUTA_CLK="CLK0", p_REG_INPUTA_CE="CE0", p_REG_INPUTA_RST="RST0",
         p_REG_INPUTB_CLK="CLK0", p_REG_INPUTB_CE="CE1", p_REG_INPUTB_RST="RST0",

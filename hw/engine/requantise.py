@@ -5,6 +5,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
+from ..arith.delay import registered
+from ..arith.dsp_product import DSP_LATENCY, multiply_ecp5
 from .requantise_config import MULT_BITS, PIECE_BITS, SHIFT_BITS, RequantiseConfig
 
 __all__ = ["Requantise", "RequantiseLane", "requantise_beat"]
@@ -84,51 +86,53 @@ class RequantiseLane(wiring.Component):
         # The zero below the product becomes the bit that decides the rounding.
         bits, sign = Cat(Const(0, 1), product[:-1]), product[-1]
         over = sticky = Const(0, 1)
-        shift = self._delay(m, self.shift, config.zero_point_delay - 4, "shift")
+        shift = registered(m, self.shift, config.zero_point_delay - 4, "shift")
         for by, keep in ((16, width + 15), (4, width + 3), (1, width)):
             moved, lost_above, lost_below = self._shift(bits, sign, shift[-2:], by, keep)
-            bits = self._delay(m, moved, 1, f"shifted_{by}")
-            over = self._delay(m, over | lost_above, 1, f"over_{by}")
-            sticky = self._delay(m, sticky | lost_below, 1, f"sticky_{by}")
-            sign = self._delay(m, sign, 1, f"sign_{by}")
-            shift = self._delay(m, shift[:-2], 1, f"shift_below_{by}")
+            bits = registered(m, moved, 1, f"shifted_{by}")
+            over = registered(m, over | lost_above, 1, f"over_{by}")
+            sticky = registered(m, sticky | lost_below, 1, f"sticky_{by}")
+            sign = registered(m, sign, 1, f"sign_{by}")
+            shift = registered(m, shift[:-2], 1, f"shift_below_{by}")
         half, quotient = bits[0], bits[1:]
         up = quotient[0] if config.rounding == "half_even" else ~sign
         clipped = Cat(Mux(over, (~sign).replicate(len(quotient)), quotient), sign)
-        clipped = self._delay(m, clipped, 1, "clipped")
-        increment = self._delay(m, half & (sticky | up), 1, "increment")
+        clipped = registered(m, clipped, 1, "clipped")
+        increment = registered(m, half & (sticky | up), 1, "increment")
         # A one below one side carries the increment, below the other, into the only adder.
         total = Cat(Const(1, 1), clipped).as_signed() + Cat(increment, self.zero_point).as_signed()
-        total = self._delay(m, total[1:], 1, "total")
-        lo, hi = self._delay(m, self.lo, 1, "lo_held"), self._delay(m, self.hi, 1, "hi_held")
-        below = self._delay(m, total.as_signed() < self.lo, 1, "below")
-        above = self._delay(m, total.as_signed() > self.hi, 1, "above")
-        total = self._delay(m, total, 1, "total_compared")
+        total = registered(m, total[1:], 1, "total")
+        lo, hi = registered(m, self.lo, 1, "lo_held"), registered(m, self.hi, 1, "hi_held")
+        below = registered(m, total.as_signed() < self.lo, 1, "below")
+        above = registered(m, total.as_signed() > self.hi, 1, "above")
+        total = registered(m, total, 1, "total_compared")
         m.d.sync += self.value.eq(Mux(above, hi, Mux(below, lo, total)))
         return EnableInserter(self.advance)(m)
-
-    def _delay(self, m, value, cycles, name):
-        """Return ``value`` as it was ``cycles`` enabled cycles ago."""
-        for i in range(cycles):
-            label = f"{name}_{i + 1}" if cycles > 1 else name
-            delayed = Signal(len(value), name=label, reset_less=True)
-            m.d.sync += delayed.eq(value)
-            value = delayed
-        return value
 
     def _products(self, m):
         """Return the products of the multiplier with each piece of accumulator plus bias."""
         config = self._config
         biased = (self.acc + self.bias)[: config.acc_width + 1]
-        mult = self._delay(m, self.mult, 1, "multiplier")
         products = []
         for i in range(config.pieces):
             piece = biased[i * PIECE_BITS : (i + 1) * PIECE_BITS]
-            piece = self._delay(m, piece, 1, f"piece_{i}")
             if i == config.pieces - 1:
                 piece = piece.as_signed()
-            product = (piece * mult)[: len(piece) + MULT_BITS]
-            products.append(self._delay(m, product, 2, f"product_{i}"))
+            if config.fabric == "ecp5":
+                product = Signal(len(piece) + MULT_BITS, name=f"product_{i}")
+                enable = self.advance
+                multiply_ecp5(
+                    m, piece, self.mult, enable, product, enable=enable, name=f"multiplier_{i}"
+                )
+            else:
+                piece, mult = (
+                    registered(m, piece, 1, f"piece_{i}"),
+                    registered(m, self.mult, 1, f"mult_{i}"),
+                )
+                product = registered(
+                    m, (piece * mult)[: len(piece) + MULT_BITS], DSP_LATENCY - 1, f"product_{i}"
+                )
+            products.append(product)
         return products
 
     def _sum(self, m, products):
@@ -143,7 +147,7 @@ class RequantiseLane(wiring.Component):
                         high = high.as_signed()
                     carried = (value[spacing:] + high)[: len(high)]
                     value = Cat(value[:spacing], carried)
-                sums.append(self._delay(m, value, 1, f"sum_{level}_{i // 2}"))
+                sums.append(registered(m, value, 1, f"sum_{level}_{i // 2}"))
             products, spacing, level = sums, 2 * spacing, level + 1
         return products[0]
 
