@@ -149,8 +149,8 @@ class _Engine:
                 for k in range(k_tiles):
                     offered = weight_issue + WEIGHT_LATENCY if first_weight else 0
                     first_weight = False
-                    taken = self.steps.load(offered)
-                    self.weights.run(taken, beats)
+                    for run in self.steps.load(offered):
+                        self.weights.run(*run)
                     index = self.acts.count
                     if tile_base is None:
                         tile_base, issue = index, issue + 1
@@ -165,11 +165,11 @@ class _Engine:
                         issue = max(issue, self.bank_free(), self.acts.at(index - QUEUE) + 1)
                         tile_base = index
                     issued = max(issue + index - tile_base, self.acts.at(index - QUEUE) + 1)
-                    start = self.steps.step(
+                    for run in self.steps.step(
                         issued + ACT_LATENCY, rows,
                         first=k == 0 and not accumulate, last=k == k_tiles - 1 and not keep,
-                    )
-                    self.acts.run(start, rows)
+                    ):
+                        self.acts.run(*run)
                 if not keep:
                     drain.tile(self.steps.last_psum + 4, rows, n == values["n_tiles"] - 1)
         last = self.acts.count - 1
@@ -216,7 +216,7 @@ class _Drain:
             done = self.cycle
             result = done
         else:
-            leaves = self.last + (4 if values["raw"] else 3 + engine.lane_latency)
+            leaves = self.last + (4 if values["raw"] else 4 + engine.lane_latency)
             result = leaves + 2
             done = leaves + (2 if values["store"] else 3)
         engine.done["drain"].append(done)

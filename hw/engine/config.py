@@ -67,11 +67,16 @@ class DatapathTiming(Protocol):
 
     last_psum: int
 
-    def load(self, offered: int) -> int:
-        """Return when the first beat of the next weight tile is taken, offered from then on."""
+    def load(self, offered: int) -> tuple[tuple[int, int], ...]:
+        """Return when the beats of the next weight tile, offered from a cycle on, are taken.
 
-    def step(self, offered: int, rows: int, *, first: bool, last: bool) -> int:
-        """Return when the first of ``rows`` vectors is taken; the others follow cycle by cycle."""
+        Each pair is a cycle and how many beats are taken from then on, one a cycle.
+        """
+
+    def step(
+        self, offered: int, vectors: int, *, first: bool, last: bool
+    ) -> tuple[tuple[int, int], ...]:
+        """Return when the vectors of the next step are taken, in the same form."""
 
 
 def sum_width(x_bits: int, x_signed: bool, w_bits: int, w_signed: bool, k: int) -> int:

@@ -73,7 +73,7 @@ class Drain(wiring.Component):
         Pulses when a command's results are out.
 
     Latency
-        From the read of a row to its result: 4 cycles raw, 4 + `RequantiseConfig.latency` else.
+        From the read of a row to its result: 5 cycles raw, 5 + `RequantiseConfig.latency` else.
     Throughput
         One group of one row a cycle while ``y.ready``; 2 cycles more per tile.
     Numerics
@@ -307,11 +307,12 @@ class Drain(wiring.Component):
         with m.If(raw):
             m.d.comb += requantised_tag.valid.eq(0)
         lane_tag = self._delay(m, requantised_tag, latency - 1, "lane_tag")
-        store_at = self._delay(m, at, latency - 1, "store_at")
+        pooled_tag = self._delay(m, lane_tag, 1, "pooled_tag")
+        store_at = self._delay(m, at, latency, "store_at")
         shape = Shape(config.datapath.x_bits, config.datapath.x_signed)
         sums = self._select_group(m, self._delay(m, tag.group, 2, "group"))
         out_tag = Signal(self._tag)
-        m.d.comb += out_tag.eq(Mux(raw, raw_tag, lane_tag))
+        m.d.comb += out_tag.eq(Mux(raw, raw_tag, pooled_tag))
         for i in range(config.drain_lanes):
             lane = m.submodules[f"lane_{i}"] = RequantiseLane(config.lane)
             clamps = [field(words, "GEMM", name) for name in ("zero_point", "low", "high")]
@@ -324,14 +325,14 @@ class Drain(wiring.Component):
             ]
             for port, bits in zip((lane.zero_point, lane.lo, lane.hi), clamps, strict=True):
                 m.d.comb += port.eq(bits.as_signed() if config.datapath.x_signed else bits)
-            best, pooled = Signal(shape, name=f"best_{i}"), Signal(shape, name=f"pooled_{i}")
+            best = Signal(shape, name=f"best_{i}")
             keeps = ~lane_tag.window_first & (best > lane.value)
-            m.d.comb += pooled.eq(Mux(keeps, best, lane.value))
             biased = Signal(signed(config.acc_width + 1), name=f"biased_{i}")
             with m.If(self.read):
-                m.d.sync += [best.eq(pooled), biased.eq(lane.acc + Mux(has_bias, lane.bias, 0))]
-                m.d.sync += self.y.payload.data[i].eq(Mux(raw, biased, pooled))
-                m.d.sync += self.store_data[i].eq(pooled)
+                m.d.sync += best.eq(Mux(keeps, best, lane.value))
+                m.d.sync += biased.eq(lane.acc + Mux(has_bias, lane.bias, 0))
+                m.d.sync += self.y.payload.data[i].eq(Mux(raw, biased, best))
+                m.d.sync += self.store_data[i].eq(best)
         emits = out_tag.valid & out_tag.emit
         inside = store_at.vector < config.act_depth
         m.d.sync += [self.store.eq(0), self.outside.eq(0)]
@@ -344,8 +345,8 @@ class Drain(wiring.Component):
             ]
             with m.If(emits & stores):
                 m.d.sync += [self.store.eq(Mux(inside, out_tag.mask, 0)), self.outside.eq(~inside)]
-        in_flight = Signal(range(latency + 8))
-        finishes = self.read & Mux(raw, raw_tag.valid, lane_tag.valid)
+        in_flight = Signal(range(latency + 9))
+        finishes = self.read & Mux(raw, raw_tag.valid, pooled_tag.valid)
         m.d.sync += in_flight.eq(in_flight + (self.read & issue) - finishes)
         m.d.comb += busy.eq((in_flight != 0) | self.y.valid)
 

@@ -1,5 +1,6 @@
 """The engine as compiled RTL behind the runtime's interface."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,17 @@ from ...gen.catalog import find_unit, load
 from ...gen.errors import ToolError
 from ...gen.verilog import emit
 from ...hw.engine.config import EngineConfig
+from ...hw.engine.registers import engine_registers
 from ..program import Program
 from .beats import input_beats, unpack_bits
 
 __all__ = ["RunResult", "SimulatedEngine"]
 
 _TOP = "engine"
+_BUS_CYCLES = 100
+"""Cycles that the register bus may take to answer."""
+_REPORTS = 50
+"""Calls of ``progress`` in a run."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,12 @@ class SimulatedEngine:
         design = emit(load(find_unit("engine").component)(config), _TOP)
         self._unit = load("verif.simulate.compiled:compile_unit")(design.rtlil, _TOP)
 
-    def run(self, program: Program) -> RunResult:
+    def run(
+        self, program: Program, *, progress: Callable[[int], None] = lambda beats: None
+    ) -> RunResult:
         """Send a program with streams that never starve and take results at once.
+
+        ``progress`` is called now and then with the result beats that are out.
 
         Raises
         ------
@@ -68,17 +78,61 @@ class SimulatedEngine:
         unit.forget()
         for name, (words, ends) in input_beats(config, program).items():
             unit.offer(f"s_axis_{name}", {"data": words, "last": ends})
-        if not unit.run("m_axis_y", sum(program.y_beats)):
-            raise ToolError("the simulated engine stopped before all results were out")
+        total = sum(program.y_beats)
+        step = max(1, total // _REPORTS)
+        for count in (*range(step, total, step), total):
+            if not unit.run("m_axis_y", count):
+                raise ToolError("the simulated engine stopped before all results were out")
+            progress(count)
         y = unit.seen("m_axis_y")
         start = int(unit.seen("s_axis_cmd").cycles[0])
         done = y.cycles - start
         return RunResult(
             lanes=unpack_bits(y.beats["data"], config.lane_bits, config.drain_lanes),
-            keep=unpack_bits(
-                y.beats["keep"], 1, config.drain_lanes, signed=False
-            ).astype(bool),
+            keep=unpack_bits(y.beats["keep"], 1, config.drain_lanes, signed=False).astype(bool),
             last=y.beats["last"][:, 0].astype(bool),
             cycles=int(done[-1]) + 1,
             done=done,
         )
+
+    def errors(self) -> int:
+        """Return the error flags, bit i for `ERRORS` i, and clear them."""
+        address = engine_registers(self.config).find("errors").address
+        flags = self.read_register(address)
+        self.write_register(address, flags)
+        return flags
+
+    def _transfer(self, ready: str, valid: str, **payload: int) -> None:
+        """Drive one AXI4-Lite channel until its transfer has happened."""
+        for name, value in payload.items():
+            self._unit.poke(f"s_axi_{name}", value)
+        self._unit.poke(f"s_axi_{valid}", 1)
+        self._wait(ready)
+        self._unit.run(most=1)
+        self._unit.poke(f"s_axi_{valid}", 0)
+
+    def _wait(self, signal: str) -> None:
+        for _ in range(_BUS_CYCLES):
+            if self._unit.peek(f"s_axi_{signal}"):
+                return
+            self._unit.run(most=1)
+        raise ToolError("the simulated engine does not answer on its register bus")
+
+    def read_register(self, address: int) -> int:
+        """Return the register at byte address ``address``."""
+        self._transfer("arready", "arvalid", araddr=address)
+        self._wait("rvalid")
+        value = self._unit.peek("s_axi_rdata")
+        self._unit.poke("s_axi_rready", 1)
+        self._unit.run(most=1)
+        self._unit.poke("s_axi_rready", 0)
+        return value
+
+    def write_register(self, address: int, value: int) -> None:
+        """Write the register at byte address ``address``."""
+        self._transfer("awready", "awvalid", awaddr=address)
+        self._transfer("wready", "wvalid", wdata=value, wstrb=0b1111)
+        self._wait("bvalid")
+        self._unit.poke("s_axi_bready", 1)
+        self._unit.run(most=1)
+        self._unit.poke("s_axi_bready", 0)

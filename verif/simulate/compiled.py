@@ -20,7 +20,7 @@ from ...gen.errors import ToolError
 
 __all__ = ["CompiledUnit", "Port", "StreamRun", "Traffic", "compile_unit"]
 
-_CXXFLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-w")
+_CXXFLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-DCXXRTL_NDEBUG")
 
 
 @dataclass(frozen=True)

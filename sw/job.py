@@ -1,0 +1,296 @@
+"""A job: a trained model, its data and an engine, from calibration to results on the RTL."""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..gen.catalog import load
+from ..gen.configuration import configure
+from ..hw.config import ConfigError
+from ..hw.engine.config import EngineConfig
+from .cycles import Timeline, predict
+from .graph import Graph, ModelError, evaluate
+from .mapping.network import NetworkPlan, plan_network
+from .onnx_import import load as load_model
+from .quantise import quantise
+from .quantise.layers import Formats, QuantisedGraph
+from .runtime.simulated import SimulatedEngine
+from .zoo import mnist, mnist_split
+
+__all__ = ["Job", "JobResult", "LayerResult", "Samples", "read_job", "run_job"]
+
+Say = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Inputs in the model's shape: some to calibrate with, others with labels to score."""
+
+    calibration: NDArray[np.float32]
+    test: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to run.
+
+    Attributes
+    ----------
+    name : str
+        Name of the job.
+    model : Path
+        ONNX file.
+    data : str
+        Labelled data, a key of `DATA`.
+    calibration : str
+        ``"minmax"``, ``"percentile"`` or ``"mse"``.
+    calibration_images : int
+        Training images to calibrate with.
+    engine : EngineConfig
+        The engine to run on.
+    """
+
+    name: str
+    model: Path
+    data: str
+    calibration: str
+    calibration_images: int
+    engine: EngineConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerResult:
+    """One layer on the engine: its size, cycles per image and share of the peak."""
+
+    name: str
+    op: str
+    shape: tuple[int, int, int]
+    macs: int
+    cycles: float
+    utilisation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """What a job measured.
+
+    Attributes
+    ----------
+    images : int
+        Test images that were run.
+    float_accuracy, golden_accuracy, rtl_accuracy : float
+        Share of right answers.
+    equal : bool
+        Whether every output of the RTL equals the golden model's.
+    cycles, predicted_cycles : int
+        Of the whole run on the RTL, and what the cycle model says.
+    batch : int
+        Images per pass.
+    layers : tuple of LayerResult
+        In order of execution.
+    utilisation : float
+        Of the whole run.
+    seconds : float
+        Time of the simulation.
+    """
+
+    images: int
+    float_accuracy: float
+    golden_accuracy: float
+    rtl_accuracy: float
+    equal: bool
+    cycles: int
+    predicted_cycles: int
+    batch: int
+    layers: tuple[LayerResult, ...]
+    utilisation: float
+    seconds: float
+
+
+def _mnist(calibration_images: int) -> Samples:
+    images, labels = mnist()
+    train, test = mnist_split(labels)
+    values = (images.astype(np.float32) / 255).reshape(-1, 1, 28, 28)
+    return Samples(
+        calibration=values[train[:calibration_images]], test=values[test], labels=labels[test]
+    )
+
+
+DATA: dict[str, Callable[[int], Samples]] = {"mnist": _mnist}
+"""Labelled data by name; the argument is how many images to calibrate with."""
+
+_FIELDS = {
+    "model": str, "data": str, "calibration": str, "calibration_images": int, "engine": str,
+}
+
+
+def read_job(path: Path, *, datapath: str | None = None, settings: tuple[str, ...] = ()) -> Job:
+    """Read ``job.toml`` in folder ``path`` (or the file itself).
+
+    Parameters
+    ----------
+    path : Path
+        Folder or TOML file; the names in it are relative to its folder.
+    datapath : str, optional
+        Family to run on in place of the one that the job names.
+    settings : tuple of str
+        ``key=value`` for the engine's configuration.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, not TOML, or a field is unknown, missing or of the wrong type.
+    """
+    file = path / "job.toml" if path.is_dir() else path
+    if file.suffix != ".toml":
+        raise ConfigError(f"{path} is not a job; give a folder with a job.toml, or the file")
+    try:
+        fields = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no job file {file}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from None
+    for name, kind in _FIELDS.items():
+        if type(fields.get(name)) is not kind:
+            raise ConfigError(f"{file} needs {name}, of type {kind.__name__}")
+    if unknown := set(fields) - set(_FIELDS):
+        raise ConfigError(f"{file} has the unknown field {sorted(unknown)[0]!r}")
+    if fields["data"] not in DATA:
+        raise ConfigError(f"data must be one of {', '.join(DATA)}, not {fields['data']!r}")
+    if not 1 <= fields["calibration_images"] <= 100_000:
+        raise ConfigError(
+            f"calibration_images must be from 1 to 100000, not {fields['calibration_images']}"
+        )
+    chosen = (f"datapath.family={datapath}",) if datapath else ()
+    engine = configure(
+        "engine", file=file.parent / fields["engine"], settings=(*chosen, *settings)
+    )
+    return Job(
+        name=file.parent.resolve().name,
+        model=file.parent / fields["model"],
+        data=fields["data"],
+        calibration=fields["calibration"],
+        calibration_images=fields["calibration_images"],
+        engine=engine,
+    )
+
+
+def _float_outputs(graph: Graph, x: NDArray[np.float32]) -> NDArray[np.floating]:
+    outputs = []
+    for start in range(0, len(x), 100):
+        for name, values in evaluate(graph, x[start : start + 100]):
+            if name == graph.output:
+                outputs.append(values)
+    return np.concatenate(outputs)
+
+
+def formats_of(config: EngineConfig) -> Formats:
+    """Return the number formats of an engine."""
+    d = config.datapath
+    if not d.w_signed:
+        raise ConfigError("networks have signed weights; the engine needs w_signed=true")
+    return Formats(
+        x_bits=d.x_bits, x_signed=d.x_signed, w_bits=d.w_bits,
+        acc_width=max(8, config.acc_width), rounding=config.rounding,
+    )
+
+
+def run_job(
+    job: Job,
+    *,
+    images: int | None = None,
+    say: Say = lambda text: None,
+    progress: Progress = lambda done, total: None,
+) -> JobResult:
+    """Calibrate, quantise, map, and run the test images on golden model and RTL.
+
+    Parameters
+    ----------
+    job : Job
+        What to run.
+    images : int, optional
+        How many test images, all by default.
+    say : callable
+        Called with a line before each part.
+    progress : callable
+        Called with images done and in all while the RTL runs.
+
+    Raises
+    ------
+    ConfigError, ModelError, MappingError, ToolError
+        See there; each message is one sentence.
+    """
+    say(f"Reading {job.model.name} and the data")
+    graph = load_model(job.model)
+    samples = DATA[job.data](job.calibration_images)
+    test, labels = samples.test[:images], samples.labels[:images]
+    if len(test) == 0:
+        raise ModelError("there are no images to run")
+    say(f"Quantising with {len(samples.calibration)} calibration images ({job.calibration})")
+    network = quantise(
+        graph, formats_of(job.engine), samples.calibration, calibration=job.calibration
+    )
+    family = job.engine.datapath.family
+    plan = plan_network(job.engine, network, load(f"sw.pack.{family}:pack_tile"))
+    x = network.quantise_input(test)
+    say(f"Running {len(test)} images on the golden model")
+    golden = load("verif.golden.network:run")(network, x)
+    say(f"Compiling the RTL and running {len(test)} images on it")
+    program = plan.program(x)
+    timeline = predict(job.engine, program)
+    result, seconds = _simulate(job, plan, program, len(test), progress)
+    outputs = plan.decode(result.lanes, len(test))
+
+    def accuracy(values: NDArray[Any]) -> float:
+        return float((values.reshape(len(test), -1).argmax(axis=1) == labels).mean())
+
+    d = job.engine.datapath
+    peak = d.act_lanes * d.cols
+    return JobResult(
+        images=len(test),
+        float_accuracy=accuracy(_float_outputs(graph, test)),
+        golden_accuracy=accuracy(network.dequantise_output(golden)),
+        rtl_accuracy=accuracy(network.dequantise_output(outputs)),
+        equal=bool((outputs == golden).all()),
+        cycles=result.cycles,
+        predicted_cycles=timeline.cycles,
+        batch=plan.batch,
+        layers=_layers(network, plan, timeline, len(test), peak),
+        utilisation=program.macs / (peak * result.cycles),
+        seconds=seconds,
+    )
+
+
+def _simulate(job: Job, plan: NetworkPlan, program, images: int, progress: Progress):
+    from time import perf_counter
+
+    hardware = SimulatedEngine(job.engine)
+    total = sum(program.y_beats)
+    start = perf_counter()
+    result = hardware.run(program, progress=lambda beats: progress(beats * images // total, images))
+    return result, perf_counter() - start
+
+
+def _layers(
+    network: QuantisedGraph, plan: NetworkPlan, timeline: Timeline, images: int, peak: int
+) -> tuple[LayerResult, ...]:
+    """Share the cycles out: a GEMM has those since the one before was done."""
+    cycles = [0.0] * len(network.layers)
+    before = 0
+    for layer, timing in zip(plan.gemm_layers(images), timeline.gemms, strict=True):
+        cycles[layer] += timing.done - before
+        before = timing.done
+    return tuple(
+        LayerResult(
+            name=layer.name, op=layer.op, shape=(layer.rows, layer.k, layer.n), macs=layer.macs,
+            cycles=total / images, utilisation=layer.macs * images / (peak * total),
+        )
+        for layer, total in zip(network.layers, cycles, strict=True)
+    )

@@ -1,0 +1,252 @@
+"""The engine: products, networks and malformed commands, compiled RTL against golden models."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tilewright.gen.catalog import load
+from tilewright.hw.config import ConfigError
+from tilewright.hw.engine.commands import COMMANDS, encode
+from tilewright.hw.engine.config import EngineConfig
+from tilewright.sw.cycles import predict
+from tilewright.sw.engine import Engine
+from tilewright.sw.mapping.network import MappingError, plan_network
+from tilewright.sw.program import Program, ProgramBuilder
+from tilewright.sw.quantise.layers import Formats, QuantisedGraph, QuantisedLayer, QuantisedTensor
+from tilewright.sw.runtime.simulated import SimulatedEngine
+from tilewright.verif.golden import network as golden_network
+from tilewright.verif.golden.engine import GoldenEngine
+
+SMALL = {"act_depth": 48, "weight_depth": 40, "acc_depth": 6, "param_depth": 32}
+ENGINES = {
+    "1x1": {"rows": 1, "cols": 1, **SMALL},
+    "ws": {"rows": 4, "cols": 3, "drain_lanes": 2, **SMALL},
+    "os": {"rows": 3, "cols": 5, "dataflow": "os", "drain_lanes": 2, **SMALL},
+    "os1": {"rows": 1, "cols": 2, "dataflow": "os", **SMALL},
+    "w4a8": {"rows": 3, "cols": 4, "w_bits": 4, "x_signed": False, **SMALL},
+    "w2a3": {"rows": 2, "cols": 2, "x_bits": 3, "w_bits": 2, "dataflow": "os", **SMALL},
+    "w16": {"rows": 2, "cols": 2, "x_bits": 16, "w_bits": 16, "w_signed": False, **SMALL},
+}
+
+
+@pytest.fixture(scope="module", params=list(ENGINES))
+def engine(request):
+    return Engine("systolic", **ENGINES[request.param])
+
+
+def operands(engine: Engine, shape: tuple[int, int, int], kind: str, seed: int):
+    d = engine.config.datapath
+    rng = np.random.default_rng(seed)
+    m, k, n = shape
+
+    def values(bits, is_signed, size):
+        low, high = (-(1 << bits - 1), 1 << bits - 1) if is_signed else (0, 1 << bits)
+        if kind == "random":
+            return rng.integers(low, high, size)
+        if kind == "extreme":
+            return rng.choice([low, high - 1], size)
+        return np.full(size, low if kind == "low" else high - 1)
+
+    return values(d.x_bits, d.x_signed, (m, k)), values(d.w_bits, d.w_signed, (k, n))
+
+
+def test_matmul_is_exact_and_predicted_to_the_cycle(engine):
+    """Every shape, primes and K beyond the array included."""
+    dimension = st.one_of(st.integers(1, 7), st.sampled_from([1, 11, 13, 23, 31]))
+    kinds = st.sampled_from(["random", "extreme", "low", "high"])
+
+    @settings(max_examples=40, deadline=None, derandomize=True)
+    @given(st.tuples(dimension, dimension, dimension), kinds, st.integers(0, 9))
+    def check(shape, kind, seed):
+        x, w = operands(engine, shape, kind, seed)
+        y, stats = engine.matmul(x, w)
+        assert (y == x @ w).all()
+        assert stats.cycles == stats.predicted_cycles
+        assert stats.macs == shape[0] * shape[1] * shape[2]
+
+    check()
+
+
+def test_matmul_refuses_bad_operands(engine):
+    d = engine.config.datapath
+    zeros = np.zeros((2, 3), int)
+    with pytest.raises(ValueError, match="x has 3 columns but w has 2 rows"):
+        engine.matmul(zeros, zeros)
+    with pytest.raises(ValueError, match="x must be a matrix"):
+        engine.matmul(np.zeros(3, int), zeros)
+    with pytest.raises(ValueError, match="x must hold integers"):
+        engine.matmul(np.zeros((2, 2)), zeros)
+    with pytest.raises(ValueError, match="x must lie in"):
+        engine.matmul(np.full((1, 2), 1 << d.x_bits), zeros)
+    with pytest.raises(ValueError, match="w must lie in"):
+        engine.matmul(zeros, np.full((3, 1), -(1 << d.w_bits)))
+
+
+def test_engine_refuses_unknown_fields():
+    with pytest.raises(ConfigError, match="no field 'rosw'"):
+        Engine("systolic", rosw=4)
+
+
+def layer(rng, name, source, target, shape, n, kernel, **fields):
+    inputs = source if isinstance(source, tuple) else (source,)
+    k = kernel[0] * kernel[1] * shape[2] * len(inputs)
+    zero = int(rng.integers(-9, 9))
+    return QuantisedLayer(
+        name=name, op="Conv", inputs=inputs, output=target, input_shape=shape,
+        weights=rng.integers(-127, 128, (k, n)), bias=rng.integers(-3000, 3000, n),
+        mult=rng.integers(32768, 65536, n), shift=rng.integers(20, 26, n), kernel=kernel,
+        zero_point=zero, low=int(rng.integers(-128, zero + 1)), high=127,
+        raw_scale=np.ones(n), **fields,
+    )
+
+
+def small_network(config: EngineConfig, seed: int) -> QuantisedGraph:
+    """A network with padding, overlapping pools, strides, an addition and a raw last layer."""
+    rng = np.random.default_rng(seed)
+    a = layer(rng, "a", "in", "ta", (9, 8, 2), 3, (3, 2), stride=(1, 1),
+              pool_kernel=(2, 2), pool_stride=(2, 2), pads=(1, 0, 0, 1), pad_value=3)
+    b = layer(rng, "b", "ta", "tb", a.output_shape, 5, (3, 3), pads=(1, 1, 1, 1), pad_value=-2)
+    c = layer(rng, "c", "tb", "tc", b.output_shape, 5, (1, 1))
+    d = layer(rng, "d", ("tb", "tc"), "td", c.output_shape, 5, (1, 1),
+              pool_kernel=(2, 2), pool_stride=(1, 1))
+    e = layer(rng, "e", "td", "te", d.output_shape, 4, (2, 1), stride=(2, 1))
+    f = layer(rng, "f", "te", "tf", e.output_shape, 7, e.output_shape[:2], raw=True)
+    layers = (a, b, c, d, e, f)
+    shapes = {"in": a.input_shape} | {item.output: item.output_shape for item in layers}
+    tensors = {
+        name: QuantisedTensor(
+            name=name, shape=shape, scale=1.0, zero_point=0, low=-128, high=127
+        )
+        for name, shape in shapes.items()
+    }
+    return QuantisedGraph(
+        name="small", formats=Formats(acc_width=max(8, config.acc_width)), tensors=tensors,
+        layers=layers, input="in", output="tf", input_shape=(2, 9, 8), output_shape=(7,),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "batch"),
+    [
+        ({"rows": 4, "cols": 3, "drain_lanes": 2, "weight_depth": 1024}, 2),
+        ({"rows": 5, "cols": 4, "drain_lanes": 1, "weight_depth": 64}, None),
+        ({"rows": 4, "cols": 4, "dataflow": "os", "drain_lanes": 4, "param_depth": 8}, 3),
+    ],
+    ids=["resident", "streamed", "os"],
+)
+def test_network_equals_golden(fields, batch):
+    engine = Engine(
+        "systolic", **{"act_depth": 512, "weight_depth": 512, "acc_depth": 12, "param_depth": 16}
+        | fields,
+    )
+    config = engine.config
+    network = small_network(config, 1)
+    plan = plan_network(config, network, load("sw.pack.systolic:pack_tile"), batch=batch)
+    images = np.random.default_rng(2).integers(-128, 128, (5, 9, 8, 2))
+    program = plan.program(images)
+    result = SimulatedEngine(config).run(program)
+    assert (plan.decode(result.lanes, 5) == golden_network.run(network, images)).all()
+    assert result.cycles == predict(config, program).cycles
+
+
+def test_mapper_names_what_is_too_small():
+    config = EngineConfig(datapath=load("hw.systolic.config:SystolicConfig")(rows=4, cols=4),
+                          act_depth=16, acc_depth=12, drain_lanes=2)
+    pack = load("sw.pack.systolic:pack_tile")
+    with pytest.raises(MappingError, match="activation buffer of 16 vectors"):
+        plan_network(config, small_network(config, 1), pack)
+    config = EngineConfig(datapath=config.datapath, weight_depth=16, drain_lanes=2)
+    with pytest.raises(MappingError, match="layer 'b' needs 36 weight beats"):
+        plan_network(config, small_network(config, 1), pack)
+
+
+# -- malformed commands
+
+
+def broken(rng, config: EngineConfig, good: list[int]) -> list[int]:
+    """Return a command that must be dropped."""
+    gemm = COMMANDS["GEMM"]
+
+    def with_field(name, value):
+        f = gemm.field(name)
+        words = list(good)
+        words[f.word] &= ~(((1 << f.width) - 1) << f.lsb)
+        words[f.word] |= value << f.lsb
+        return words
+
+    d = config.datapath
+    choices = [
+        [int(rng.integers(5, 256))],
+        [0, 1, 2],
+        good[:-1],
+        [*good, 0],
+        good[:1],
+        encode("LOAD_X", base=0, count=0),
+        encode("LOAD_X", fill=1, base=config.act_depth - 1, count=2),
+        encode("LOAD_W", base=config.weight_depth, count=1),
+        encode("PARAM", base=0, count=0),
+        encode("PARAM", base=0, count=1),
+        encode("PARAM", base=0, count=1, extra=[0] * 50),
+        with_field("tile_rows", config.tile_rows_max + 1),
+        with_field("last_rows", config.tile_rows_max + 1),
+        with_field("n_last", d.cols + 1),
+        with_field("x_lane", d.act_lanes),
+        with_field("y2_lane", d.act_lanes),
+        with_field("accumulate", 1),
+        with_field("pool", 2) if good[0] >> 26 & 1 else with_field("pool", 0),
+        *(with_field(name, 0) for name in ("n_tiles", "k_rows", "m_tiles", "m3_count", "n_last")),
+        with_field("w_base", config.weight_depth),
+        with_field("p_base", config.param_depth),
+    ]
+    return choices[int(rng.integers(len(choices)))]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_malformed_commands_are_dropped_and_flagged(seed):
+    """Good products between random bad commands stay right; flags are the golden model's."""
+    engine = Engine("systolic", **ENGINES["ws"])
+    config = engine.config
+    rng = np.random.default_rng(seed)
+    golden = GoldenEngine(config, load("sw.pack.systolic:unpack_tile"))
+    pack = load("sw.pack.systolic:pack_tile")
+    from tilewright.sw.mapping.matmul import plan_matmul
+
+    hardware = SimulatedEngine(config)
+    for _ in range(6):
+        x, w = rng.integers(-128, 128, (5, 9)), rng.integers(-128, 128, (9, 4))
+        plan = plan_matmul(config, x, w, pack)
+        good = next(c for c in plan.program.commands if c[0] & 0xFF == 4)
+        commands = []
+        for command in plan.program.commands:
+            if rng.random() < 0.7:
+                commands.append(broken(rng, config, good))
+            commands.append(command)
+        program = Program(commands, plan.program.x_packets, plan.program.w_packets,
+                          plan.program.y_beats, plan.program.macs)
+        expected = golden.run(program)
+        result = hardware.run(program)
+        assert (plan.assemble(result.lanes, config.drain_lanes) == x @ w).all()
+        assert hardware.errors() == expected.errors
+
+
+def test_short_and_long_packets_are_flagged_and_left_behind():
+    engine = Engine("systolic", **ENGINES["ws"])
+    config = engine.config
+    builder = ProgramBuilder(config)
+    x, w = np.arange(8).reshape(2, 4), np.arange(12).reshape(4, 3)
+    beats = [int(b) for b in load("sw.pack.systolic:pack_tile")(config.datapath, w)]
+    builder.load_x(0, x)
+    builder.program.x_packets[0] = np.concatenate([x, x + 50])
+    builder.load_w(0, beats)
+    builder.program.w_packets[0] = beats[:2]
+    x_load, w_load = builder.load_x(0, x), builder.load_w(0, beats)
+    builder.gemm(
+        beats=4, x=x_load, w=w_load, raw=1, n_tiles=1, k_chunks=1, k_rows=1, tile_rows=2,
+        m_tiles=1, last_rows=2, n_last=3, m0_count=1, m1_count=1, m2_count=1, m3_count=1,
+        m4_count=2, m4_vector=1, pool=1,
+    )
+    hardware = SimulatedEngine(config)
+    result = hardware.run(builder.program)
+    assert (result.lanes.reshape(2, 4)[:, :3] == x @ w).all()
+    assert hardware.errors() == 0b11000
