@@ -9,7 +9,7 @@ __all__ = ["write_all"]
 
 
 def write_all(directory: Path, files: Mapping[str, str]) -> list[Path]:
-    """Write ``files`` (name to text) into ``directory``, which is made if missing.
+    """Write ``files`` (relative path to text) below ``directory``; folders are made if missing.
 
     The texts go to temporary files first, and are renamed only once all are on the disk.
 
@@ -18,13 +18,14 @@ def write_all(directory: Path, files: Mapping[str, str]) -> list[Path]:
     OSError
         Nothing was left behind.
     """
-    made = [path for path in (directory, *directory.parents) if not path.exists()]
+    made: list[Path] = []
     written: list[tuple[str, Path]] = []
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
-            written.append((temporary, directory / name))
+            path = directory / name
+            _make(path.parent, made)
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            written.append((temporary, path))
             with open(handle, "w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
             os.chmod(temporary, 0o666 & ~_umask())
@@ -33,11 +34,18 @@ def write_all(directory: Path, files: Mapping[str, str]) -> list[Path]:
     except BaseException:
         for temporary, _ in written:
             Path(temporary).unlink(missing_ok=True)
-        for path in made:
+        for path in reversed(made):
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
         raise
     return [path for _, path in written]
+
+
+def _make(folder: Path, made: list[Path]) -> None:
+    """Make a folder and remember it and every parent that was missing, outermost first."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    made += reversed(missing)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _umask() -> int:

@@ -15,7 +15,9 @@ COMMANDS = (
     "list",
     "describe",
     "doctor",
+    "new",
     "generate",
+    "run",
     "zoo",
 )
 """Every command; ``name`` is the function ``command`` of the module ``name_``."""

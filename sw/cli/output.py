@@ -3,10 +3,11 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["heading", "print_json", "print_table", "say"]
+__all__ = ["heading", "print_json", "print_table", "progress_bar", "say"]
 
 
 def say(text: str = "") -> None:
@@ -56,3 +57,28 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal, and yield what moves it: ``move(done, total)``.
+
+    Where stderr is no terminal, each tenth is one line.
+    """
+    if not sys.stderr.isatty():
+        tenths = 0
+
+        def report(done: int, total: int) -> None:
+            nonlocal tenths
+            if total and done * 10 // total > tenths:
+                tenths = done * 10 // total
+                say(f"{title}: {done} of {total}")
+
+        yield report
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

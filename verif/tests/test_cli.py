@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -250,3 +251,39 @@ def test_fusesoc_reads_the_core(tmp_path):
     assert set(core["targets"]) == {"default", "lint", "sim", "ecp5"}
     assert core["filesets"]["rtl"]["files"] == ["requantise.v"]
     assert Path(tmp_path, "requantise.v").is_file()
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """Return a copy of the checkout."""
+    unwanted = shutil.ignore_patterns("build", ".git", ".venv", "__pycache__", ".*_cache")
+    shutil.copytree(".", tmp_path / "copy", symlinks=True, ignore=unwanted)
+    return tmp_path / "copy"
+
+
+def test_new_makes_a_unit_that_keeps_the_contract(checkout):
+    environment = {**os.environ, "PYTHONPATH": str(checkout / ".dev")}
+    done = tilewright("new", "my_unit", cwd=checkout, env=environment)
+    assert done.returncode == 0, done.stderr
+    tests = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *("verif/tests/test_catalog.py", "-k", "my_unit"),
+        ],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert tests.returncode == 0, tests.stdout
+    assert re.search(r"(\d\d) passed", tests.stdout)
+    again = tilewright("new", "my_unit", cwd=checkout, env=environment)
+    assert "there is a unit 'my_unit' already" in refused(again)
+
+
+def test_new_refuses_bad_names_and_places(tmp_path):
+    assert "is no checkout" in refused(tilewright("new", "term", cwd=tmp_path))
+    assert "not '8bit'" in refused(tilewright("new", "8bit"))
+    assert "not 'class'" in refused(tilewright("new", "class"))
+    assert "there is a unit 'systolic' already" in refused(tilewright("new", "systolic"))
+    assert list(tmp_path.iterdir()) == []
