@@ -106,7 +106,7 @@ class _Engine:
     def dispatch(self, words: list[int]) -> None:
         name, values = _decode(words)
         count = COMMANDS[name].words
-        wait = self.dispatcher + count + 1
+        wait = self.dispatcher + count + 2
         for field, unit in (("wait_x", "x"), ("wait_w", "w"), ("wait_g", "acts"),
                             ("wait_g", "weights"), ("wait_s", "drain")):
             slack = values[field]
@@ -207,7 +207,7 @@ class _Drain:
         groups = -(-channels // config.drain_lanes)
         begins = max(self.cycle, full + 1)
         self.last = begins + rows * groups
-        engine.freed.append(self.last + 1)
+        engine.freed.append(self.last + 2)
         self.cycle = self.last + 1
 
     def finish(self, first_read: int, last_read: int) -> GemmTiming:

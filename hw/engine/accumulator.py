@@ -81,10 +81,10 @@ class Accumulator(wiring.Component):
         # Stage 1: the bank's word arrives. Stage 2: add. Stage 3: write.
         stages = data.StructLayout({"valid": 1, "bank": 1, "row": row.shape(), "closes": 1})
         stage = [Signal(stages, name=f"stage_{i}") for i in (1, 2, 3)]
-        addends = [Signal.like(beat.data, name=f"addends_{i}") for i in (1, 2)]
+        addends = [Signal.like(beat.data, name=f"addends_{i}", reset_less=True) for i in (1, 2)]
         first = [Signal(name=f"first_{i}") for i in (1, 2)]
-        held = Signal(row_layout)
-        total = Signal(row_layout)
+        held = [Signal(row_layout, name=f"held_{i}", reset_less=True) for i in range(2)]
+        total = Signal(row_layout, reset_less=True)
         m.d.sync += [
             Cat(stage[0].valid, stage[0].bank, stage[0].row, stage[0].closes).eq(
                 Cat(self.psums.valid, bank, row, closes)
@@ -98,28 +98,35 @@ class Accumulator(wiring.Component):
             self.full.eq(stage[2].closes),
         ]
         m.d.sync += [
-            total[c].eq(addends[1][c] + Mux(first[1], 0, held[c])) for c in range(cols)
+            total[c].eq(
+                addends[1][c]
+                + Mux(first[1], 0, Mux(stage[1].bank, held[1][c], held[0][c]))
+            )
+            for c in range(cols)
         ]
 
-        # The bank whose word waits at its output for the read side to move.
-        pending, pending_bank = Signal(), Signal()
+        # Banks whose words are on their way to the read side move only when it does.
+        asked, waits, held_back = (Signal(2, name=f"reader_{i}") for i in range(3))
+        read_bank = [Signal(name=f"read_bank_{i}") for i in (1, 2)]
+        m.d.comb += asked.eq(Cat(self.read_valid & (self.read_bank == i) for i in range(2)))
         with m.If(self.read):
-            m.d.sync += [pending.eq(self.read_valid), pending_bank.eq(self.read_bank)]
-        words = []
+            m.d.sync += [
+                waits.eq(asked), held_back.eq(waits),
+                read_bank[0].eq(self.read_bank), read_bank[1].eq(read_bank[0]),
+            ]
         for i in range(2):
-            store = buffer_memory(width * cols, config.acc_depth)
-            m.submodules[f"bank_{i}"] = store
+            m.submodules[f"bank_{i}"] = store = buffer_memory(width * cols, config.acc_depth)
             read, write = store.read_port(), store.write_port()
-            asked = self.read_valid & (self.read_bank == i)
+            moves = Signal(name=f"moves_{i}")
             m.d.comb += [
-                read.addr.eq(Mux(asked, self.read_row, row)),
-                read.en.eq(Mux(asked | (pending & (pending_bank == i)), self.read, 1)),
+                moves.eq(~(asked[i] | waits[i] | held_back[i]) | self.read),
+                read.addr.eq(Mux(asked[i], self.read_row, row)),
+                read.en.eq(moves),
                 write.en.eq(stage[2].valid & (stage[2].bank == i)),
                 write.addr.eq(stage[2].row),
                 write.data.eq(total),
             ]
-            words.append(read.data)
-        m.d.sync += held.eq(Mux(stage[0].bank, words[1], words[0]))
-        with m.If(self.read):
-            m.d.sync += self.sums.eq(Mux(pending_bank, words[1], words[0]))
+            with m.If(moves):
+                m.d.sync += held[i].eq(read.data)
+        m.d.comb += self.sums.eq(Mux(read_bank[1], held[1], held[0]))
         return m

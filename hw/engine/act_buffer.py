@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .buffer import buffer_memory
+from .buffer import Buffer
 from .config import EngineConfig
 from .position import Position
 
@@ -82,27 +82,23 @@ class ActBuffer(wiring.Component):
         address_bits = (config.act_depth - 1).bit_length()
         banks = []
         for i in range(lanes):
-            bank = buffer_memory(config.datapath.x_bits, config.act_depth)
-            m.submodules[f"bank_{i}"] = bank
-            read, write = bank.read_port(), bank.write_port()
-            m.d.comb += read.en.eq(1)
-            self._elaborate_write(m, i, write)
+            m.submodules[f"bank_{i}"] = bank = Buffer(config.datapath.x_bits, config.act_depth)
+            self._elaborate_write(m, i, bank)
             here = Signal(address_bits, name=f"read_address_{i}")
             further = i < self.read_at.lane
             m.d.sync += here.eq(Mux(further, self.read_at.vector + 1, self.read_at.vector))
-            m.d.comb += read.addr.eq(here)
-            word = Signal(config.datapath.x_bits, name=f"word_{i}")
-            m.d.sync += word.eq(read.data)
-            banks.append(word)
+            m.d.comb += bank.read_at.eq(here)
+            banks.append(bank.read_data)
         m.d.comb += self.load_ready.eq(~self.store.any())
         self._elaborate_rotation(m, banks)
         return m
 
-    def _elaborate_write(self, m, bank, write):
+    def _elaborate_write(self, m, bank, buffer):
         """Register what bank ``bank`` writes: a store's element, or a load's lane."""
         config = self._config
         lanes = config.datapath.act_lanes
-        address, word, enable = Signal.like(write.addr), Signal.like(write.data), Signal()
+        address, word = Signal.like(buffer.write_at), Signal.like(buffer.write_data)
+        enable = Signal()
         # Element j of a store at lane l belongs to bank (l + j) mod lanes.
         hits = Cat(
             self.store[j] & (self.store_at.lane == (bank - j) % lanes)
@@ -118,7 +114,9 @@ class ActBuffer(wiring.Component):
         with m.Else():
             m.d.sync += address.eq(Mux(further, self.store_at.vector + 1, self.store_at.vector))
             m.d.sync += word.eq(element)
-        m.d.comb += [write.addr.eq(address), write.data.eq(word), write.en.eq(enable)]
+        m.d.comb += [
+            buffer.write_at.eq(address), buffer.write_data.eq(word), buffer.write.eq(enable)
+        ]
 
     def _elaborate_rotation(self, m, banks):
         """Rotate the banks' words so that the element at the read position comes first."""
@@ -142,7 +140,10 @@ class ActBuffer(wiring.Component):
                     Mux(lane[bit], far, near)
                     for near, far in zip(words, turned, strict=True)
                 ]
-            registered = [Signal.like(banks[0], name=f"rotated_{stage}_{i}") for i in range(lanes)]
+            registered = [
+                Signal.like(banks[0], name=f"rotated_{stage}_{i}", reset_less=True)
+                for i in range(lanes)
+            ]
             m.d.sync += [r.eq(w) for r, w in zip(registered, words, strict=True)]
             words = registered
         m.d.comb += [self.read_data[i].eq(words[i]) for i in range(lanes)]

@@ -1,9 +1,13 @@
 """Memories that map to block RAM and nothing else."""
 
-from amaranth.hdl import ShapeLike
-from amaranth.lib import memory
+from amaranth.hdl import Cat, Module, ShapeLike, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
 
-__all__ = ["buffer_memory"]
+__all__ = ["Buffer", "buffer_memory"]
+
+_BLOCK = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2))
+"""Depth and width of the shapes that a block of RAM takes (18 kbit, ECP5)."""
 
 
 def buffer_memory(shape: ShapeLike, depth: int) -> memory.Memory:
@@ -13,3 +17,74 @@ def buffer_memory(shape: ShapeLike, depth: int) -> memory.Memory:
     so spares the comparators and bypass registers that synthesis would add around block RAM.
     """
     return memory.Memory(shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})
+
+
+class Buffer(wiring.Component):
+    """A memory with one write and one registered read side, cut to the shape of RAM blocks.
+
+    Slices are as narrow as a block of the depth allows, so that no multiplexer stands between
+    blocks and the output register; the register can be the block's own.
+
+    Parameters
+    ----------
+    width : int
+        Bits per word.
+    depth : int
+        Words.
+
+    Members
+    -------
+    write : In(1)
+        Write strobe.
+    write_at : In(range(depth))
+        Address to write.
+    write_data : In(width)
+        Word to write.
+    read_at : In(range(depth))
+        Address to read.
+    read_data : Out(width)
+        Word, 2 cycles later.
+
+    Latency
+        2 cycles.
+    Throughput
+        One read and one write a cycle.
+    Numerics
+        None; a read in the cycle of a write to the same word returns any value.
+    Reference
+        None.
+    """
+
+    def __init__(self, width: int, depth: int):
+        self._width, self._depth = width, depth
+        super().__init__(
+            {
+                "write": In(1),
+                "write_at": In(range(depth)),
+                "write_data": In(width),
+                "read_at": In(range(depth)),
+                "read_data": Out(width),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        step = next((width for depth, width in _BLOCK if self._depth <= depth), 1)
+        words = []
+        for first in range(0, self._width, step):
+            last = min(first + step, self._width)
+            store = buffer_memory(last - first, self._depth)
+            m.submodules[f"bits_{first}"] = store
+            write, read = store.write_port(), store.read_port()
+            word = Signal(last - first, name=f"word_{first}", reset_less=True)
+            m.d.sync += word.eq(read.data)
+            m.d.comb += [
+                write.en.eq(self.write),
+                write.addr.eq(self.write_at),
+                write.data.eq(self.write_data[first:last]),
+                read.en.eq(1),
+                read.addr.eq(self.read_at),
+            ]
+            words.append(word)
+        m.d.comb += self.read_data.eq(Cat(words))
+        return m

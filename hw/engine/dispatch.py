@@ -104,9 +104,9 @@ class Dispatcher(wiring.Component):
         A command is being received or is unfinished.
 
     Latency
-        A command of n words is handed over n + 2 cycles after its first word, unless it waits.
+        A command of n words is handed over n + 3 cycles after its first word, unless it waits.
     Throughput
-        One word a cycle; three cycles between commands.
+        One word a cycle; four cycles between commands.
     Numerics
         None.
     Reference
@@ -176,7 +176,7 @@ class Dispatcher(wiring.Component):
                     complete = (index == last_index) & (goes_on == (current == parameters))
                     wrong = (index == last_index) | self.cmd.payload.last
                     with m.If(known & complete):
-                        m.next = "Check"
+                        m.next = "Settle"
                     with m.Elif(~known | wrong):
                         m.d.comb += self.errors[:2].eq(Mux(known, 0b10, 0b01))
                         m.d.sync += index.eq(0)
@@ -186,8 +186,10 @@ class Dispatcher(wiring.Component):
                 m.d.comb += self.cmd.ready.eq(1)
                 with m.If(self.cmd.valid & self.cmd.payload.last):
                     m.next = "Collect"
-            with m.State("Check"):
+            with m.State("Settle"):
                 m.d.sync += index.eq(0)
+                m.next = "Check"
+            with m.State("Check"):
                 m.next = "Wait"
                 with m.If(bad_field | self._inconsistent(m, opcode, words)):
                     m.d.comb += self.errors[2].eq(1)
@@ -241,12 +243,16 @@ class Dispatcher(wiring.Component):
         return ~blocked.any()
 
     def _elaborate_checks(self, m, arrives, opcode, index, words, bad_field):
-        """Set ``bad_field`` when a word that arrives holds a field out of range."""
-        word = self.cmd.payload.data
-        with m.If(arrives & (index == 0)):
+        """Set ``bad_field`` in the cycle after a word with a field out of range has arrived."""
+        word, at_index, came, current = Signal(32), Signal.like(index), Signal(), Signal(8)
+        m.d.sync += [
+            word.eq(self.cmd.payload.data), at_index.eq(index), came.eq(arrives),
+            current.eq(opcode),
+        ]
+        with m.If(came & (at_index == 0)):
             m.d.sync += bad_field.eq(0)
         for (name, at), checks in _limits(self._config).items():
-            with m.If(arrives & (opcode == COMMANDS[name].opcode) & (index == at)):
+            with m.If(came & (current == COMMANDS[name].opcode) & (at_index == at)):
                 for bad in checks:
                     with m.If(bad(word, words)):
                         m.d.sync += bad_field.eq(1)

@@ -127,11 +127,11 @@ class Drain(wiring.Component):
         waiting = Signal(range(3))
         taken = Signal()
         m.d.sync += waiting.eq(waiting + self.full - taken)
-        # A bank is free once its last row has left the memory's output register.
-        empties, emptied = Signal(), Signal()
+        # A bank is free once its last row has left the registers behind the memory.
+        empties, emptied = Signal(), Signal(2)
         with m.If(self.read):
-            m.d.sync += emptied.eq(empties)
-        m.d.comb += [self.bank_freed.eq(self.read & emptied), self.read_valid.eq(issue)]
+            m.d.sync += emptied.eq(Cat(empties, emptied[0]))
+        m.d.comb += [self.bank_freed.eq(self.read & emptied[1]), self.read_valid.eq(issue)]
         self._tile_ends = empties
         first_n, ends_tile, ends = self._elaborate_issue(m, words, tag, issue, starts_tile)
         with m.FSM():

@@ -107,15 +107,11 @@ class Walker(wiring.Component):
         loops = self._loops
         counters = [Signal(16, name=f"counter_{i}") for i in range(loops)]
         remembered = [Signal(16, name=f"remembered_{i}") for i in range(loops)]
-        # Counters hold what is left, so that "at its end" is one wide NOR.
-        # advances[i]: every loop inside i is at its end, so loop i moves.
-        ended = [counter == 0 for counter in counters]
-        restart = [count - 1 for count in self.counts]
-        advances = []
-        inner_done = Const(1, 1)
-        for i in reversed(range(loops)):
-            advances.insert(0, inner_done)
-            inner_done = inner_done & ended[i]
+        # Counters hold what is left, and flags whether that is nothing: the carry from loop to
+        # loop runs through flags only. advances[i]: every loop inside i is at its end.
+        ended = [Signal(name=f"ended_{i}") for i in range(loops)]
+        remembered_ended = [Signal(name=f"remembered_ended_{i}") for i in range(loops)]
+        advances = [Cat(ended[i + 1 :]).all() for i in range(loops)]
 
         select = Signal(range(loops))
         op_select = Signal(Walk)
@@ -127,17 +123,21 @@ class Walker(wiring.Component):
         with m.If(self.advance):
             m.d.sync += op_select.eq(self.op)
             for i in range(loops):
-                following = Mux(
-                    advances[i], Mux(ended[i], restart[i], counters[i] - 1), counters[i]
-                )
+                left, single = self.counts[i] - 1, self.counts[i] == 1
+                following = Mux(ended[i], left, counters[i] - 1)
+                following_ended = Mux(ended[i], single, counters[i] == 1)
                 with m.If(self.op == Walk.START):
-                    m.d.sync += [counters[i].eq(restart[i]), remembered[i].eq(restart[i])]
+                    m.d.sync += [counters[i].eq(left), ended[i].eq(single)]
+                    m.d.sync += [remembered[i].eq(left), remembered_ended[i].eq(single)]
                 with m.Elif(self.op == Walk.RESTART):
-                    m.d.sync += counters[i].eq(remembered[i])
+                    m.d.sync += [counters[i].eq(remembered[i]), ended[i].eq(remembered_ended[i])]
                 with m.Elif(moves):
-                    m.d.sync += counters[i].eq(following)
+                    with m.If(advances[i]):
+                        m.d.sync += [counters[i].eq(following), ended[i].eq(following_ended)]
                     with m.If(self.op == Walk.TILE):
-                        m.d.sync += remembered[i].eq(following)
+                        kept = Mux(advances[i], following, counters[i])
+                        kept_ended = Mux(advances[i], following_ended, ended[i])
+                        m.d.sync += [remembered[i].eq(kept), remembered_ended[i].eq(kept_ended)]
             m.d.sync += select.eq(0)
             for i in range(loops):
                 with m.If(advances[i] & ~ended[i]):

@@ -1,12 +1,12 @@
 """Readers that feed the datapath from the buffers, each running ahead on its own."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from .act_buffer import ActBuffer
-from .buffer import buffer_memory
+from .buffer import Buffer
 from .config import EngineConfig
 from .datapath import act_beat
 from .dispatch import command_layout
@@ -19,17 +19,27 @@ QUEUE_DEPTH = 16
 
 
 class _Loops:
-    """Counters of a GEMM's loops over tiles, from words that hold one iteration or more."""
+    """Counters of a GEMM's loops over tiles, outermost first.
+
+    Each counts what is left and has flags for its first and its last iteration, so that the carry
+    from loop to loop runs through flags only.
+    """
 
     def __init__(self, m, words, names):
         self._m, self._words, self._names = m, words, names
         self._left = [Signal(16, name=f"{name}_left") for name in names]
         self._at_first = [Signal(name=f"{name}_first") for name in names]
+        self._at_last = [Signal(name=f"{name}_last") for name in names]
+        self._next_last = Signal(name=f"{names[0]}_next_last")
 
     def load(self, words):
         """Set all loops to their first iteration."""
-        for name, left, first in zip(self._names, self._left, self._at_first, strict=True):
-            self._m.d.sync += [left.eq(field(words, "GEMM", name) - 1), first.eq(1)]
+        for name, left, first, last in zip(
+            self._names, self._left, self._at_first, self._at_last, strict=True
+        ):
+            count = field(words, "GEMM", name)
+            self._m.d.sync += [left.eq(count - 1), first.eq(1), last.eq(count == 1)]
+        self._m.d.sync += self._next_last.eq(field(words, "GEMM", self._names[0]) == 2)
 
     def first(self, name):
         """Return whether loop ``name`` and all loops inside are in their first iteration."""
@@ -37,29 +47,28 @@ class _Loops:
 
     def last(self, name):
         """Return whether loop ``name`` and all loops inside are in their last iteration."""
-        return ~Cat(self._left[self._names.index(name) :]).any()
+        return Cat(self._at_last[self._names.index(name) :]).all()
 
     def advance(self):
         """Go to the next iteration of the innermost loop, with carry."""
         m = self._m
-        carry = Const(1, 1)
-        for name, left, first in reversed(
-            list(zip(self._names, self._left, self._at_first, strict=True))
-        ):
-            ended = left == 0
-            with m.If(carry):
-                restart = field(self._words, "GEMM", name) - 1
-                m.d.sync += [left.eq(Mux(ended, restart, left - 1)), first.eq(ended)]
-            carry = carry & ended
+        for i, name in enumerate(self._names):
+            count = field(self._words, "GEMM", name)
+            left, last = self._left[i], self._at_last[i]
+            with m.If(Cat(self._at_last[i + 1 :]).all()):
+                m.d.sync += [
+                    left.eq(Mux(last, count - 1, left - 1)),
+                    last.eq(Mux(last, count == 1, left == 1)),
+                    self._at_first[i].eq(last),
+                ]
+                if i == 0:
+                    m.d.sync += self._next_last.eq(left == 2)
 
-    def rows_left(self, words, *, restart: bool = False):
-        """Return the rows, less one, of the step that follows (or of the first one)."""
+    def final(self, words, *, restart: bool = False):
+        """Return whether the step that follows (or the first one) is of the last output tile."""
         if restart:
-            final = field(words, "GEMM", "m_tiles") == 1
-        else:
-            final = Mux(self.last(self._names[1]), self._left[0] == 1, self._left[0] == 0)
-        last_rows, tile_rows = (field(words, "GEMM", name) for name in ("last_rows", "tile_rows"))
-        return Mux(final, last_rows, tile_rows) - 1
+            return field(words, "GEMM", self._names[0]) == 1
+        return Mux(self.last(self._names[1]), self._next_last, self._at_last[0])
 
 
 class ActReader(wiring.Component):
@@ -151,11 +160,18 @@ class ActReader(wiring.Component):
         """Issue rows while the queue has room and a bank is free; say how positions follow."""
         accumulate, keep = (field(words, "GEMM", name) for name in ("accumulate", "keep"))
         row_left = Signal(16)
-        row_first, first_step = Signal(), Signal()
+        row_first, row_last, first_step = Signal(), Signal(), Signal()
+
+        def load_rows(words, final):
+            """Set the row counter to the rows of a tile."""
+            for flag, name in ((~final, "tile_rows"), (final, "last_rows")):
+                rows = field(words, "GEMM", name)
+                with m.If(flag):
+                    m.d.sync += [row_left.eq(rows - 1), row_last.eq(rows == 1)]
+
         with m.If(~running):
-            rows = loops.rows_left(self.cmd.payload, restart=True)
-            m.d.sync += [row_first.eq(1), first_step.eq(1), row_left.eq(rows)]
-        row_last = row_left == 0
+            m.d.sync += [row_first.eq(1), first_step.eq(1)]
+            load_rows(self.cmd.payload, loops.final(self.cmd.payload, restart=True))
         k_first, k_last = loops.first("k_rows"), loops.last("k_rows")
         self._free = free = Signal(2, init=2)
         takes = Signal()
@@ -177,9 +193,11 @@ class ActReader(wiring.Component):
                 m.d.comb += walk.eq(Walk.TILE)
             with m.Else():
                 m.d.comb += walk.eq(Walk.RESTART)
-            m.d.sync += [row_left.eq(row_left - 1), row_first.eq(row_last)]
+            m.d.sync += [row_left.eq(row_left - 1), row_last.eq(row_left == 1)]
+            m.d.sync += row_first.eq(row_last)
             with m.If(row_last):
-                m.d.sync += [row_left.eq(loops.rows_left(words)), first_step.eq(0)]
+                m.d.sync += first_step.eq(0)
+                load_rows(words, loops.final(words))
                 loops.advance()
         return k_first, Cat(row_first & ~k_first, loops.first("k_chunks"))
 
@@ -291,12 +309,11 @@ class WeightReader(wiring.Component):
         m = Module()
         config = self._config
         bits, beats = config.datapath.weight_beat_bits, config.datapath.weight_beats
-        m.submodules.buffer = buffer = buffer_memory(bits, config.weight_depth)
-        write, read = buffer.write_port(), buffer.read_port()
+        m.submodules.buffer = buffer = Buffer(bits, config.weight_depth)
         words = Signal(command_layout("GEMM"))
         loops = _Loops(m, words, ("m_tiles", "n_tiles", "k_rows", "k_chunks"))
-        address = Signal.like(read.addr)
-        beat_left = Signal(range(beats))
+        address = Signal(range(config.weight_depth))
+        beat_left, beat_last = Signal(range(beats)), Signal()
         credit, issue = Signal(init=1), Signal()
         with m.FSM():
             with m.State("Idle"):
@@ -305,6 +322,7 @@ class WeightReader(wiring.Component):
                     words.eq(self.cmd.payload),
                     address.eq(field(self.cmd.payload, "GEMM", "w_base")),
                     beat_left.eq(beats - 1),
+                    beat_last.eq(beats == 1),
                 ]
                 loops.load(self.cmd.payload)
                 with m.If(self.cmd.valid):
@@ -313,8 +331,9 @@ class WeightReader(wiring.Component):
                 m.d.comb += issue.eq(credit)
                 with m.If(issue):
                     m.d.sync += [address.eq(address + 1), beat_left.eq(beat_left - 1)]
-                    with m.If(beat_left == 0):
-                        m.d.sync += beat_left.eq(beats - 1)
+                    m.d.sync += beat_last.eq(beat_left == 1)
+                    with m.If(beat_last):
+                        m.d.sync += [beat_left.eq(beats - 1), beat_last.eq(beats == 1)]
                         loops.advance()
                         with m.If(loops.last("n_tiles")):
                             m.d.sync += address.eq(field(words, "GEMM", "w_base"))
@@ -323,15 +342,13 @@ class WeightReader(wiring.Component):
                             m.next = "Idle"
         m.submodules.queue = queue = SyncFIFO(width=bits, depth=QUEUE_DEPTH)
         in_flight = Signal(2)
-        word = Signal(bits)
-        m.d.sync += [in_flight.eq(Cat(issue, in_flight)), word.eq(read.data)]
+        m.d.sync += in_flight.eq(Cat(issue, in_flight))
         m.d.comb += [
-            write.en.eq(self.write),
-            write.addr.eq(self.write_at),
-            write.data.eq(self.write_data),
-            read.addr.eq(address),
-            read.en.eq(1),
-            queue.w_data.eq(word),
+            buffer.write.eq(self.write),
+            buffer.write_at.eq(self.write_at),
+            buffer.write_data.eq(self.write_data),
+            buffer.read_at.eq(address),
+            queue.w_data.eq(buffer.read_data),
             queue.w_en.eq(in_flight[1]),
             self.weights.payload.eq(queue.r_data),
             self.weights.valid.eq(queue.r_rdy),
