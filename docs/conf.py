@@ -25,6 +25,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+suppress_warnings = ["ref.python"]  # a word in a type, such as "width", has several targets
 napoleon_google_docstring = False
 napoleon_custom_sections = [
     ("Members", "params_style"),
