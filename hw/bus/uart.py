@@ -55,7 +55,8 @@ class UartReceiver(wiring.Component):
         line, before = Signal(init=1), Signal(init=1)
         m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
         m.d.sync += before.eq(line)
-        middle, apart = divisor // 2, max(divisor // 16, 1)
+        # The edge was up to a cycle before it was seen.
+        middle, apart = (divisor - 1) // 2, max(divisor // 16, 1)
         timer, index, byte = Signal(range(divisor)), Signal(range(10)), Signal(8)
         samples, vote = Signal(2), Signal()
         m.d.comb += vote.eq((samples[0] & samples[1]) | (samples.any() & line))

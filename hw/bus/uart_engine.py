@@ -1,0 +1,52 @@
+"""The engine behind a serial line: what a board with a UART instantiates."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..engine.engine import Engine
+from .host import UartHost
+from .uart_engine_config import UartEngineConfig
+
+__all__ = ["UartEngine"]
+
+
+class UartEngine(wiring.Component):
+    """An `Engine` whose streams and registers are reached over a UART.
+
+    Parameters
+    ----------
+    config : UartEngineConfig
+        See there for ranges.
+
+    Members
+    -------
+    rx : In(1)
+        From the host, idle high.
+    tx : Out(1)
+        To the host, idle high.
+
+    Latency
+        Set by the line.
+    Throughput
+        One byte per 10 bits in each direction.
+    Numerics
+        As `Engine`.
+    Reference
+        RFC 1662, PPP in HDLC-like Framing.
+    """
+
+    def __init__(self, config: UartEngineConfig):
+        self._config = config
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.host = host = UartHost(self._config.host, self._config.uart)
+        m.submodules.engine = engine = Engine(self._config.engine)
+        m.d.comb += [host.rx.eq(self.rx), self.tx.eq(host.tx)]
+        wiring.connect(m, host.registers, engine.s_axi)
+        for name in ("cmd", "x", "w"):
+            wiring.connect(m, getattr(host, name), getattr(engine, name))
+        wiring.connect(m, engine.y, host.results)
+        return m
