@@ -12,6 +12,9 @@ from sphinx.util.nodes import nested_parse_with_titles
 from tilewright import __version__
 from tilewright.gen.catalog import MATURITY, UNITS
 from tilewright.gen.configuration import configure, derived, parameters
+from tilewright.hw.bus.registers import ACCESS
+from tilewright.hw.engine.commands import COMMANDS, ERRORS
+from tilewright.hw.engine.registers import engine_registers
 
 project = "tilewright"
 author = "tilewright contributors"
@@ -84,16 +87,52 @@ class CommandHelp(_Generated):
         """Return one section per command."""
         from typer.main import get_command
 
-        from tilewright.sw.cli import COMMANDS, app
+        from tilewright.sw.cli import COMMANDS as NAMES
+        from tilewright.sw.cli import app
 
         group = get_command(app)
         text = []
-        for name in COMMANDS:
+        for name in NAMES:
             command = group.get_command(None, name)
             context = command.make_context(f"tilewright {name}", [], resilient_parsing=True)
             shown = inspect.cleandoc(command.get_help(context))
             text += [f"## {name}", "", "```text", *shown.splitlines(), "```", ""]
         return "\n".join(text)
+
+
+class EngineCommands(_Generated):
+    """``{engine-commands}``: the formats of all commands."""
+
+    def markdown(self) -> str:
+        """Return one table per command."""
+        text = []
+        for command in COMMANDS.values():
+            text += [f"### {command.name}", "", f"Opcode {command.opcode}, {command.words} words. "]
+            text += [command.doc, "", "| word | bits | field | meaning |", "|---|---|---|---|"]
+            for f in command.fields:
+                bits = f"{f.lsb + f.width - 1}:{f.lsb}" if f.width > 1 else str(f.lsb)
+                text.append(f"| {f.word} | {bits} | `{f.name}` | {f.doc} |")
+            text.append("")
+        flags = [f"| {bit} | {meaning} |" for bit, meaning in enumerate(ERRORS)]
+        return "\n".join([*text, "### Error flags", "", "| bit | meaning |", "|---|---|", *flags])
+
+
+class EngineRegisters(_Generated):
+    """``{engine-registers}``: addresses and meaning of the registers."""
+
+    def markdown(self) -> str:
+        """Return one row per register."""
+        rows = []
+        for register in engine_registers(configure("engine")).registers:
+            parts = [
+                f"{f.lsb + f.width - 1}:{f.lsb} `{f.name}` {f.doc}" for f in register.fields
+            ]
+            meaning = "; ".join([part for part in (register.doc, *parts) if part])
+            address, access = f"0x{register.address:02x}", register.access
+            rows.append(f"| `{address}` | `{register.name}` | {access} | {meaning} |")
+        legend = [f"- {kind}: {meaning}" for kind, meaning in ACCESS.items()]
+        head = ["| address | register | access | meaning |", "|---|---|---|---|"]
+        return "\n".join([*head, *rows, "", *legend])
 
 
 class Modules(_Generated):
@@ -119,4 +158,6 @@ def setup(app):
     app.add_directive("units", UnitTable)
     app.add_directive("parameters", UnitParameters)
     app.add_directive("modules", Modules)
+    app.add_directive("engine-commands", EngineCommands)
+    app.add_directive("engine-registers", EngineRegisters)
     app.add_directive("commands", CommandHelp)

@@ -17,6 +17,7 @@ COMMANDS = (
     "doctor",
     "new",
     "generate",
+    "build",
     "run",
     "zoo",
 )

@@ -1,0 +1,61 @@
+"""`tilewright build UNIT`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import ConfigFile, Json, OutputFolder, Preset, Settings, UnitName
+
+__all__ = ["command"]
+
+
+def command(
+    unit: UnitName,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    set_: Settings = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Place and route with seeds 1 to N.", min=1, max=99)
+    ] = 3,
+    mhz: Annotated[
+        float, typer.Option("--mhz", help="Clock to aim for.", min=1, max=1000)
+    ] = 200.0,
+    output: OutputFolder = Path("build/fpga"),
+    json: Json = False,
+) -> None:
+    """Synthesise, place and route a unit alone on the ECP5-85F; print area and clock."""
+    from ...fpga.measure import measure
+    from ...gen.catalog import find_unit, load
+    from ...gen.configuration import configure, fields_of
+    from ...gen.verilog import emit
+    from .output import print_json, print_table, say
+
+    chosen = configure(unit, preset=preset, file=config, settings=set_ or ())
+    design = emit(load(find_unit(unit).component)(chosen), unit)
+    found = measure(
+        design.rtlil, unit, output / unit, mhz=mhz, seeds=range(1, seeds + 1), say=say
+    )
+    area = found.area
+    if json:
+        print_json(
+            {
+                "unit": unit,
+                "configuration": fields_of(chosen),
+                "mhz": found.mhz,
+                "mhz_by_seed": {seed: run.slowest for seed, run in found.routed.items()},
+                "lut4_equivalents": area.lut4_equivalents,
+                "area": vars(area),
+            }
+        )
+        return
+    print_table(
+        ("measured", "value"),
+        [
+            ("clock, median of the seeds, MHz", round(found.mhz, 1)),
+            ("LUT4-equivalents", area.lut4_equivalents),
+            ("flip-flops", area.ff),
+            ("DSPs (MULT18X18D)", area.dsp),
+            ("block RAMs (DP16KD)", area.bram),
+        ],
+    )
