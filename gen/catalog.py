@@ -186,6 +186,7 @@ INTERNAL: frozenset[str] = frozenset(
         "hw.bus.host_streams:ResultCollector",
         "hw.bus.uart:UartReceiver",
         "hw.bus.uart:UartTransmitter",
+        "hw.bus.uart_engine:UartEngine",
         "hw.engine.accumulator:Accumulator",
         "hw.engine.act_buffer:ActBuffer",
         "hw.engine.buffer:Buffer",
