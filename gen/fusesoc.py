@@ -24,29 +24,25 @@ targets:
   lint:
     <<: *default
     description: "Verilator, lint only"
-    default_tool: verilator
-    tools:
-      verilator:
-        mode: lint-only
-        verilator_options: [-Wno-fatal]
+    flow: lint
+    flow_options:
+      tool: verilator
 
   sim:
     <<: *default
     description: "Compile with Icarus Verilog; add a testbench as another fileset"
-    default_tool: icarus
-    tools:
-      icarus:
-        iverilog_options: [-g2005]
+    flow: sim
+    flow_options:
+      tool: icarus
+      iverilog_options: [-g2005]
 
   ecp5:
     <<: *default
     description: "Synthesis with Yosys for Lattice ECP5"
-    default_tool: yosys
-    tools:
-      yosys:
-        arch: ecp5
-        output_format: json
-        yosys_synth_options: [-nowidelut]
+    flow: trellis
+    flow_options:
+      pnr: none
+      yosys_synth_options: [-nowidelut]
 """
 
 

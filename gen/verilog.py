@@ -20,6 +20,9 @@ from .polish import polish
 __all__ = ["Emitted", "emit", "has_streams", "raw_verilog", "sections", "summary", "top_of"]
 
 _PORT = re.compile(r"^\s*wire width \d+ (?:input|output) \d+ .*\\(\S+)$", re.MULTILINE)
+# operands of different widths are meant: the standard extends them as the design needs
+_LINT_OFF = "/* verilator lint_off WIDTH */"
+_LINT_ON = "/* verilator lint_on WIDTH */\n"
 _MODULE = re.compile(r"^module .*?^end$", re.MULTILINE | re.DOTALL)
 _SCRIPT = (
     "proc -nomux -norom",
@@ -99,7 +102,9 @@ def emit(component: wiring.Component, name: str, *, header: str = "") -> Emitted
     text = _plain_module_names("".join([*library.texts, text]))
     ports = ["__".join(map(str, path)) for path, _, _ in top.signature.flatten(top)]
     verilog = polish(raw_verilog(text), ports, comments | library.comments)
-    return Emitted(name, (_comment(header) + "\n" if header else "") + verilog, text)
+    if header:
+        verilog = "\n".join((_comment(header), _LINT_OFF, verilog, _LINT_ON))
+    return Emitted(name, verilog, text)
 
 
 @contextmanager

