@@ -206,6 +206,7 @@ INTERNAL: frozenset[str] = frozenset(
         "hw.systolic.row:OsRow",
         "hw.systolic.row:WsRow",
         "hw.systolic.weight_stationary:WeightStationary",
+        "hw.systolic.ws_rim:WsRim",
     }
 )
 """Components that are parts of units, ``module:class``; every other one of `hw` has a row."""

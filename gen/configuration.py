@@ -127,7 +127,7 @@ def _nested(hint: Any) -> bool:
 
 
 def _convert(hint: Any, value: Any, owner: str, name: str) -> Any:
-    if _nested(hint):
+    if isinstance(hint, type) and _nested(hint):
         if isinstance(value, str):
             value = {"family": value}
         if not isinstance(value, Mapping):

@@ -77,7 +77,7 @@ def _ports(top: wiring.Component, streams: Mapping[str, Any]) -> Iterable[dict[s
     for path, member, _ in top.signature.flatten(top):
         name = "__".join(map(str, path))
         shape = Shape.cast(member.shape)
-        port = {
+        port: dict[str, Any] = {
             "name": name,
             "direction": "input" if member.flow == In else "output",
             "width": shape.width,
@@ -101,11 +101,11 @@ def bit_fields(shape: Any, name: str = "", offset: int = 0) -> list[dict[str, An
     layout = _layout(shape)
     if layout is None:
         cast = Shape.cast(shape)
-        entry = {"name": name or "value", "lsb": offset, "width": cast.width, "signed": cast.signed}
-        return [entry] if cast.width else []
+        plain = {"name": name or "value", "lsb": offset, "width": cast.width, "signed": cast.signed}
+        return [plain] if cast.width else []
     if isinstance(layout, data.ArrayLayout):
         element = Shape.cast(layout.elem_shape)
-        entry = {
+        entry: dict[str, Any] = {
             "name": name or "value",
             "lsb": offset,
             "width": element.width * layout.length,

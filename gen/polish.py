@@ -9,6 +9,8 @@ import re
 import textwrap
 from collections import Counter, defaultdict
 
+from .errors import ToolError
+
 __all__ = ["polish"]
 
 _ESCAPED = re.compile(r"\\(\S+) ?")
@@ -97,7 +99,7 @@ class _Module:
     """The text of one module while it is being rewritten."""
 
     def __init__(self, text: str, odd: set[str]):
-        header = _HEADER.match(text)
+        header = _there(_HEADER.match(text))
         self.name = header[1]
         self._ports = [port.strip() for port in header[2].split(",") if port.strip()]
         self._body = text[header.end() :]
@@ -334,12 +336,21 @@ class _Module:
         body = _INSTANCE.sub(connect, self._body)
         lines = []
         for port in sorted(self._ports, key=lambda port: _order(port, rank)):
-            ways = re.search(rf"^  (input|output|inout) (?:\[\S+\] )?{port};\n", body, re.M)
+            pattern = rf"^  (input|output|inout) (?:\[\S+\] )?{port};\n"
+            ways = _there(re.search(pattern, body, re.MULTILINE))
             body = body.replace(ways[0], "", 1)
-            sort = re.search(rf"^  (wire|reg) (\[\S+\] )?{port}( = [^;]+)?;\n", body, re.M)
+            pattern = rf"^  (wire|reg) (\[\S+\] )?{port}( = [^;]+)?;\n"
+            sort = _there(re.search(pattern, body, re.MULTILINE))
             body = body.replace(sort[0], "", 1)
             lines.append(f"  {ways[1]:6} {sort[1]:4} {sort[2] or ''}{port}{sort[3] or ''}")
         return f"module {self.name} (\n" + ",\n".join(lines) + f"\n);\n{body}"
+
+
+def _there(match: re.Match[str] | None) -> re.Match[str]:
+    """Return a match that Yosys' way of writing makes certain."""
+    if match is None:
+        raise ToolError("Yosys wrote Verilog of a form that tilewright does not know")
+    return match
 
 
 def _order(port: str, rank: dict[str, int]) -> tuple[int, int, str]:

@@ -20,9 +20,12 @@ from .polish import polish
 __all__ = ["Emitted", "emit", "has_streams", "raw_verilog", "sections", "summary", "top_of"]
 
 _PORT = re.compile(r"^\s*wire width \d+ (?:input|output) \d+ .*\\(\S+)$", re.MULTILINE)
-# operands of different widths are meant: the standard extends them as the design needs
-_LINT_OFF = "/* verilator lint_off WIDTH */"
-_LINT_ON = "/* verilator lint_on WIDTH */\n"
+# Meant as written: operands of different widths, which the standard extends; comparisons that a
+# configuration makes constant; cases that leave the rest as assigned before; an assignment at the
+# start that must come after everything else.
+_LINT = ("WIDTH", "UNSIGNED", "CMPCONST", "CASEINCOMPLETE", "INITIALDLY")
+_LINT_OFF = "".join(f"/* verilator lint_off {kind} */\n" for kind in _LINT)
+_LINT_ON = "".join(f"/* verilator lint_on {kind} */\n" for kind in _LINT)
 _MODULE = re.compile(r"^module .*?^end$", re.MULTILINE | re.DOTALL)
 _SCRIPT = (
     "proc -nomux -norom",

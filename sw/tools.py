@@ -126,7 +126,8 @@ def prepare(say: Callable[[str], None]) -> None:
             process.kill()
             raise
         if process.returncode:
-            error = process.stderr.read().decode(errors="replace").strip().splitlines()
+            text = process.stderr.read() if process.stderr else b""
+            error = text.decode(errors="replace").strip().splitlines()
             raise ToolError(f"{name} does not start: {error[-1] if error else 'no message'}")
 
 

