@@ -5,11 +5,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..gen.errors import ToolError
+from .block_ram import absorb_output_registers
 
 __all__ = [
     "Area",
@@ -157,7 +158,7 @@ def synthesise(
     options: str = "",
     say: Say | None = None,
 ) -> Area:
-    """Map a design to the ECP5; write ``TOP.json`` and ``TOP.il`` into ``folder``.
+    """Map a design to the ECP5; write ``TOP.json`` into ``folder``.
 
     Parameters
     ----------
@@ -176,11 +177,14 @@ def synthesise(
     (folder / f"{top}.rtl.il").write_text(rtlil, encoding="utf-8")
     script = (
         f"read_rtlil {top}.rtl.il",
+        # The designs never read a word of block RAM in the cycle in which they write it.
+        "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
+        # Names with brackets make ABC9 confuse a wire with a bit of another.
+        "rename -hide w:*[[]*",
         f"synth_ecp5 -top {top} -nowidelut {options}",
         f"rename -top {top}",
         f"tee -q -o {top}.stat.json stat -json",
         f"select -module {top}",
-        f"write_rtlil -selected {top}.il",
         f"write_json -selected {top}.json",
     )
     (folder / f"{top}.ys").write_text("\n".join(script) + "\n", encoding="utf-8")
@@ -188,7 +192,11 @@ def synthesise(
     run_tool("yosys", ["-q", "-l", log, "-s", f"{top}.ys"], folder, log=log, say=say)
     stat = json.loads((folder / f"{top}.stat.json").read_text())
     found = stat.get("design") or next(iter(stat["modules"].values()))
-    return Area.of_cells(found["num_cells_by_type"])
+    area = Area.of_cells(found["num_cells_by_type"])
+    netlist = json.loads((folder / f"{top}.json").read_text())
+    absorbed = absorb_output_registers(netlist, top)
+    (folder / f"{top}.json").write_text(json.dumps(netlist))
+    return replace(area, ff=area.ff - absorbed)
 
 
 def place_and_route(

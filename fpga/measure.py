@@ -98,8 +98,8 @@ def measure(
     script = (
         "read_verilog -sv harness.v",
         "synth_ecp5 -top harness",
-        f"delete {top}",
-        f"read_rtlil {top}.il",
+        f"delete ={top}",
+        f"read_json {top}.json",
         "hierarchy -top harness",
         "flatten",
         "opt_clean -purge",

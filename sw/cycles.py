@@ -119,7 +119,7 @@ class _Engine:
         push = wait + 1
         units = {"LOAD_X": ("x",), "LOAD_W": ("w",), "GEMM": ("acts", "weights", "drain")}[name]
         starts = {unit: max(push, self.idle[unit]) for unit in units}
-        self.dispatcher = max(starts.values()) + 1
+        self.dispatcher = max(starts.values()) + 2
         if name == "GEMM":
             self.gemm(starts, values)
         else:

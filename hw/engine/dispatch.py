@@ -106,7 +106,7 @@ class Dispatcher(wiring.Component):
     Latency
         A command of n words is handed over n + 3 cycles after its first word, unless it waits.
     Throughput
-        One word a cycle; four cycles between commands.
+        One word a cycle; five cycles between commands.
     Numerics
         None.
     Reference
@@ -165,6 +165,8 @@ class Dispatcher(wiring.Component):
         m.d.comb += self.param.eq(self._record)
         m.d.sync += self.param_write.eq(0)
         self._elaborate_checks(m, arrives, current, index, words, bad_field)
+        inconsistent = self._inconsistent(m, opcode, words)
+        self._elaborate_offers(m, words, pending)
         with m.FSM() as fsm:
             with m.State("Collect"):
                 m.d.comb += self.cmd.ready.eq(1)
@@ -191,7 +193,7 @@ class Dispatcher(wiring.Component):
                 m.next = "Check"
             with m.State("Check"):
                 m.next = "Wait"
-                with m.If(bad_field | self._inconsistent(m, opcode, words)):
+                with m.If(bad_field | inconsistent):
                     m.d.comb += self.errors[2].eq(1)
                     m.next = "Collect"
                     with m.If(opcode == parameters):
@@ -216,7 +218,7 @@ class Dispatcher(wiring.Component):
                         with m.Default():
                             m.next = "Parameters"
             with m.State("Push"):
-                with m.If(~self._push(m, words, pending)):
+                with m.If(~pending.any()):
                     m.next = "Collect"
             with m.State("Parameters"):
                 self._elaborate_parameters(m)
@@ -270,21 +272,19 @@ class Dispatcher(wiring.Component):
             ((accumulate | keep) & ~single) | (accumulate != kept) | (raw & ((pool != 1) | store))
         )
 
-    def _push(self, m, words, pending):
-        """Offer the command to its units; return which of them have not taken it yet."""
+    def _elaborate_offers(self, m, words, pending):
+        """Offer the command to each unit that it is pending for."""
         targets = (self.load_x, self.load_w, self.gemm_acts, self.gemm_weights, self.gemm_drain)
-        left = Signal(5)
         for i, target in enumerate(targets):
             m.d.comb += target.valid.eq(pending[i])
             for j in range(len(target.payload)):
                 m.d.comb += target.payload[j].eq(words[j])
-            m.d.comb += left[i].eq(pending[i] & ~target.ready)
             m.d.comb += self._starts[i].eq(pending[i] & target.ready)
-        m.d.sync += pending.eq(left)
+            with m.If(target.ready):
+                m.d.sync += pending[i].eq(0)
         kept, keep = self._keeps
         with m.If(pending[2]):
             m.d.sync += kept.eq(keep)
-        return left.any()
 
     def _elaborate_parameters(self, m):
         """Receive the body of PARAM and write it lane by lane."""

@@ -165,73 +165,98 @@ class Drain(wiring.Component):
         return m
 
     def _elaborate_issue(self, m, words, tag, issue, starts_tile):
-        """Count tiles, windows, groups and rows; return flags that the others need."""
+        """Count tiles, windows, groups and rows; return flags that the others need.
+
+        What a tile needs is worked out before its first row, and every counter has a flag for its
+        last value, so that little is left to decide from row to row.
+        """
         config = self._config
         payload = self.cmd.payload
 
         def get(name):
             return field(words, "GEMM", name)
 
-        m_left, n_left, rows_left = Signal(16), Signal(16), Signal(16)
-        window_row, first_n = Signal(16), Signal()
-        window_base, window_rows_left = Signal.like(self.read_row), Signal(16)
-        group, tile_new, row_first, group_first = (
-            Signal(range(config.groups)), Signal(), Signal(), Signal(),
-        )
+        m_left, n_left, first_n = Signal(16), Signal(16), Signal()
+        self._last_n = last_n = Signal()
+        last_m = Signal()
+        group, last_group = Signal(range(config.groups)), Signal(range(config.groups))
+        last_mask = Signal(config.drain_lanes)
+        row = data.StructLayout({"at": self.read_row.shape(), "left": 16, "last": 1})
+        here, window = Signal(row), Signal(row, name="window")
+        pool_left, pool_last = Signal(16), Signal()
+        tile_new, row_first, group_first = Signal(), Signal(), Signal()
         self._group_first = group_first
-        self._last_n = last_n = n_left == 0
-        channels = Mux(last_n, get("n_last"), config.datapath.cols)
-        lanes_log2 = (config.drain_lanes - 1).bit_length()
-        group_last = group == ((channels - 1) >> lanes_log2)[: len(group)]
-        tile_last_row = rows_left == 0
-        window_last = (window_row == get("pool") - 1) | tile_last_row
-        ends_tile = window_last & tile_last_row & group_last
-        ends = (m_left == 0) & last_n
-
-        def rows(final):
-            return Mux(final, get("last_rows"), get("tile_rows")) - 1
-
+        group_last = group == last_group
+        window_last = pool_last | here.last
+        ends_tile = window_last & here.last & group_last
         with m.If(self.cmd.ready):
             m.d.sync += [
                 m_left.eq(field(payload, "GEMM", "m_tiles") - 1),
                 n_left.eq(field(payload, "GEMM", "n_tiles") - 1),
                 first_n.eq(1),
             ]
+        self._elaborate_tile(m, words, issue, (m_left, n_left, last_m, last_group, last_mask),
+                             (here, window))
         with m.If(~issue):
             m.d.sync += [
-                rows_left.eq(rows(m_left == 0)), window_rows_left.eq(rows(m_left == 0)),
-                self.read_row.eq(0), window_base.eq(0), window_row.eq(0), group.eq(0),
+                group.eq(0), pool_left.eq(get("pool") - 1), pool_last.eq(get("pool") == 1),
                 tile_new.eq(1), row_first.eq(1), group_first.eq(1),
             ]
-        with m.Elif(self.read):
-            next_row, fewer = self.read_row + 1, rows_left - 1
-            m.d.sync += [tile_new.eq(0), row_first.eq(window_last), self.read_row.eq(next_row)]
-            m.d.sync += [rows_left.eq(fewer), window_row.eq(window_row + 1)]
+        following = Signal(row)
+        m.d.comb += [
+            following.at.eq(here.at + 1), following.left.eq(here.left - 1),
+            following.last.eq(here.left == 1), self.read_row.eq(here.at),
+        ]
+        with m.If(issue & self.read):
+            m.d.sync += [tile_new.eq(0), row_first.eq(window_last), here.eq(following)]
+            m.d.sync += [pool_left.eq(pool_left - 1), pool_last.eq(pool_left == 1)]
             with m.If(window_last):
-                m.d.sync += window_row.eq(0)
+                m.d.sync += [pool_left.eq(get("pool") - 1), pool_last.eq(get("pool") == 1)]
+                m.d.sync += group_first.eq(group_last)
                 with m.If(group_last):
-                    m.d.sync += [group.eq(0), group_first.eq(1)]
-                    m.d.sync += [window_base.eq(next_row), window_rows_left.eq(fewer)]
+                    m.d.sync += [group.eq(0), window.eq(following)]
                 with m.Else():
-                    m.d.sync += [group.eq(group + 1), group_first.eq(0)]
-                    m.d.sync += [self.read_row.eq(window_base), rows_left.eq(window_rows_left)]
+                    m.d.sync += [group.eq(group + 1), here.eq(window)]
             with m.If(ends_tile):
                 m.d.sync += [n_left.eq(n_left - 1), first_n.eq(0)]
                 with m.If(last_n):
                     m.d.sync += [n_left.eq(get("n_tiles") - 1), first_n.eq(1)]
                     m.d.sync += m_left.eq(m_left - 1)
-
-        remaining = (channels - (group << lanes_log2))[:16]
         m.d.comb += [
             tag.valid.eq(issue),
             tag.emit.eq(window_last),
             tag.window_first.eq(row_first),
-            tag.end.eq(ends_tile & ends),
+            tag.end.eq(ends_tile & last_m & last_n),
             tag.group.eq(group),
-            tag.mask.eq(Cat(remaining > i for i in range(config.drain_lanes))),
+            tag.mask.eq(last_mask | ~group_last.replicate(config.drain_lanes)),
             starts_tile.eq(tile_new),
         ]
-        return first_n, ends_tile, ends
+        return first_n, ends_tile, last_m & last_n
+
+    def _elaborate_tile(self, m, words, issue, tile, rows):
+        """Between two tiles: set rows, groups and flags of the one that follows."""
+        config = self._config
+        m_left, n_left, last_m, last_group, last_mask = tile
+        last_n = self._last_n
+        channels = Mux(n_left == 0, field(words, "GEMM", "n_last"), config.datapath.cols)
+        final = m_left == 0
+        lanes_log2 = (config.drain_lanes - 1).bit_length()
+        with m.If(~issue):
+            m.d.sync += [
+                last_m.eq(final),
+                last_n.eq(n_left == 0),
+                last_group.eq((channels - 1) >> lanes_log2),
+                last_mask.eq(Cat(
+                    ((channels - 1) & (config.drain_lanes - 1)) >= i
+                    for i in range(config.drain_lanes)
+                )),
+            ]
+            for row in rows:
+                m.d.sync += row.at.eq(0)
+                for flag, name in ((~final, "tile_rows"), (final, "last_rows")):
+                    count = field(words, "GEMM", name)
+                    with m.If(flag):
+                        m.d.sync += [row.left.eq(count - 1), row.last.eq(count == 1)]
 
     def _elaborate_positions(self, m, words, tag, issue, starts_tile, first_n):
         """Return where the group issued four enabled cycles ago goes."""

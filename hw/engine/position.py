@@ -31,10 +31,18 @@ def position(words, name: str):
 def add_positions(a, b, lanes: int):
     """Return ``a + b`` with lanes counted modulo ``lanes`` and carried into the vector."""
     lane_bits = max(1, (lanes - 1).bit_length())
-    total = a.lane[:lane_bits] + b.lane[:lane_bits]
-    carry = total >= lanes
-    lane = Mux(carry, total - lanes, total)[:lane_bits]
-    return Cat((a.vector + b.vector + carry)[:16], lane, Const(0, 8 - lane_bits))
+    lane_a, lane_b = a.lane[:lane_bits], b.lane[:lane_bits]
+    if lanes == 1 << lane_bits:
+        flat = (Cat(lane_a, a.vector) + Cat(lane_b, b.vector))[: 16 + lane_bits]
+        lane, vector = flat[:lane_bits], flat[lane_bits:]
+    else:
+        # Both outcomes of the carry side by side, so that the chains do not follow each other.
+        total = lane_a + lane_b
+        wrapped = total - lanes
+        carry = ~wrapped[-1]
+        lane = Mux(carry, wrapped, total)[:lane_bits]
+        vector = Mux(carry, a.vector + b.vector + 1, a.vector + b.vector)[:16]
+    return Cat(vector, lane, Const(0, 8 - lane_bits))
 
 
 class Walk(enum.Enum, shape=3):
