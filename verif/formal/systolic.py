@@ -1,0 +1,230 @@
+"""Proofs for the systolic arrays: primitives and shared multipliers equal plain arithmetic.
+
+The longer circuits are built from the shorter ones, and so are the proofs: a gated pair in carry
+cells equals plain arithmetic at every width, so a tree of them may be proved at narrow widths.
+Pipelines hold nothing but the weight, so that a proof over ``latency`` + 2 cycles, of which the
+first loads a weight, covers every run.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+from amaranth.hdl import Module, Shape, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ...fpga.flow import run_tool
+from ...gen.errors import ToolError
+from ...gen.verilog import emit
+from ...hw.arith.delay import registered
+from ...hw.arith.dsp_product import DspPair, DspProduct, pair_word
+from ...hw.arith.gated_add import GatedAdd, GatedAddConfig
+from ...hw.arith.lut_product import LutProduct
+from ...hw.arith.pair_row import PairRow, PairRowConfig
+from ...hw.arith.product_config import ProductConfig
+
+__all__ = ["Claim", "claims", "prove"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A circuit whose output ``wrong`` is never high from cycle ``after`` on.
+
+    Attributes
+    ----------
+    name : str
+        Unique.
+    circuit : callable
+        Makes it. All of its inputs are free, but ``load`` is high in the first cycle.
+    after : int
+        Cycles until a result depends on nothing but inputs.
+    """
+
+    name: str
+    circuit: Callable[[], wiring.Component]
+    after: int
+
+
+class RowClaim(wiring.Component):
+    """`PairRow` of a fabric against multiplication; ``wrong`` where they differ."""
+
+    def __init__(self, config: PairRowConfig):
+        self._config = config
+        shape = Shape(config.x_bits, config.x_signed)
+        super().__init__({"x": In(shape), "digit": In(2), "wrong": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.row = row = PairRow(self._config)
+        x, twice = self.x, self.x << 1
+        negative = self._config.negative
+        multiples = (0, x, -twice, -x) if negative else (0, x, twice, twice + x)
+        expected = Signal(signed(self._config.x_bits + 4))
+        with m.Switch(self.digit):
+            for digit, multiple in enumerate(multiples):
+                with m.Case(digit):
+                    m.d.comb += expected.eq(multiple)
+        m.d.comb += [
+            row.x.eq(self.x),
+            row.digit.eq(self.digit),
+            self.wrong.eq(row.p != expected),
+        ]
+        return m
+
+
+class AddClaim(wiring.Component):
+    """`GatedAdd` of a fabric against addition; ``wrong`` where they differ."""
+
+    def __init__(self, config: GatedAddConfig):
+        self._config = config
+        shape = signed(config.width)
+        super().__init__(
+            {"new": In(shape), "old": In(shape), "clear": In(1), "carry": In(1), "wrong": Out(1)}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.add = add = GatedAdd(self._config)
+        total = Signal(signed(self._config.width))
+        with m.If(self.clear):
+            m.d.comb += total.eq(self.new)
+        with m.Else():
+            m.d.comb += total.eq(self.new + self.old)
+        carry = self.carry if self._config.carries else 0
+        m.d.comb += [
+            add.new.eq(self.new),
+            add.old.eq(self.old),
+            add.clear.eq(self.clear),
+            add.carry.eq(self.carry),
+            self.wrong.eq(add.sum != (total + carry)[: self._config.width].as_signed()),
+        ]
+        return m
+
+
+class ProductClaim(wiring.Component):
+    """A product, or a pair of them, against ``*``; ``wrong`` where they differ."""
+
+    def __init__(self, kind: type, config: ProductConfig):
+        self._kind, self._config = kind, config
+        super().__init__(
+            {
+                "x": In(config.x_shape),
+                "w0": In(config.w_shape),
+                "w1": In(config.w_shape),
+                "load": In(1),
+                "wrong": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.product = product = self._kind(config)
+        m.d.comb += [product.x.eq(self.x), product.load.eq(self.load)]
+        x = registered(m, self.x, config.latency, "x_then")
+        expected = []
+        for i, w in enumerate((self.w0, self.w1)):
+            held = Signal(config.w_shape, name=f"held_{i}", reset_less=True)
+            with m.If(self.load):
+                m.d.sync += held.eq(w)
+            then = registered(m, held, config.latency - 1, f"w{i}_then")
+            expected.append(x * then)
+        if self._kind is DspPair:
+            upper = Signal(config.p_shape)
+            m.d.comb += [
+                product.w.eq(pair_word(self.w0, self.w1)),
+                upper.eq(product.p1 + product.carry),
+                self.wrong.eq((product.p0 != expected[0]) | (upper != expected[1])),
+            ]
+        else:
+            m.d.comb += [product.w.eq(self.w0), self.wrong.eq(product.p != expected[0])]
+        return m
+
+
+def claims() -> Iterator[Claim]:
+    """Yield what is claimed, from parts to wholes."""
+    signs = ((False, False), (False, True), (True, False), (True, True))
+    for x_signed, negative in signs:
+        for x_bits in (2, 3, 8, 16):
+            config = PairRowConfig(
+                x_bits=x_bits, x_signed=x_signed, negative=negative, fabric="ecp5"
+            )
+            name = f"row_{x_bits}{'s' if x_signed else 'u'}{'n' if negative else 'p'}"
+            yield Claim(name, partial(RowClaim, config), 0)
+    for width in (1, 2, 15, 32):
+        for carries in (False, True):
+            config = GatedAddConfig(width=width, carries=carries, fabric="ecp5")
+            name = f"add_{width}{'c' if carries else ''}"
+            yield Claim(name, partial(AddClaim, config), 0)
+    cases = [
+        (LutProduct, "ecp5", 4, 4),
+        (LutProduct, "ecp5", 3, 5),
+        (LutProduct, "ecp5", 4, 8),
+        (LutProduct, "ecp5", 3, 7),
+        (LutProduct, "portable", 5, 6),
+        (DspPair, "portable", 4, 4),
+        (DspPair, "portable", 7, 4),
+        (DspPair, "ecp5", 4, 4),
+        (DspPair, "ecp5", 5, 6),
+        (DspProduct, "ecp5", 6, 5),
+    ]
+    for kind, fabric, x_bits, w_bits in cases:
+        for x_signed, w_signed in signs:
+            config = ProductConfig(
+                x_bits=x_bits,
+                x_signed=x_signed,
+                w_bits=w_bits,
+                w_signed=w_signed,
+                latency=4,
+                fabric=fabric,
+            )
+            letters = ("s" if x_signed else "u") + ("s" if w_signed else "u")
+            name = f"{kind.__name__.lower()}_{fabric}_{x_bits}x{w_bits}_{letters}"
+            yield Claim(name, partial(ProductClaim, kind, config), config.latency)
+
+
+def prove(wanted: Iterable[Claim], folder: Path) -> None:
+    """Prove claims with Yosys' SAT solver in ``folder``, which is made if missing.
+
+    Raises
+    ------
+    ToolError
+        A claim is false, and named, or Yosys failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model = resources.files("tilewright.fpga").joinpath("models/mult18x18d.v")
+    (folder / "mult18x18d.v").write_text(model.read_text(encoding="utf-8"), encoding="utf-8")
+    script = []
+    for claim in wanted:
+        text = emit(claim.circuit(), "claim").rtlil
+        (folder / f"{claim.name}.il").write_text(text, encoding="utf-8")
+        goal = "-set-def-inputs -prove wrong 0"
+        if claim.after:
+            # The first cycle loads, and its product is there `after` cycles later; one cycle more
+            # covers weights that are held.
+            goal += f" -seq {claim.after + 2} -prove-skip {claim.after} -set-at 1 load 1"
+        script += [
+            f"log proving {claim.name}",
+            f"read_rtlil {claim.name}.il",
+            "read_verilog mult18x18d.v",
+            "read_verilog -nooverwrite +/ecp5/cells_sim.v",
+            "hierarchy -check -top claim",
+            "proc",
+            "flatten",
+            "opt -full",
+            f"sat -verify {goal} claim",
+            "design -reset",
+        ]
+    (folder / "prove.ys").write_text("\n".join(script) + "\n", encoding="utf-8")
+    log = folder / "prove.log"
+    log.unlink(missing_ok=True)
+    try:
+        run_tool("yosys", ["-q", "-l", log.name, "-s", "prove.ys"], folder, log=log.name)
+    except ToolError as error:
+        begun = re.findall(r"^proving (\S+)$", log.read_text() if log.exists() else "", re.M)
+        name = begun[-1] if begun else "the first claim"
+        raise ToolError(f"{name} is not proved: {error}") from error
