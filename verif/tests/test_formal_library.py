@@ -1,0 +1,133 @@
+"""Proofs of stream rules: sound units pass, flawed ones fail with a trace, mistakes are told."""
+
+import pytest
+from amaranth.hdl import Assert, Cover, Module, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from tilewright.gen.errors import ToolError
+from tilewright.hw.config import ConfigError
+from tilewright.verif.formal.properties import (
+    StreamSpec,
+    bounded_response,
+    moved,
+    stream_assume,
+    streams_of,
+    transfers,
+)
+from tilewright.verif.formal.runner import Task, prove
+from tilewright.verif.tests.units import BEAT, Summing
+
+
+class SummingSpec(wiring.Component):
+    """No result without the last beat of a packet, and none is late."""
+
+    def __init__(self, flaw: str = ""):
+        self._flaw = flaw
+        super().__init__({"i": In(stream.Signature(BEAT)), "o": Out(stream.Signature(signed(16)))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = unit = Summing(self._flaw)
+        wiring.connect(m, wiring.flipped(self.i), unit.i)
+        wiring.connect(m, unit.o, wiring.flipped(self.o))
+        stream_assume(m, self.i)
+        given = transfers(m, self.o)
+        ends = transfers(m, EndsOf(self.i))
+        m.d.comb += [Assert((ends - given)[:8] <= 1), Cover(given == 3)]
+        m.d.comb += Assert(self.o.valid == (ends != given))
+        bounded_response(m, ends != given, self.o.valid, 0)
+        return m
+
+
+class EndsOf:
+    """The beats of a stream that end a packet, as far as `transfers` looks at it."""
+
+    def __init__(self, port):
+        self.valid = port.valid & port.payload.last
+        self.ready = port.ready
+
+
+@pytest.mark.parametrize("mode", ["bmc", "prove", "cover"])
+def test_a_sound_unit_keeps_the_rules(tmp_path, mode):
+    proof = prove(StreamSpec(Summing(), covers=2), 6, mode, folder=tmp_path)
+    assert proof.passed, proof
+    assert proof.trace is None
+
+
+@pytest.mark.parametrize("flaw", ["takes_back", "changes", "overruns"])
+@pytest.mark.parametrize("mode", ["bmc", "prove"])
+def test_broken_units_fail(tmp_path, flaw, mode):
+    proof = prove(StreamSpec(Summing(flaw)), 6, mode, folder=tmp_path)
+    assert not proof.passed
+    assert proof.reason.startswith("assertion at properties.py line")
+    assert proof.reason.endswith("fails in cycle 2")
+    assert proof.trace.stat().st_size > 100
+
+
+@pytest.mark.parametrize("mode", ["bmc", "prove", "cover"])
+def test_own_properties_beside_the_rules(tmp_path, mode):
+    proof = Task("count", SummingSpec, 6, mode).run(tmp_path)
+    assert proof.passed, proof
+
+
+@pytest.mark.parametrize("flaw", ["peeks", "adds_wrong"])
+def test_flaws_outside_of_the_properties_pass(tmp_path, flaw):
+    assert prove(StreamSpec(Summing(flaw)), 4, folder=tmp_path).passed
+
+
+@pytest.mark.parametrize("flaw", ["waits_for_ready", "overruns"])
+def test_own_properties_fail(tmp_path, flaw):
+    proof = prove(SummingSpec(flaw), 6, folder=tmp_path)
+    assert "assertion at" in proof.reason
+
+
+def test_a_cover_that_is_out_of_reach_fails(tmp_path):
+    proof = prove(StreamSpec(Summing(), covers=9), 4, "cover", folder=tmp_path)
+    assert not proof.passed
+    assert proof.reason.startswith("not reached in 4 cycles: properties.py line")
+
+
+def test_induction_that_does_not_close_is_told_apart(tmp_path):
+    class Counter(wiring.Component):
+        count: Out(8)
+
+        def elaborate(self, platform):
+            m = Module()
+            with m.If(self.count < 5):
+                m.d.sync += self.count.eq(self.count + 1)
+            with m.If(self.count > 100):
+                m.d.sync += self.count.eq(self.count + 1)
+            m.d.comb += Assert(self.count != 200)
+            return m
+
+    proof = prove(Counter(), 4, "prove", folder=tmp_path)
+    assert proof.reason == "induction over 4 cycles does not close"
+    assert prove(Counter(), 4, "bmc", folder=tmp_path).passed
+
+
+def test_streams_are_found_at_any_depth():
+    inner = stream.Signature(4)
+    signature = wiring.Signature(
+        {"a": In(inner), "bus": In(wiring.Signature({"b": Out(inner), "c": In(inner)})), "n": In(1)}
+    )
+    assert dict(streams_of(signature)) == {("a",): In, ("bus", "b"): In, ("bus", "c"): Out}
+
+
+def test_moved_needs_both_sides():
+    port = stream.Signature(4, always_ready=True).create()
+    assert "valid" in repr(moved(port))
+
+
+def test_wrong_arguments(tmp_path):
+    with pytest.raises(ConfigError, match="mode must be one of bmc, prove, cover, not 'live'"):
+        prove(Summing(), 3, "live", folder=tmp_path)
+    with pytest.raises(ConfigError, match="depth must be at least 1, not 0"):
+        prove(Summing(), 0, folder=tmp_path)
+
+
+def test_missing_tools_are_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with pytest.raises(ToolError, match="^yowasp-sby is missing; install it with: pip install"):
+        prove(Summing(), 3, folder=tmp_path / "proof")
