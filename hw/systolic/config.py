@@ -148,7 +148,7 @@ class SystolicConfig:
         OS: from the acceptance of the last vector of the last step to the first psum beat.
         """
         across = self.rows + len(self.groups) + self.pe_latency + 1
-        return across if self.dataflow == "ws" else across + (self.rows - 1).bit_length() + 1
+        return across if self.dataflow == "ws" else across + (self.rows - 1).bit_length() + 2
 
     @property
     def ii(self) -> int:

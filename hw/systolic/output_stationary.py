@@ -69,7 +69,7 @@ class OutputStationary(wiring.Component):
         with m.If(start | (slot != 0)):
             m.d.sync += slot.eq(Mux(slot == config.rows - 1, 0, slot + 1))
 
-        # A cycle after a slot its vector is out of the store and meets the row of its number.
+        # A cycle after a slot its vector is out of the store, on its way to the row of its number.
         now, ended, going, present = Signal.like(slot), Signal(), Signal(), Signal()
         turn = Signal(config.rows)
         m.d.sync += [
@@ -80,7 +80,10 @@ class OutputStationary(wiring.Component):
         m.d.comb += present.eq(going & (turn[0] | ~ended))
         with m.If(present):
             m.d.sync += ended.eq(vector.end)
-        finished = self._elaborate_rows(m, vector, turn & present.replicate(config.rows), words)
+        # One more register: each vector goes to all rows, each load to a whole row.
+        arrived, loads = Signal.like(vector), Signal(config.rows)
+        m.d.sync += [arrived.eq(vector), loads.eq(turn & present.replicate(config.rows))]
+        finished = self._elaborate_rows(m, arrived, loads, words)
         sums = self._elaborate_collection(m, finished, now)
 
         beat = self.psums.payload
@@ -132,7 +135,7 @@ class OutputStationary(wiring.Component):
         tile_in, beat = self._elaborate_store(
             m, "tiles", self.weights, lambda place: place == last, slot, start
         )
-        return tile_in, skew(m, weight_words(self._config, beat), "w_skew", first=1)
+        return tile_in, skew(m, weight_words(self._config, beat), "w_skew", first=2)
 
     def _elaborate_acts(self, m, slot, start):
         """Store the steps; return whether one is complete, and the vector of each slot."""
@@ -171,7 +174,7 @@ class OutputStationary(wiring.Component):
         pick = PickConfig(groups=config.groups, width=config.psum_width)
         level = 0
         while len(rows) > 1:
-            wait = config.rows + config.pe_latency + 1 + level
+            wait = config.rows + config.pe_latency + 2 + level
             select = delay(m, now[level], wait, f"select_{level}")
             chosen = []
             for i in range(0, len(rows) - 1, 2):
