@@ -99,6 +99,8 @@ class Loader(wiring.Component):
                 if config.fill_width else self.beats.payload.data
             ),
         ]
+        # Flags are registered here: they may have a long way to go.
+        m.d.sync += [self.starved.eq(0), self.mismatch.eq(0)]
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.cmd.ready.eq(1)
@@ -116,7 +118,7 @@ class Loader(wiring.Component):
                     m.next = "Write"
             with m.State("Write"):
                 m.d.comb += self.beats.ready.eq(self.write_ready & ~filling)
-                m.d.comb += self.starved.eq(~filling & ~self.beats.valid)
+                m.d.sync += self.starved.eq(~filling & ~self.beats.valid)
                 last = self.beats.payload.last & ~filling
                 with m.If(self.write_ready & (filling | self.beats.valid)):
                     m.d.comb += self.write.eq(1)
@@ -125,7 +127,7 @@ class Loader(wiring.Component):
                         m.d.comb += self.done.eq(1)
                         m.next = "Idle"
                     with m.If(~filling & ((left == 1) != last)):
-                        m.d.comb += self.mismatch.eq(1)
+                        m.d.sync += self.mismatch.eq(1)
                         with m.If(~last):
                             m.d.comb += self.done.eq(0)
                             m.next = "Discard"

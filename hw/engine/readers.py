@@ -343,10 +343,19 @@ class WeightReader(wiring.Component):
         m.submodules.queue = queue = SyncFIFO(width=bits, depth=QUEUE_DEPTH)
         in_flight = Signal(2)
         m.d.sync += in_flight.eq(Cat(issue, in_flight))
+        # The blocks of the buffer lie far apart: writes go there by way of registers.
+        write = Signal()
+        write_at, write_data = (
+            Signal.like(port, name=f"{name}_registered", reset_less=True)
+            for name, port in (("at", buffer.write_at), ("data", buffer.write_data))
+        )
+        m.d.sync += [
+            write.eq(self.write), write_at.eq(self.write_at), write_data.eq(self.write_data)
+        ]
         m.d.comb += [
-            buffer.write.eq(self.write),
-            buffer.write_at.eq(self.write_at),
-            buffer.write_data.eq(self.write_data),
+            buffer.write.eq(write),
+            buffer.write_at.eq(write_at),
+            buffer.write_data.eq(write_data),
             buffer.read_at.eq(address),
             queue.w_data.eq(buffer.read_data),
             queue.w_en.eq(in_flight[1]),
