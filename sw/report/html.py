@@ -1,0 +1,96 @@
+"""One HTML file with all pictures inside, readable without a network."""
+
+import importlib.resources
+from importlib.util import find_spec
+from pathlib import Path
+
+from ... import __version__
+from ...gen.configuration import fields_of
+from ...gen.errors import ToolError
+from ...gen.files import write_all
+from .data import LAYER_TITLES, ReportData, layer_rows, results_rows
+
+__all__ = ["write_report"]
+
+
+def write_report(path: Path, data: ReportData) -> Path:
+    """Write the report of a job to ``path``, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file; its folder is made if missing.
+    data : ReportData
+        What to show. Parts that are None are left out.
+
+    Raises
+    ------
+    ToolError
+        A package is missing, or the floorplan or the waveform cannot be read.
+    OSError
+        The file cannot be written.
+    """
+    for package in ("jinja2", "matplotlib"):
+        if find_spec(package) is None:
+            raise ToolError(f"reports need {package}: pip install 'tilewright[report]'")
+    from jinja2 import Environment, StrictUndefined
+
+    text = importlib.resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
+    template = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(text)
+    page = template.render(
+        name=data.name,
+        version=__version__,
+        rows=results_rows(data.result, data.build),
+        layer_titles=LAYER_TITLES,
+        layers=layer_rows(data.result),
+        fields=_flat(fields_of(data.engine)),
+        pictures=_pictures(data),
+        critical=list(data.critical),
+    )
+    write_all(path.parent, {path.name: page})
+    return path
+
+
+def _flat(fields: dict, prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{name}.")
+        else:
+            rows.append((f"{prefix}{name}", str(value)))
+    return rows
+
+
+def _pictures(data: ReportData) -> list[tuple[str, str, str]]:
+    """Return title, caption and SVG of every picture that there is data for."""
+    from .figures import draw_floorplan, draw_layers, draw_resources, draw_roofline
+    from .floorplan import read_floorplan
+    from .waveform import draw_waveform
+
+    caption = (
+        "Cycles per image and share of the array's multiply-accumulates that are put to use, "
+        "loading and draining counted."
+    )
+    pictures = [("Layers", caption, draw_layers(data.result))]
+    caption = (
+        "Each layer under the engine's two limits: the array's peak, and the weights that its "
+        "stream can bring. Weights are streamed once per pass of "
+        f"{min(data.result.batch, data.result.images)} images; activations between layers stay "
+        "in the engine's buffer."
+    )
+    pictures.append(("Roofline", caption, draw_roofline(data.result, data.engine)))
+    if data.build is not None:
+        caption = f"After place and route for the {data.build.board}."
+        pictures.append(("Resources", caption, draw_resources(data.build)))
+    if data.floorplan is not None:
+        caption = "Tiles of the part, coloured by what most of their cells are."
+        pictures.append(("Floorplan", caption, draw_floorplan(read_floorplan(data.floorplan))))
+    if data.waveform is not None:
+        caption = (
+            "The engine's streams around its first partial sums, from the simulation. Values are "
+            "hexadecimal; red is unknown (X)."
+        )
+        pictures.append(("Waveform of one tile", caption, draw_waveform(data.waveform)))
+    return pictures
