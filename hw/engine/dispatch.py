@@ -67,7 +67,8 @@ class Dispatcher(wiring.Component):
 
     A command waits here until no more earlier commands are unfinished than its ``wait_*`` fields
     allow, so commands behind it wait too. A packet with an unknown opcode, a wrong length or a
-    field out of range raises an error flag and has no other effect.
+    field out of range raises an error flag and has no other effect; only a ``PARAM`` whose body has
+    the wrong length has by then written the parameters that it did carry.
 
     Parameters
     ----------

@@ -25,11 +25,11 @@ def pack_bits(values: NDArray[np.int64], bits: int) -> NDArray[np.uint64]:
     flat = np.zeros((rows, words * 64 // 8), np.uint8)
     if bits in (8, 16, 32, 64):
         narrow = np.ascontiguousarray(values.astype(f"<i{bits // 8}")).view(np.uint8)
-        flat[:, : count * bits // 8] = narrow.reshape(rows, -1)
+        flat[:, : count * bits // 8] = narrow.reshape(rows, count * bits // 8)
         return flat.view("<u8")
     unpacked = np.zeros((rows, words * 64), np.uint8)
     bit = (values[:, :, None] >> np.arange(bits)) & 1
-    unpacked[:, : count * bits] = bit.reshape(rows, -1)
+    unpacked[:, : count * bits] = bit.reshape(rows, count * bits)
     return np.packbits(unpacked, axis=1, bitorder="little").view("<u8")
 
 

@@ -30,6 +30,7 @@ class GoldenResult:
 class GoldenEngine:
     """Executes commands in order on plain arrays; malformed ones set a flag and do nothing else.
 
+    The exception is a ``PARAM`` of the wrong length, which writes the parameters that it carries.
     Reads of elements outside the activation buffer return 0, which no correct program relies on.
     Weights, sums and results are exact integers; requantisation is that of
     `tilewright.verif.golden.requantise`.
@@ -52,6 +53,8 @@ class GoldenEngine:
             name, values, error = self._check(words)
             if error is not None:
                 result.errors |= 1 << error
+                if name == "PARAM" and error == 1 and values:
+                    self._parameters(values, words[COMMANDS[name].words :])
             elif name == "LOAD_X":
                 count, base = values["count"], values["base"]
                 if values["fill"]:
@@ -115,16 +118,22 @@ class GoldenEngine:
         return command.name, values, 2 if bad else None
 
     def _parameters(self, values: dict[str, int], body: list[int]) -> None:
+        """Write the channels whose words are all there, at most as many as asked for."""
         config = self.config
-        per_channel = 1 + config.bias_words
-        table = np.array(body, object).reshape(-1, config.drain_lanes, per_channel)
-        rows = slice(values["base"], values["base"] + values["count"])
-        self._mult[rows] = (table[:, :, 0] & 0xFFFF).astype(np.int64)
-        self._shift[rows] = (table[:, :, 0] >> 16 & 0x3F).astype(np.int64)
-        bias = sum(table[:, :, 1 + i] << 32 * i for i in range(config.bias_words))
+        lanes, per_channel = config.drain_lanes, 1 + config.bias_words
+        count = min(len(body) // per_channel, values["count"] * lanes)
+        words = np.array(body[: count * per_channel], object).reshape(count, per_channel)
+        first = values["base"] * lanes
+        bias = sum(words[:, 1 + i] << 32 * i for i in range(config.bias_words))
         width = config.acc_width
         bias = bias & (1 << width) - 1
-        self._bias[rows] = np.where(bias >> width - 1, bias - (1 << width), bias).astype(np.int64)
+        bias = np.where(bias >> width - 1, bias - (1 << width), bias)
+        for table, channel in (
+            (self._mult, words[:, 0] & 0xFFFF),
+            (self._shift, words[:, 0] >> 16 & 0x3F),
+            (self._bias, bias),
+        ):
+            table.reshape(-1)[first : first + count] = channel.astype(np.int64)
 
     # -- GEMM
 

@@ -1,0 +1,137 @@
+"""Judge of engines: random programs, malformed commands between, exact results, cycles, flags."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...gen.catalog import load
+from ...hw.engine.config import EngineConfig
+from ...hw.engine.registers import engine_registers
+from ...sw.cycles import predict
+from ...sw.program import Program
+from ...sw.runtime.beats import input_beats, unpack_bits
+from ..golden.engine import GoldenResult
+from ..simulate.compiled import CompiledUnit, Traffic
+from ..testbench.engine_programs import ProgramMaker
+
+__all__ = ["EngineJudge"]
+
+_QUIET = 300
+"""Cycles in which nothing may move before an engine is taken for dead."""
+
+_STREAMS = ("s_axis_cmd", "s_axis_x", "s_axis_w", "m_axis_y")
+
+
+@dataclass(frozen=True)
+class _Case:
+    program: Program
+    beats: dict[str, tuple[NDArray[np.uint64], NDArray[np.uint64]]]
+    expected: GoldenResult
+    ends: tuple[int, ...] | None
+    busy: int | None
+    pause: tuple[float, ...]
+
+
+class EngineJudge:
+    """Runs the same random programs on every engine that it is given.
+
+    A third of them never pause and hold good commands only: each packet must end in the cycle
+    that `tilewright.sw.cycles` predicts and the engine be busy for as long. The others pause on
+    every stream, and half of those hold malformed commands. Results and error flags are always
+    those of the golden engine, and at the end of each program the engine is idle.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        What the engines are made from.
+    programs : int
+        How many.
+    seed : int
+        Of everything.
+    """
+
+    def __init__(self, config: EngineConfig, programs: int = 60, seed: int = 1):
+        rng = np.random.default_rng(seed)
+        family = config.datapath.family
+        maker = ProgramMaker(config, load(f"sw.pack.{family}:unpack_tile"), rng)
+        self._config = config
+        bank = engine_registers(config)
+        self._address = {n: bank.find(n).address for n in ("status", "errors", "cycles")}
+        self._cases = [self._case(maker, rng, index) for index in range(programs)]
+
+    def _case(self, maker: ProgramMaker, rng: np.random.Generator, index: int) -> _Case:
+        kind = index % 3
+        program, expected = maker.program(int(rng.integers(1, 6)), bad=0.6 if kind == 2 else 0.0)
+        ends = busy = None
+        if kind == 0:
+            timeline = predict(self._config, program)
+            ends = tuple(
+                timing.last_result
+                for timing, words in zip(
+                    timeline.gemms, (w for w in program.commands if w[0] & 0xFF == 4), strict=True
+                )
+                if not words[0] >> 25 & 1 and not words[0] >> 27 & 1
+            )
+            busy = timeline.gemms[-1].done + 1
+        pause = tuple(float(rng.choice((0.0, 0.3, 0.8))) if kind else 0.0 for _ in _STREAMS)
+        return _Case(program, input_beats(self._config, program), expected, ends, busy, pause)
+
+    def __call__(self, unit: CompiledUnit) -> bool:
+        """Return whether an engine, fresh from reset, does all that it should."""
+        return all(self._runs(unit, case, index) for index, case in enumerate(self._cases))
+
+    def _runs(self, unit: CompiledUnit, case: _Case, index: int) -> bool:
+        unit.forget()
+        for number, (stream, pause) in enumerate(zip(_STREAMS, case.pause, strict=True)):
+            unit.pause(stream, Traffic(pause, 4 * index + number + 1))
+        for name, (words, ends) in case.beats.items():
+            unit.offer(f"s_axis_{name}", {"data": words, "last": ends})
+        total = sum(case.program.y_beats)
+        if not unit.run("m_axis_y", total, quiet=_QUIET):
+            return False
+        unit.step(40)
+        y = unit.seen("m_axis_y")
+        if len(y.cycles) != total or not self._right(y.beats, case):
+            return False
+        if case.ends is not None:
+            origin = int(unit.seen("s_axis_cmd").cycles[0])
+            last = np.cumsum(case.program.y_beats) - 1
+            if tuple(int(c) - origin for c in y.cycles[last]) != case.ends:
+                return False
+        taken = all(
+            len(unit.seen(f"s_axis_{name}").cycles) == len(words)
+            for name, (words, _) in case.beats.items()
+        )
+        return taken and self._registers_agree(unit, case)
+
+    def _right(self, beats: dict[str, NDArray[np.uint64]], case: _Case) -> bool:
+        """Compare the result packets."""
+        config = self._config
+        lanes = unpack_bits(beats["data"], config.lane_bits, config.drain_lanes)
+        keep = unpack_bits(beats["keep"], 1, config.drain_lanes * config.lane_bits // 8,
+                           signed=False)  # fmt: skip
+        keep = keep.astype(bool).reshape(len(keep), config.drain_lanes, -1)
+        if (keep.any(axis=2) != keep.all(axis=2)).any():
+            return False
+        real = np.concatenate([k for _, k in case.expected.packets])
+        wanted = np.concatenate([v for v, _ in case.expected.packets])
+        ends = np.zeros(len(real), bool)
+        ends[np.cumsum(case.program.y_beats) - 1] = True
+        return (
+            bool((keep[:, :, 0] == real).all())
+            and bool((lanes == wanted)[real].all())
+            and bool((beats["last"][:, 0].astype(bool) == ends).all())
+        )
+
+    def _registers_agree(self, unit: CompiledUnit, case: _Case) -> bool:
+        """Compare error flags and busy cycles; clear both."""
+        for stream in _STREAMS:
+            unit.pause(stream, Traffic())
+        at = self._address
+        errors = unit.read(at["errors"])[0]
+        unit.write(at["errors"], errors)
+        cycles = unit.read(at["cycles"])[0]
+        unit.write(at["cycles"], 0)
+        idle = unit.read(at["status"])[0] == 0
+        return idle and errors == case.expected.errors and case.busy in (None, cycles)

@@ -1,0 +1,365 @@
+"""Random programs for the engine: every field of every command, and commands that are malformed."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.hw.engine.commands import COMMANDS, encode
+from tilewright.hw.engine.config import EngineConfig
+from tilewright.sw.program import Program, ProgramBuilder
+from tilewright.verif.golden.engine import GoldenEngine, GoldenResult
+
+__all__ = ["ProgramMaker", "malformed"]
+
+KINDS = ("raw", "requantised", "stored", "kept")
+
+
+class ProgramMaker:
+    """Makes programs for one engine and what they must give; state lives on between programs.
+
+    Both operand buffers are used in halves, so that loads of one half overlap products from the
+    other, with waits that are no longer than they must be.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        Buffers of a few dozen words or more.
+    unpack_tile : callable
+        Of the datapath's family.
+    rng : numpy.random.Generator
+        Source of all choices.
+    hit : callable, optional
+        Told (point, bin) for functional coverage.
+    """
+
+    def __init__(
+        self, config: EngineConfig, unpack_tile: Callable, rng: np.random.Generator,
+        hit: Callable[[str, Any], None] = lambda point, bin_: None,
+    ):  # fmt: skip
+        self.config, self.rng, self._hit = config, rng, hit
+        self.golden = GoldenEngine(config, unpack_tile)
+        self._fresh = True
+
+    def program(self, gemms: int, *, bad: float = 0.0) -> tuple[Program, GoldenResult]:
+        """Return a program of ``gemms`` products and more, and its results.
+
+        Before every command comes, with probability ``bad``, a malformed one.
+        """
+        self._builder = ProgramBuilder(self.config)
+        # Last command that loads, reads or stores to each half.
+        self._loads, self._reads, self._stores = [None, None], [None, None], [None, None]
+        self._w_loads, self._w_reads = [None, None], [None, None]
+        self._kept: int | None = None
+        if self._fresh:
+            for half in (0, 1):
+                self._load_x(half, whole=True)
+                self._load_w(half, whole=True)
+            self._parameters(whole=True)
+            self._fresh = False
+        made = 0
+        while made < gemms or self._kept is not None:
+            if self._kept is None:
+                for chance, load in ((0.6, self._load_x), (0.5, self._load_w)):
+                    if self.rng.random() < chance:
+                        load(int(self.rng.integers(2)))
+                if self.rng.random() < 0.4:
+                    self._parameters()
+            last = made >= gemms - 1
+            self._gemm(("raw", "requantised") if last else KINDS)
+            made += 1
+        program = self._builder.program
+        if bad:
+            self._spoil(program, bad)
+        result = self.golden.run(program)
+        program.y_beats = [len(lanes) for lanes, _ in result.packets]
+        return program, result
+
+    def _spoil(self, program: Program, bad: float) -> None:
+        commands = []
+        good = [words for words in program.commands if words[0] & 0xFF == COMMANDS["GEMM"].opcode]
+        kept = False
+        for words in program.commands:
+            while self.rng.random() < bad:
+                base = good[int(self.rng.integers(len(good)))]
+                spoilt = malformed(self.rng, self.config, base, kept)
+                self._hit("malformed", spoilt[0])
+                commands.append(spoilt[1])
+            commands.append(words)
+            if words[0] & 0xFF == COMMANDS["GEMM"].opcode:
+                kept = bool(words[0] >> 25 & 1)
+        program.commands[:] = commands
+
+    # -- loads
+
+    def _span(self, depth: int, half: int, whole: bool) -> tuple[int, int]:
+        """Return base and count of a random run in a half of a buffer, often up to its end."""
+        first, size = (0, depth // 2) if half == 0 else (depth // 2, depth - depth // 2)
+        if whole:
+            return first, size
+        base = int(self.rng.integers(size))
+        most = size - base
+        count = most if self.rng.random() < 0.3 else int(self.rng.integers(1, most + 1))
+        return first + base, count
+
+    def _load_x(self, half: int, whole: bool = False) -> None:
+        d = self.config.datapath
+        base, count = self._span(self.config.act_depth, half, whole)
+        waits = {"reads": self._reads[half], "results": self._stores[half]}
+        if not whole and self.rng.random() < 0.3:
+            value = int(self.rng.integers(-(1 << 15), 1 << 15))
+            self._loads[half] = self._builder.fill_x(base, count, value, **waits)
+            self._hit("load", "fill")
+            return
+        low, high = (-(1 << d.x_bits - 1), 1 << d.x_bits - 1) if d.x_signed else (0, 1 << d.x_bits)
+        vectors = self.rng.integers(low, high, (count, d.act_lanes))
+        if self.rng.random() < 0.2:
+            vectors = self.rng.choice([low, high - 1], vectors.shape)
+        self._loads[half] = self._builder.load_x(base, vectors, **waits)
+        self._hit("load", "x")
+
+    def _load_w(self, half: int, whole: bool = False) -> None:
+        base, count = self._span(self.config.weight_depth, half, whole)
+        bits = self.config.datapath.weight_beat_bits
+        words = self.rng.integers(0, 1 << 32, (count, -(-bits // 32)), dtype=np.int64)
+        beats = [sum(int(w) << 32 * i for i, w in enumerate(row)) % (1 << bits) for row in words]
+        self._w_loads[half] = self._builder.load_w(base, beats, reads=self._w_reads[half])
+        self._hit("load", "w")
+
+    def _parameters(self, whole: bool = False) -> None:
+        config = self.config
+        rows = config.param_depth // config.groups
+        first, count = 0, rows
+        if not whole:
+            first = int(self.rng.integers(rows))
+            count = rows - first if self.rng.random() < 0.3 else 1
+        channels = count * config.datapath.cols
+        half = 1 << config.acc_width - 2
+        self._builder.parameters(
+            first * config.groups,
+            self.rng.integers(-half, half, channels) >> self.rng.integers(0, 16, channels),
+            self.rng.integers(0, 1 << 16, channels),
+            self.rng.integers(18, 30, channels),
+            results=self._builder.gemms - 1 if self._builder.gemms else None,
+        )
+        self._hit("load", "parameters")
+
+    # -- products
+
+    def _gemm(self, kinds: tuple[str, ...]) -> None:
+        rng, d = self.rng, self.config.datapath
+        half = int(rng.integers(2))
+        kind = kinds[int(rng.integers(len(kinds)))]
+        single = kind == "kept" or self._kept is not None
+        fields = self._rows(half, single) | self._columns(single)
+        if self._kept is not None:
+            fields["accumulate"] = 1
+        if kind == "stored" and not self._place_store(fields, 1 - half):
+            kind = "requantised"
+        waits: dict[str, Any] = {"x": self._loads[half], "results": self._stores[half]}
+        if kind == "raw":
+            fields |= {"raw": 1, "pool": 1, "bias": int(rng.integers(2))}
+        elif kind == "kept":
+            fields |= {"keep": 1}
+        if kind == "stored":
+            fields["store"] = 1
+            loads = [x for x in (*self._loads,) if x is not None]
+            waits["x"] = max(loads) if loads else None
+            if self._reads[1 - half] is not None:
+                fields["wait_g"] = min(15, self._builder.gemms - self._reads[1 - half] - 1)
+        index = self._builder.gemm(w=self._w_load(), **waits, **fields)
+        self._reads[half] = index
+        # Weight tiles may run on into the other half.
+        self._w_reads = [index, index]
+        if kind == "stored":
+            self._stores[1 - half] = index
+        self._kept = fields["last_rows"] if kind == "kept" else None
+        self._hit("gemm", kind)
+        self._hit("tiles", f"{min(fields['m_tiles'], 2)}x{min(fields['n_tiles'], 2)}")
+        self._hit("pool", min(fields["pool"], 3))
+        k_tiles = fields["k_chunks"] * fields["k_rows"]
+        self._hit("k_tiles", "1" if k_tiles == 1 else "more")
+        self._hit("channels", "all" if fields["n_last"] == d.cols else "some")
+
+    def _w_load(self) -> int | None:
+        loads = [w for w in self._w_loads if w is not None]
+        return max(loads) if loads else None
+
+    def _step(self, name: str, reach: int) -> dict[str, int]:
+        lanes = self.config.datapath.act_lanes
+        return {
+            f"{name}_vector": int(self.rng.integers(-1, reach + 1)),
+            f"{name}_lane": int(self.rng.integers(lanes)),
+        }
+
+    def _rows(self, half: int, single: bool) -> dict[str, int]:
+        """Return loops over rows and K whose reads stay in a half of the activation buffer.
+
+        ``single`` asks for one tile, of the rows whose sums are kept, if any are.
+        """
+        rng, config = self.rng, self.config
+        while True:
+            counts = [int(rng.choice((1, 1, 2, 3, 4))) for _ in range(5)]
+            fields = {f"m{i}_count": count for i, count in enumerate(counts)}
+            for name in ("m0", "m1", "m2", "m3", "m4", "k_chunk", "k_row"):
+                fields |= self._step(name, 2 if rng.random() < 0.5 else 0)
+            fields |= {"k_chunks": int(rng.integers(1, 4)), "k_rows": int(rng.integers(1, 4))}
+            total = prod(counts)
+            if single and total < (self._kept or 0):
+                continue
+            most = min(config.tile_rows_max, total)
+            fields["tile_rows"] = most if rng.random() < 0.3 else int(rng.integers(1, most + 1))
+            tiles = -(-total // fields["tile_rows"])
+            fields["m_tiles"] = int(rng.integers(1, min(tiles, 4) + 1))
+            left = total - (fields["m_tiles"] - 1) * fields["tile_rows"]
+            fields["last_rows"] = int(rng.integers(1, min(fields["tile_rows"], left) + 1))
+            if single:
+                fields["m_tiles"] = 1
+                fields["last_rows"] = self._kept or fields["last_rows"]
+                fields["tile_rows"] = max(fields["tile_rows"], fields["last_rows"])
+            fields["pool"] = int(rng.choice((1, 2, 3, 5)))
+            if self._place_rows(fields, half):
+                return fields
+
+    def _place_rows(self, fields: dict[str, int], half: int) -> bool:
+        lanes = self.config.datapath.act_lanes
+        values = self._decoded(fields)
+        rows = self.golden._walk(values, "x", [f"m{i}" for i in range(5)])
+        offsets, offset = [], 0
+        for _ in range(values["k_rows"]):
+            for chunk in range(values["k_chunks"]):
+                offsets.append(offset)
+                step = "k_chunk" if chunk < values["k_chunks"] - 1 else "k_row"
+                offset += values[f"{step}_vector"] * lanes + values[f"{step}_lane"]
+        return self._place(fields, "x", rows[:, None] + np.array(offsets), lanes, half)
+
+    def _place_store(self, fields: dict[str, int], half: int) -> bool:
+        """Choose where results go in a half of the activation buffer, if they fit."""
+        tiles = [fields["tile_rows"]] * (fields["m_tiles"] - 1) + [fields["last_rows"]]
+        windows = sum(-(-rows // fields["pool"]) for rows in tiles)
+        if windows > prod(fields[f"m{i}_count"] for i in range(3)):
+            return False
+        for _ in range(20):
+            for name in ("y0", "y1", "y2"):
+                fields |= self._step(name, 3)
+            where = self.golden._walk(self._decoded(fields), "y", ["y0", "y1", "y2"])
+            width = fields["n_tiles"] * self.config.datapath.cols
+            if self._place(fields, "y", where, width, half):
+                return True
+        return False
+
+    def _decoded(self, fields: dict[str, int]) -> dict[str, int]:
+        names = [f.name for f in COMMANDS["GEMM"].fields]
+        return dict.fromkeys(names, 0) | {n: v & 0xFFFF for n, v in fields.items()} | {
+            f"{n}_{part}": 0 for n in "xy" for part in ("vector", "lane")
+        }
+
+    def _place(
+        self, fields: dict[str, int], name: str, at: NDArray[np.int64], width: int, half: int
+    ) -> bool:
+        """Choose a base for element addresses relative to it; False where none fits."""
+        lanes, depth = self.config.datapath.act_lanes, self.config.act_depth
+        space = 65536 * lanes
+        at = (at + space // 2) % space - space // 2
+        first, last = (0, depth // 2) if half == 0 else (depth // 2, depth)
+        low, high = first * lanes - int(at.min()), last * lanes - width - int(at.max())
+        if high < low:
+            return False
+        base = int(self.rng.choice((low, high, self.rng.integers(low, high + 1))))
+        if base < 0:
+            base += space
+        fields |= {f"{name}_vector": _signed(base // lanes), f"{name}_lane": base % lanes}
+        return True
+
+    def _columns(self, single: bool) -> dict[str, int]:
+        rng, config = self.rng, self.config
+        n_tiles = 1 if single else int(rng.integers(1, 4))
+        low, high = (-128, 127) if config.datapath.x_signed else (0, 255)
+        low, high = sorted(int(v) for v in rng.integers(low, high + 1, 2))
+        return {
+            "n_tiles": n_tiles,
+            "n_last": int(rng.integers(1, config.datapath.cols + 1)),
+            "w_base": int(rng.choice((0, config.weight_depth - 1,
+                                      rng.integers(config.weight_depth)))),
+            "p_base": int(rng.integers(config.param_depth - n_tiles * config.groups + 1)),
+            "zero_point": int(rng.integers(-20, 20)) if low < 0 else int(rng.integers(0, 20)),
+            "low": low, "high": high,
+        }  # fmt: skip
+
+
+def _signed(value: int) -> int:
+    return value - 65536 if value >= 32768 else value
+
+
+def malformed(
+    rng: np.random.Generator, config: EngineConfig, good: list[int], kept: bool
+) -> tuple[str, list[int]]:
+    """Return why a command must be dropped, and the command: most are near misses of ``good``.
+
+    ``kept`` tells whether the sums of a GEMM are kept at that point.
+    """
+    d = config.datapath
+    lengths = [
+        ("opcode", [int(rng.choice((0, 5, 6, 7, 12, 20, 36, 68, 132, rng.integers(5, 256))))]
+         + [int(rng.integers(1 << 32)) for _ in range(int(rng.integers(4)))]),
+        ("length", good[: int(rng.integers(1, len(good)))]),
+        ("length", [*good, *(int(v) for v in rng.integers(0, 1 << 32, rng.integers(1, 4)))]),
+        ("length", encode("LOAD_X", count=1)[: int(rng.integers(1, 3))]),
+        ("length", [*encode("LOAD_W", count=1), 4]),
+        ("length", encode("PARAM", base=0, count=1)),
+        ("length", [*encode("LOAD_X", fill=1, count=1), 0]),
+    ]  # fmt: skip
+    spans = []
+    for name, depth in (("LOAD_X", config.act_depth), ("LOAD_W", config.weight_depth),
+                        ("PARAM", config.param_depth)):  # fmt: skip
+        base = int(rng.integers(depth))
+        over = depth - base + int(rng.choice((1, 1 << int(rng.integers(6, 14)))))
+        far = min(depth << int(rng.integers(0, 3)), 65535)
+        extra = [0] * int(rng.integers(1, 6)) if name == "PARAM" else []
+        for wrong in ((base, 0), (base, over), (_signed(far), 1), (-1, -1)):
+            words = encode(name, base=wrong[0], count=_signed(wrong[1] & 0xFFFF), extra=extra)
+            spans.append((f"{name} span", words))
+    ranges = []
+    gemm = COMMANDS["GEMM"]
+    limits = {
+        "w_base": config.weight_depth, "p_base": config.param_depth, "n_last": d.cols + 1,
+        "tile_rows": config.tile_rows_max + 1,
+    }  # fmt: skip
+    tile_rows = good[6] & 0xFFFF
+    for name, limit in limits.items():
+        ranges.append((name, limit + int(rng.choice((0, rng.integers(100))))))
+        ranges.append((name, min(limit << int(rng.integers(0, 8)), 65535)))
+    ranges += [("last_rows", tile_rows + 1), ("last_rows", tile_rows | 1 << 12)]
+    for field in gemm.fields:
+        if field.name.endswith("_lane"):
+            ranges.append((field.name, int(rng.integers(d.act_lanes, 256))))
+        elif field.name.endswith("_count"):
+            ranges.append((field.name, 0))
+    ones = ("n_tiles", "k_chunks", "k_rows", "tile_rows", "m_tiles", "last_rows", "n_last", "pool")
+    ranges += [(name, 0) for name in ones]
+    ranges.append(("accumulate", 0 if kept else 1))
+    flags = [
+        ("flags", _change(good, raw=1, store=0, pool=2)),
+        ("flags", _change(good, raw=1, store=1, pool=1)),
+        ("flags", _change(good, keep=1, raw=0, accumulate=int(kept), m_tiles=2)),
+        ("flags", _change(good, keep=1, raw=0, accumulate=int(kept), n_tiles=2, m_tiles=1)),
+        ("flags", _change(good, accumulate=1, keep=0, n_tiles=1, m_tiles=2)),
+    ]
+    if rng.random() < 0.45:
+        name, value = ranges[int(rng.integers(len(ranges)))]
+        return "field", _change(good, **{name: value})
+    others = (lengths, spans, flags)[int(rng.integers(3))]
+    why, words = others[int(rng.integers(len(others)))]
+    return why.split()[-1], words
+
+
+def _change(words: list[int], **values: int) -> list[int]:
+    changed = list(words)
+    for name, value in values.items():
+        field = COMMANDS["GEMM"].field(name)
+        mask = (1 << field.width) - 1
+        changed[field.word] &= ~(mask << field.lsb)
+        changed[field.word] |= (value & mask) << field.lsb
+    return changed
