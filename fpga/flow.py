@@ -207,6 +207,7 @@ def place_and_route(
     mhz: float,
     seed: int = 1,
     lpf: str | None = None,
+    placed: str | None = None,
     say: Say | None = None,
 ) -> Routed:
     """Place and route ``NAME.json`` in ``folder``; write ``NAME.config`` and a report.
@@ -225,12 +226,15 @@ def place_and_route(
         Of the placer.
     lpf : str, optional
         Name of the file with pins in ``folder``; without, pins are placed freely.
+    placed : str, optional
+        Name of the JSON file in ``folder`` for the design with its places.
     say : callable, optional
         Progress.
     """
     stem = f"{name}.s{seed}"
     arguments = [f"--{part.size}", "--package", part.package, "--speed", str(part.speed)]
     arguments += ["--lpf", lpf] if lpf else []
+    arguments += ["--write", placed] if placed else []
     arguments += ["--lpf-allow-unconstrained", "--timing-allow-fail", "--freq", f"{mhz:g}"]
     arguments += ["--seed", str(seed), "--json", f"{name}.json", "--textcfg", f"{stem}.config"]
     arguments += ["--report", f"{stem}.report.json", "-q", "-l", f"{stem}.nextpnr.log"]

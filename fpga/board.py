@@ -1,0 +1,281 @@
+"""An engine behind a UART on a board: clock, pins, bitstream, and whether it keeps its clock."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Module
+
+from ..gen.errors import ToolError
+from ..gen.verilog import emit
+from ..hw.bus.host_config import UartConfig
+from ..hw.bus.uart_engine import UartEngine
+from ..hw.bus.uart_engine_config import UartEngineConfig
+from ..hw.config import ConfigError
+from ..hw.engine.config import EngineConfig
+from .flow import Area, Part, Say, pack_bitstream, place_and_route, synthesise, unpack_bitstream
+
+__all__ = ["BOARDS", "Board", "BoardBuild", "build_board", "check_fit", "find_board"]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board: its platform in amaranth-boards, its part, oscillator and what the part holds."""
+
+    platform: str
+    part: Part
+    oscillator_mhz: int
+    capacity: Mapping[str, int]
+
+
+_ECP5_85 = {"LUT4-equivalents": 83640, "flip-flops": 83640, "DSPs": 156, "block RAMs": 208}
+BOARDS = {
+    "ulx3s-85f": Board(
+        "amaranth_boards.ulx3s:ULX3S_85F_Platform", Part("85k", "CABGA381", 6), 25, _ECP5_85
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardBuild:
+    """A finished bitstream.
+
+    Attributes
+    ----------
+    board : str
+        Name of the board.
+    mhz, fmax : float
+        Clock of the engine, and what it could reach after routing.
+    area : Area
+        Cells of the netlist.
+    used, available : dict of str to int
+        Sites of the part by kind.
+    bitstream : Path
+        The file.
+    placement : Path
+        The routed design as JSON, for the floorplan.
+    identical : bool
+        The bitstream, unpacked, is what place and route wrote.
+    seconds : float
+        Time of the whole build.
+    critical : list of str
+        The slowest path.
+    """
+
+    board: str
+    mhz: float
+    fmax: float
+    area: Area
+    used: dict[str, int]
+    available: dict[str, int]
+    bitstream: Path
+    placement: Path
+    identical: bool
+    seconds: float
+    critical: list[str] = field(default_factory=list)
+
+    @property
+    def met(self) -> bool:
+        """Whether the engine keeps its clock."""
+        return self.fmax >= self.mhz
+
+
+def find_board(name: str) -> Board:
+    """Return the board called ``name``; raise `ConfigError` if there is none."""
+    if name not in BOARDS:
+        raise ConfigError(f"board must be one of {', '.join(BOARDS)}, not {name!r}")
+    return BOARDS[name]
+
+
+def check_fit(config: EngineConfig, board: str) -> None:
+    """Refuse an engine that needs more multipliers or memory than the part has, before any work.
+
+    Raises
+    ------
+    ConfigError
+        The board is unknown or the engine is too large for it.
+    """
+    capacity = find_board(board).capacity
+    d = config.datapath
+    dsps = getattr(d, "multipliers", 0) + config.drain_lanes * config.lane.pieces
+    bits = {
+        "act_depth": config.act_depth * d.act_lanes * d.x_bits,
+        "weight_depth": config.weight_depth * d.weight_beat_bits,
+        "acc_depth": 2 * config.acc_depth * d.cols * config.acc_width,
+    }
+    if dsps > capacity["DSPs"]:
+        raise ConfigError(
+            f"the engine needs {dsps} DSPs, but {board} has {capacity['DSPs']}; "
+            "make rows or cols smaller, or make PEs from LUTs (pe)"
+        )
+    blocks = -(-sum(bits.values()) // 18432)
+    if blocks > capacity["block RAMs"]:
+        largest = max(bits, key=lambda name: bits[name])
+        raise ConfigError(
+            f"the buffers need at least {blocks} block RAMs, but {board} has "
+            f"{capacity['block RAMs']}; make {largest} smaller"
+        )
+
+
+def _check_area(area: Area, board: str) -> None:
+    """Refuse a netlist that is larger than the part, before place and route."""
+    capacity = find_board(board).capacity
+    for name, used in (
+        ("LUT4-equivalents", area.lut4_equivalents), ("flip-flops", area.ff),
+        ("DSPs", area.dsp), ("block RAMs", area.bram),
+    ):
+        if used > capacity[name]:
+            raise ConfigError(
+                f"the design needs {used} {name}, but {board} has {capacity[name]}; "
+                "make the array or the buffers smaller"
+            )
+
+
+class _Top(Elaboratable):
+    """Oscillator, PLL, reset, pins, and the engine as a module of its own."""
+
+    def __init__(self, engine: str, oscillator_mhz: int, mhz: int):
+        self._engine, self._oscillator, self._mhz = engine, oscillator_mhz, mhz
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.sync = ClockDomain()
+        clock, uart = platform.request("clk25"), platform.request("uart")
+        # The oscillator of the PLL runs at 400 to 800 MHz, near 600.
+        divider = round(600 / self._mhz)
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            a_FREQUENCY_PIN_CLKI=str(self._oscillator),
+            a_FREQUENCY_PIN_CLKOP=str(self._mhz),
+            p_PLLRST_ENA="DISABLED",
+            p_INTFB_WAKE="DISABLED",
+            p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED",
+            p_OUTDIVIDER_MUXA="DIVA",
+            p_CLKOP_ENABLE="ENABLED",
+            p_CLKOP_DIV=divider,
+            p_CLKOP_CPHASE=divider - 1,
+            p_CLKOP_FPHASE=0,
+            p_CLKI_DIV=1,
+            p_CLKFB_DIV=self._mhz // self._oscillator,
+            p_FEEDBK_PATH="CLKOP",
+            i_CLKI=clock.i,
+            i_CLKFB=ClockSignal(),
+            i_RST=0,
+            i_STDBY=0,
+            i_PHASESEL0=0,
+            i_PHASESEL1=0,
+            i_PHASEDIR=0,
+            i_PHASESTEP=0,
+            i_PHASELOADREG=0,
+            i_PLLWAKESYNC=0,
+            i_ENCLKOP=0,
+            o_CLKOP=ClockSignal(),
+        )
+        # Registers start from their initial values when the part is configured.
+        m.submodules.engine = Instance(
+            self._engine, i_clk=ClockSignal(), i_rst=0, i_rx=uart.rx.i, o_tx=uart.tx.o
+        )
+        return m
+
+
+def build_board(
+    config: EngineConfig,
+    board: str,
+    folder: Path,
+    *,
+    mhz: int = 100,
+    baud: int = 1_000_000,
+    seed: int = 1,
+    say: Say = lambda text: None,
+) -> BoardBuild:
+    """Build the bitstream of an engine behind the board's UART.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        The engine.
+    board : str
+        A key of `BOARDS`.
+    folder : Path
+        Where the files go; not under ``/tmp``.
+    mhz : int
+        Clock of the engine, a multiple of the board's oscillator up to 200.
+    baud : int
+        Bits per second of the UART.
+    seed : int
+        Of the placer.
+    say : callable
+        Progress.
+
+    Raises
+    ------
+    ConfigError
+        The clock cannot be made, or the engine does not fit; said before place and route.
+    ToolError
+        A tool is missing or failed.
+    """
+    start = time.monotonic()
+    found = find_board(board)
+    if mhz % found.oscillator_mhz or not found.oscillator_mhz <= mhz <= 200:
+        raise ConfigError(
+            f"mhz must be a multiple of {found.oscillator_mhz} up to 200, not {mhz}"
+        )
+    check_fit(config, board)
+    folder.mkdir(parents=True, exist_ok=True)
+    uart = UartConfig(clock_hz=mhz * 1_000_000, baud=baud)
+    engine = emit(UartEngine(UartEngineConfig(engine=config, uart=uart)), "uart_engine")
+    design, pins = _prepare(_Top(engine.name, found.oscillator_mhz, mhz), found)
+    say("Synthesising")
+    area = synthesise(design + engine.rtlil.replace("attribute \\top 1\n", ""), "top", folder,
+                      say=say)
+    _check_area(area, board)
+    (folder / "top.lpf").write_text(pins)
+    say("Placing and routing")
+    routed = place_and_route(
+        "top", folder, part=found.part, mhz=mhz, seed=seed, lpf="top.lpf", placed="top.placed.json",
+        say=say,
+    )
+    clocks = {clock: f for clock, f in routed.fmax.items() if routed.constraint[clock] >= mhz - 1}
+    say("Packing the bitstream and unpacking it again")
+    config_text = f"top.s{seed}.config"
+    pack_bitstream(config_text, "engine.part", folder)
+    unpack_bitstream("engine.part", "unpacked.config", folder)
+    bitstream = folder / "engine.bit"
+    os.replace(folder / "engine.part", bitstream)
+    return BoardBuild(
+        board=board, mhz=mhz, fmax=min(clocks.values(), default=routed.slowest), area=area,
+        used=routed.used, available=routed.available, bitstream=bitstream,
+        placement=folder / "top.placed.json",
+        identical=_settings(folder / config_text) == _settings(folder / "unpacked.config"),
+        seconds=time.monotonic() - start, critical=routed.critical,
+    )
+
+
+def _settings(path: Path) -> dict[str, set[str]]:
+    """Return what a configuration text sets, tile by tile, whatever the order."""
+    tiles: dict[str, set[str]] = {}
+    tile = ""
+    for line in path.read_text().splitlines():
+        if line.startswith(".") or not line.strip():
+            tile = line.strip()
+        elif not tile.startswith((".comment", ".sysconfig")):
+            tiles.setdefault(tile, set()).add(line.strip())
+    return tiles
+
+
+def _prepare(top: Elaboratable, board: Board) -> tuple[str, str]:
+    """Return RTLIL and pin file of the top on the board's platform."""
+    from importlib import import_module
+
+    module, name = board.platform.split(":")
+    try:
+        platform = getattr(import_module(module), name)()
+    except ImportError:
+        raise ToolError(
+            "amaranth-boards is missing; install it with: pip install 'tilewright[fpga]'"
+        ) from None
+    plan = platform.build(top, do_build=False, do_program=False)
+    return plan.files["top.il"], plan.files["top.lpf"]
