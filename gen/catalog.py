@@ -158,6 +158,7 @@ UNITS: dict[str, Unit] = {
         cycles="tilewright.sw.cycles.predict, exact; see docs/units/engine.md",
         tables={
             "commands": "hw.engine.commands:COMMANDS",
+            "operands": "gen.manifest:operands",
             "errors": "hw.engine.commands:ERRORS",
             "registers": "hw.engine.registers:engine_registers",
             "register_values": "hw.engine.registers:register_values",

@@ -1,6 +1,7 @@
 """The manifest beside each Verilog file: all that a stranger needs to drive the design."""
 
 import dataclasses
+import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ from .catalog import find_unit, load
 from .configuration import derived, fields_of
 from .verilog import sections, summary
 
-__all__ = ["bit_fields", "manifest"]
+__all__ = ["bit_fields", "manifest", "operands"]
 
 _PROSE = ("Latency", "Throughput", "Numerics", "Reference")
 _STREAM = re.compile(r"(.+)_(tdata|tkeep|tlast|tvalid|tready)")
@@ -69,6 +70,34 @@ def manifest(unit: str, name: str, config: Any, top: wiring.Component) -> str:
         **{section: _table(load(path), config) for section, path in row.tables.items()},
     }
     return json.dumps(document, indent=2) + "\n"
+
+
+def operands(config: Any) -> dict[str, Any]:
+    """Return how an engine's operands lie in the beats of its streams.
+
+    The order within a weight tile is the datapath's own, and is said by its documentation.
+    """
+    d = config.datapath
+    said = inspect.getdoc(load(f"hw.{d.component}")) or ""
+    order = re.search(r"^weights : .*\n((?:    .*\n)+)", said, re.MULTILINE)
+    return {
+        "x": {
+            "stream": "s_axis_x",
+            "elements": d.act_lanes,
+            "stride": d.x_bits,
+            "signed": d.x_signed,
+            "order": "one vector of consecutive elements of K per beat, element 0 at bit 0",
+        },
+        "w": {
+            "stream": "s_axis_w",
+            "tile_rows": d.act_lanes,
+            "tile_columns": d.cols,
+            "beats_per_tile": d.weight_beats,
+            "width": d.w_bits,
+            "signed": d.w_signed,
+            "order": " ".join(order[1].split()) if order else "",
+        },
+    }
 
 
 def _ports(top: wiring.Component, streams: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
