@@ -44,6 +44,7 @@ def draw_waveform(path: Path) -> str:
             (_draw_bit if found[name].width == 1 else _draw_bus)(axes, row, values)
         axes.set_yticks([row + 0.4 for row in range(len(rows))], rows, family="monospace")
         axes.set(xlim=(0, len(cycles)), ylim=(len(rows), -0.2), xlabel="clock cycle")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="x", color="#edf2f7")
 
     return render("waveform", (11, 0.8 + 0.26 * len(rows)), draw)
