@@ -52,7 +52,7 @@ compiler:
 	  echo "a C++ compiler is missing; on Debian: apt-get install g++" >&2; exit 1; }
 
 demo: setup
-	@$(BIN)/tilewright run examples/lenet5
+	@$(BIN)/tilewright run examples/lenet5 --board ulx3s-85f --output build/demo
 
 test: setup
 	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow"

@@ -1,5 +1,6 @@
 """`tilewright run JOB`."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,42 +22,87 @@ def command(
     images: Annotated[
         int | None, typer.Option("--images", help="How many test images; all by default.", min=1)
     ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(
+            "--board", "-b", metavar="BOARD",
+            help="Also write and check the Verilog, build the board's bitstream, and report.",
+        ),
+    ] = None,
+    mhz: Annotated[
+        int, typer.Option("--mhz", help="Clock of the engine on the board.", min=1)
+    ] = 100,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for what --board makes.")
+    ] = Path("build/run"),
     json: Json = False,
 ) -> None:
     """Quantise a network and run it on the compiled RTL, every output checked."""
-    from dataclasses import asdict
-
     from ..job import read_job, run_job
+    from ..report.data import LAYER_TITLES, layer_rows, results_rows
     from .output import print_json, print_table, progress_bar, say
 
     chosen = read_job(job, datapath=datapath, settings=tuple(set_ or ()))
+    if board:
+        from ...fpga.board import check_fit
+
+        check_fit(chosen.engine, board)
+        _check_verilog(chosen, output, say)
     with progress_bar("images on the RTL") as move:
         result = run_job(chosen, images=images, say=say, progress=move)
+    agrees = result.equal and result.cycles == result.predicted_cycles
+    build = None
+    if board and agrees:
+        from ...fpga.board import build_board
+
+        say(f"Building the bitstream for {board} at {mhz} MHz")
+        build = build_board(chosen.engine, board, output / "board", mhz=mhz, say=say)
+        report = _report(chosen, result, build, output)
     if json:
-        print_json(asdict(result))
+        print_json(asdict(result) | {"build": asdict(build) if build else None})
     else:
-        print_table(
-            ("layer", "operator", "M x K x N", "MACs", "cycles", "utilisation"),
-            [
-                (y.name, y.op, " x ".join(map(str, y.shape)), y.macs, y.cycles, y.utilisation)
-                for y in result.layers
-            ],
-        )
         say()
-        print_table(
-            ("measured", "value"),
-            [
-                ("test images", result.images),
-                ("accuracy, float", result.float_accuracy),
-                ("accuracy, golden model", result.golden_accuracy),
-                ("accuracy, RTL", result.rtl_accuracy),
-                ("outputs of RTL and golden model equal", result.equal),
-                ("cycles", result.cycles),
-                ("cycles predicted", result.predicted_cycles),
-                ("utilisation", result.utilisation),
-                ("seconds of simulation", round(result.seconds, 1)),
-            ],
-        )
-    if not (result.equal and result.cycles == result.predicted_cycles):
+        print_table(LAYER_TITLES, layer_rows(result))
+        say()
+        print_table(("measured", "value"), results_rows(result, build))
+    if not agrees:
         say("\nthe RTL and its models disagree")
         raise typer.Exit(1)
+    if build:
+        say(f"\nbitstream {build.bitstream}\nreport    {report}")
+        if not (build.met and build.identical):
+            say("the bitstream misses its clock or differs from what was routed")
+            raise typer.Exit(1)
+
+
+def _check_verilog(job, output: Path, say) -> None:
+    """Write the engine's files, and run the cocotb bench of its datapath on Icarus."""
+    from ...gen.errors import ToolError
+    from ...gen.generate import generate
+    from ...verif.simulate.runner import run_unit
+
+    say("Writing the engine's Verilog")
+    for path in generate("engine", job.engine, output / "rtl"):
+        say(f"  {path}  {path.stat().st_size:,} bytes")
+    family = job.engine.datapath.family
+    say(f"Checking the {family} datapath with cocotb on Icarus")
+    portable = replace(job.engine.datapath, fabric="portable")
+    found = run_unit(
+        family, portable, output / "icarus", tests=("smoke", "mixed_lengths", "reset_mid_stream")
+    )
+    say(f"  {found}")
+    if not found.ok:
+        raise ToolError(str(found))
+
+
+def _report(job, result, build, output: Path) -> Path:
+    from ..report.data import ReportData
+    from ..report.html import write_report
+
+    return write_report(
+        output / "report.html",
+        ReportData(
+            name=job.name, engine=job.engine, result=result, build=build,
+            critical=build.critical, floorplan=build.placement,
+        ),
+    )
