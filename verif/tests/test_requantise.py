@@ -14,6 +14,7 @@ from tilewright.hw.config import ConfigError
 from tilewright.hw.engine.requantise import Requantise, RequantiseLane
 from tilewright.hw.engine.requantise_config import RequantiseConfig
 from tilewright.verif.golden.requantise import requantise
+from tilewright.verif.testbench.requantise_cases import Case, expected, random_cases
 
 ROUNDINGS = ("half_even", "half_away")
 DECIMAL = {"half_even": decimal.ROUND_HALF_EVEN, "half_away": decimal.ROUND_HALF_UP}
@@ -98,40 +99,7 @@ def test_config_names_field_value_and_range(field, value, message):
         RequantiseConfig(**{field: value})
 
 
-def _cases(config: RequantiseConfig, count: int, seed: int) -> list[tuple[int, ...]]:
-    """Draw (acc, bias, mult, shift, zero_point, lo, hi), most of them near the output's range."""
-    rng = random.Random(f"{seed}:{config}")
-    limit = 1 << config.acc_width - 1
-    low, high = config.out_range
-    cases = []
-    for _ in range(count):
-        size = 1 << rng.randrange(1, config.acc_width)
-        acc = rng.choice(
-            (rng.randrange(-size, size), rng.randrange(-limit, limit), -limit, limit - 1)
-        )
-        bias = rng.choice((0, rng.randrange(-size, size), -limit, limit - 1))
-        mult = rng.choice((rng.randrange(1 << 16), rng.randrange(1 << 16), 0, 1, 1 << 15, 65535))
-        length = ((acc + bias) * mult).bit_length()
-        near = length - rng.randrange(config.out_bits + 3)
-        shift = min(max(near, 0), 63) if rng.random() < 0.7 else rng.randrange(64)
-        lo, hi = sorted(rng.choices(range(low, high + 1), k=2))
-        if rng.random() < 0.7:
-            lo, hi = low, high
-        zero_point = rng.choice((0, low, high, rng.randrange(low, high + 1)))
-        cases.append((acc, bias, mult, shift, zero_point, lo, hi))
-    return cases
-
-
-def _expected(config: RequantiseConfig, cases: list[tuple[int, ...]]) -> list[int]:
-    return [
-        int(requantise([acc], [bias], [mult], [shift], zp, lo, hi, config.rounding)[0])
-        for acc, bias, mult, shift, zp, lo, hi in cases
-    ]
-
-
-def run_lane(
-    config: RequantiseConfig, cases: list[tuple[int, ...]], stalls: random.Random
-) -> list[int]:
+def run_lane(config: RequantiseConfig, cases: list[Case], stalls: random.Random) -> list[int]:
     """Feed a lane one case per enabled cycle; return the results at the stated latency."""
     lane = RequantiseLane(config)
     names = ("acc", "bias", "mult", "shift", "zero_point", "lo", "hi")
@@ -173,11 +141,11 @@ CONFIGS = [
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.acc_width}to{c.out_bits}")
 def test_lane_matches_golden(config):
-    cases = _cases(config, 300, seed=1)
-    expected = _expected(config, cases)
-    assert run_lane(config, cases, random.Random(2)) == expected
+    cases = random_cases(config, 300, random.Random(1))
+    wanted = expected(config, cases)
+    assert run_lane(config, cases, random.Random(2)) == wanted
     low, high = config.out_range
-    assert {low, high} <= set(expected), "the cases reach both ends of the range"
+    assert {low, high} <= set(wanted), "the cases reach both ends of the range"
 
 
 @settings(max_examples=15, deadline=None)
@@ -192,22 +160,22 @@ def test_lane_matches_golden(config):
     seed=st.integers(0, 1 << 32),
 )
 def test_lane_matches_golden_at_any_width(config, seed):
-    cases = _cases(config, 40, seed)
-    assert run_lane(config, cases, random.Random(seed)) == _expected(config, cases)
+    cases = random_cases(config, 40, random.Random(seed))
+    assert run_lane(config, cases, random.Random(seed)) == expected(config, cases)
 
 
 @pytest.mark.parametrize(("gap", "stall"), [(0, 0), (0.5, 0), (0, 0.5), (0.4, 0.6)])
 def test_stream_matches_golden(gap, stall):
     config = RequantiseConfig(acc_width=24, out_bits=8, rounding="half_even")
-    cases = _cases(config, 200, seed=5)
+    cases = random_cases(config, 200, random.Random(5))
     results, cycles = run_stream(config, cases, gap, stall)
-    assert results == _expected(config, cases)
+    assert results == expected(config, cases)
     if not gap and not stall:
         assert cycles == len(cases) + config.latency + 1
 
 
 def run_stream(
-    config: RequantiseConfig, cases: list[tuple[int, ...]], gap: float, stall: float
+    config: RequantiseConfig, cases: list[Case], gap: float, stall: float
 ) -> tuple[list[int], int]:
     """Return the results of the stream unit and the cycles until the last was taken."""
     unit = Requantise(config)

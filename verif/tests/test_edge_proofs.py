@@ -1,0 +1,52 @@
+"""Requantiser and register bank: proofs, and the requantiser's bench on its Verilog."""
+
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from tilewright.gen.catalog import UNITS
+from tilewright.gen.verilog import emit
+from tilewright.hw.engine.requantise import Requantise
+from tilewright.hw.engine.requantise_config import RequantiseConfig
+from tilewright.verif.formal import axi_lite, requantise
+from tilewright.verif.formal.requantise import LaneSpec
+from tilewright.verif.formal.runner import prove
+from tilewright.verif.simulate.runner import run_unit
+
+TASKS = [*requantise.tasks(), *axi_lite.tasks()]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_proved(task):
+    proof = task.run(Path("build/formal/edge"))
+    assert proof.passed, proof
+
+
+class OtherRounding(LaneSpec):
+    """Holds a lane to the formula of the other rounding."""
+
+    def __init__(self):
+        config = RequantiseConfig(acc_width=8, out_bits=2)
+        super().__init__(config)
+        self._formula_config = replace(config, rounding="half_away")
+
+
+def test_the_proof_tells_roundings_apart():
+    proof = prove(OtherRounding(), 12, folder=Path("build/formal/edge/other_rounding"))
+    assert not proof.passed
+    assert "requantise.py" in proof.reason
+
+
+@pytest.mark.parametrize("preset", UNITS["requantise"].presets)
+def test_bench_on_icarus(preset):
+    config = RequantiseConfig(**UNITS["requantise"].presets[preset])
+    verilog = emit(Requantise(config), "requantise").verilog
+    if config.fabric == "ecp5":
+        model = resources.files("tilewright.fpga").joinpath("models/mult18x18d.v")
+        verilog += model.read_text(encoding="utf-8")
+    folder = Path("build/sim/requantise") / preset
+    result = run_unit("requantise", config, folder, verilog=verilog)
+    assert result.ok, result
+    assert len(result.passed) == 17
