@@ -14,7 +14,10 @@ from .floorplan import Placed
 __all__ = ["draw_floorplan", "draw_layers", "draw_resources", "draw_roofline", "render"]
 
 _BLUE, _ORANGE, _GREY = "#2b6cb0", "#dd6b20", "#718096"
-_COLOURS = ("#2b6cb0", "#dd6b20", "#2f855a", "#b83280", "#b7791f", "#6b46c1", "#c53030", "#a0aec0")
+_COLOURS = (
+    "#2b6cb0", "#dd6b20", "#2f855a", "#b83280", "#b7791f", "#6b46c1", "#c53030", "#4a5568",
+    "#a0aec0",
+)  # fmt: skip
 _SITES = {
     "TRELLIS_COMB": "LUT4",
     "TRELLIS_FF": "flip-flop",
@@ -24,7 +27,7 @@ _SITES = {
     "TRELLIS_IO": "pin",
     "EHXPLLL": "PLL",
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9,
@@ -150,7 +153,7 @@ def _tiles(axes: Any, found: Sequence[tuple[int, int, str]]) -> None:
 
     count = Counter(label for _, _, label in found)
     labels = sorted(count, key=lambda label: (label == "other", -count[label]))
-    colours = {label: _COLOURS[min(i, len(_COLOURS) - 1)] for i, label in enumerate(labels)}
+    colours = {**dict(zip(labels, _COLOURS, strict=False)), "other": _COLOURS[-1]}
     tiles: dict[tuple[int, int], Counter[str]] = {}
     for x, y, label in found:
         tiles.setdefault((x, y), Counter())[label] += 1
@@ -159,7 +162,8 @@ def _tiles(axes: Any, found: Sequence[tuple[int, int, str]]) -> None:
     for (x, y), inside in tiles.items():
         label, _ = inside.most_common(1)[0]
         full = min(1.0, 0.45 + sum(inside.values()) / 16)
-        image[y][x] = tuple(1 - full * (1 - part) for part in to_rgb(colours[label]))
+        red, green, blue = (1 - full * (1 - part) for part in to_rgb(colours[label]))
+        image[y][x] = (red, green, blue)
     axes.imshow(image, interpolation="nearest", origin="upper")
     axes.set(xlabel="column of the part", ylabel="row of the part")
     axes.legend(
