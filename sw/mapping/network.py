@@ -50,6 +50,7 @@ class _Layer:
     kernel_rows: int
     run: int
     stride: tuple[int, int]
+    unfolded: bool = False
     groups: list[tuple[int, int]] = field(default_factory=list)
     w_base: int = 0
     p_base: int = 0
@@ -82,17 +83,19 @@ def plan_network(
         ("w_bits", d.w_bits, formats.w_bits),
         ("w_signed", d.w_signed, True),
         ("rounding", config.rounding, formats.rounding),
+        ("acc_width", max(8, config.acc_width), formats.acc_width),
     ):
         if ours != theirs:
             raise MappingError(
                 f"the network is quantised for {name}={theirs!r}, the engine has {ours!r}"
             )
-    layers = [_lower(config, graph, layer) for layer in graph.layers]
+    pads = _stored_pads(graph)
+    layers = [_lower(config, graph, layer, pads) for layer in graph.layers]
     for item in layers:
         _check(config, item)
     sizes = [batch] if batch else [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1]
     for size in sizes:
-        tensors = _allocate(config, graph, layers, size)
+        tensors = _allocate(config, graph, layers, pads, size)
         if tensors is not None:
             return NetworkPlan(config, graph, layers, tensors, size, pack_tile)
     raise MappingError(
@@ -101,7 +104,26 @@ def plan_network(
     )
 
 
-def _lower(config: EngineConfig, graph: QuantisedGraph, layer: QuantisedLayer) -> _Layer:
+_Pads = tuple[int, int, int, int]
+
+
+def _stored_pads(graph: QuantisedGraph) -> dict[str, _Pads]:
+    """Return the border of each tensor: what its users need, the same for tensors that add."""
+    pads: dict[str, _Pads] = {}
+    for _ in graph.layers:
+        before = dict(pads)
+        for layer in graph.layers:
+            known = [pads.get(name, (0, 0, 0, 0)) for name in layer.inputs]
+            widest = tuple(max(sides) for sides in zip(*known, layer.pads, strict=True))
+            pads |= dict.fromkeys(layer.inputs, widest)  # type: ignore[arg-type]
+        if pads == before:
+            break
+    return pads
+
+
+def _lower(
+    config: EngineConfig, graph: QuantisedGraph, layer: QuantisedLayer, pads: dict[str, _Pads]
+) -> _Layer:
     """Choose how a layer's K runs over its input."""
     lanes = config.datapath.act_lanes
     kh, kw = layer.kernel
@@ -109,21 +131,17 @@ def _lower(config: EngineConfig, graph: QuantisedGraph, layer: QuantisedLayer) -
     users = [other for other in graph.layers if graph.input in other.inputs]
     if len(layer.inputs) == 2:
         return _Layer(layer, layer.inputs, layer.weights, 2, c, layer.stride)
-    if kw == layer.input_shape[1] + layer.pads[1] + layer.pads[3]:
+    _, left, _, right = pads[layer.inputs[0]]
+    if kw == layer.input_shape[1] + left + right:
         # Full rows are contiguous: the whole kernel is one run.
         return _Layer(layer, layer.inputs, layer.weights, 1, kh * kw * c, layer.stride)
     unfolded = -(-kh * kw * c // lanes)
     if layer.inputs[0] == graph.input and len(users) == 1 and unfolded < kh * -(-kw * c // lanes):
         weights = layer.weights.reshape(kh, kw, c, -1).transpose(1, 0, 2, 3)
         weights = weights.reshape(kh * kw * c, -1)
-        return _Layer(layer, layer.inputs, weights, 1, kh * kw * c, (1, layer.stride[1]))
+        stride = (1, layer.stride[1])
+        return _Layer(layer, layer.inputs, weights, 1, kh * kw * c, stride, unfolded=True)
     return _Layer(layer, layer.inputs, layer.weights, kh, kw * c, layer.stride)
-
-
-def _is_unfolded(item: _Layer) -> bool:
-    layer = item.layer
-    full = layer.kernel[1] == layer.input_shape[1] + layer.pads[1] + layer.pads[3]
-    return item.kernel_rows == 1 and layer.kernel[0] > 1 and not full
 
 
 def _check(config: EngineConfig, item: _Layer) -> None:
@@ -152,7 +170,8 @@ def _check(config: EngineConfig, item: _Layer) -> None:
 
 
 def _allocate(
-    config: EngineConfig, graph: QuantisedGraph, layers: list[_Layer], batch: int
+    config: EngineConfig, graph: QuantisedGraph, layers: list[_Layer], pads: dict[str, _Pads],
+    batch: int,
 ) -> dict[str, _Tensor] | None:
     """Place all tensors in the activation buffer, first fit by lifetime; None if they do not."""
     lanes = config.datapath.act_lanes
@@ -160,17 +179,15 @@ def _allocate(
     for index, item in enumerate(layers):
         layer = item.layer
         for name in item.inputs:
-            if name not in tensors:
-                tensors[name] = _Tensor(layer.input_shape, layer.pads, layer.pad_value, -1, index)
-                if _is_unfolded(item):
-                    h, w, c = layer.input_shape
-                    w += layer.pads[1] + layer.pads[3]
-                    shape = (layer.conv_shape[0], w, c * layer.kernel[0])
-                    tensors[name] = _Tensor(shape, (0, 0, 0, 0), layer.pad_value, -1, index)
-            tensor = tensors[name]
+            border = (0, 0, 0, 0) if item.unfolded else pads[name]
+            shape = layer.input_shape
+            if item.unfolded:
+                width = shape[1] + layer.pads[1] + layer.pads[3]
+                shape = (layer.conv_shape[0], width, shape[2] * layer.kernel[0])
+            tensor = tensors.setdefault(name, _Tensor(shape, border, layer.pad_value, -1, index))
             tensor.last = max(tensor.last, index)
-            if not _is_unfolded(item) and any(layer.pads):
-                tensor.pads = tuple(map(max, tensor.pads, layer.pads))  # type: ignore[assignment]
+            tensor.pads = border
+            if any(layer.pads):
                 tensor.fill = layer.pad_value
         tensors.setdefault(
             layer.output, _Tensor(layer.output_shape, (0, 0, 0, 0), 0, index, index)
@@ -319,12 +336,12 @@ class NetworkPlan:
         lanes = self.config.datapath.act_lanes
         item = next(i for i in self._layers if self.graph.input in i.inputs)
         layer = item.layer
-        pads = layer.pads if _is_unfolded(item) else tensor.pads
+        pads = layer.pads if item.unfolded else tensor.pads
         top, left, bottom, right = pads
         padded = np.pad(
             images, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=tensor.fill
         )
-        if _is_unfolded(item):
+        if item.unfolded:
             step, rows = layer.stride[0], layer.conv_shape[0]
             span = (rows - 1) * step + 1
             slices = [padded[:, k : k + span : step] for k in range(layer.kernel[0])]
@@ -356,7 +373,7 @@ class NetworkPlan:
         lanes = d.act_lanes
         source = self._tensors[item.inputs[0]]
         _, width, c = source.padded
-        top, left = (0, 0) if _is_unfolded(item) else layer.pads[:2]
+        top, left = (0, 0) if item.unfolded else layer.pads[:2]
         origin = (source.pads[0] - top) * width * c + (source.pads[1] - left) * c
         sh, sw = item.stride
         ph, pw = layer.pool_stride
