@@ -1,5 +1,6 @@
 """Judge of engines: random programs, malformed commands between, exact results, cycles, flags."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +14,12 @@ from ...sw.program import Program
 from ...sw.runtime.beats import input_beats, unpack_bits
 from ..golden.engine import GoldenResult
 from ..simulate.compiled import CompiledUnit, Traffic
-from ..testbench.engine_programs import ProgramMaker
+from ..testbench.engine_programs import LONG, ProgramMaker
 
 __all__ = ["EngineJudge"]
 
 _QUIET = 300
-"""Cycles in which nothing may move before an engine is taken for dead."""
+"""Cycles beyond its busy time in which nothing may move before an engine is taken for dead."""
 
 _STREAMS = ("s_axis_cmd", "s_axis_x", "s_axis_w", "m_axis_y")
 
@@ -49,20 +50,29 @@ class EngineJudge:
         How many.
     seed : int
         Of everything.
+    long : iterable of str
+        Loops of `LONG` that a product of its own takes through all bits of their counters.
     """
 
-    def __init__(self, config: EngineConfig, programs: int = 60, seed: int = 1):
+    def __init__(
+        self, config: EngineConfig, programs: int = 60, seed: int = 1, long: Iterable[str] = LONG
+    ):
         rng = np.random.default_rng(seed)
         family = config.datapath.family
         maker = ProgramMaker(config, load(f"sw.pack.{family}:unpack_tile"), rng)
         self._config = config
         bank = engine_registers(config)
         self._address = {n: bank.find(n).address for n in ("status", "errors", "cycles")}
-        self._cases = [self._case(maker, rng, index) for index in range(programs)]
+        self._cases = [self._random(maker, rng, index % 3) for index in range(programs)]
+        self._cases += [self._case(*maker.long(name), rng, 0) for name in long]
 
-    def _case(self, maker: ProgramMaker, rng: np.random.Generator, index: int) -> _Case:
-        kind = index % 3
+    def _random(self, maker: ProgramMaker, rng: np.random.Generator, kind: int) -> _Case:
         program, expected = maker.program(int(rng.integers(1, 6)), bad=0.6 if kind == 2 else 0.0)
+        return self._case(program, expected, rng, kind)
+
+    def _case(
+        self, program: Program, expected: GoldenResult, rng: np.random.Generator, kind: int
+    ) -> _Case:
         ends = busy = None
         if kind == 0:
             timeline = predict(self._config, program)
@@ -88,7 +98,7 @@ class EngineJudge:
         for name, (words, ends) in case.beats.items():
             unit.offer(f"s_axis_{name}", {"data": words, "last": ends})
         total = sum(case.program.y_beats)
-        if not unit.run("m_axis_y", total, quiet=_QUIET):
+        if not unit.run("m_axis_y", total, quiet=_QUIET + (case.busy or 0)):
             return False
         unit.step(40)
         y = unit.seen("m_axis_y")

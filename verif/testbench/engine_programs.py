@@ -12,9 +12,12 @@ from tilewright.hw.engine.config import EngineConfig
 from tilewright.sw.program import Program, ProgramBuilder
 from tilewright.verif.golden.engine import GoldenEngine, GoldenResult
 
-__all__ = ["ProgramMaker", "malformed"]
+__all__ = ["LONG", "ProgramMaker", "malformed"]
 
 KINDS = ("raw", "requantised", "stored", "kept")
+
+LONG = ("m_tiles", "n_tiles", "k_rows", "k_chunks", "m0", "m1", "m2", "m3", "m4")
+"""Loops of a product, for `ProgramMaker.long`."""
 
 
 class ProgramMaker:
@@ -76,6 +79,41 @@ class ProgramMaker:
         result = self.golden.run(program)
         program.y_beats = [len(lanes) for lanes, _ in result.packets]
         return program, result
+
+    def long(self, loop: str) -> tuple[Program, GoldenResult]:
+        """Return a program of one product in which ``loop`` counts beyond half of 65536."""
+        config, rng = self.config, self.rng
+        builder = ProgramBuilder(config)
+        count = int(rng.integers(32770, 34000))
+        values = (1, -1, 2, 3)
+        for vector in range(8):
+            value = values[vector % 4] if config.datapath.x_signed else vector % 3
+            loaded = builder.fill_x(vector, 1, value)
+        fields = dict.fromkeys(("n_tiles", "k_chunks", "k_rows", "tile_rows", "m_tiles",
+                                "last_rows", "n_last", "pool"), 1)  # fmt: skip
+        fields |= {f"m{i}_count": 1 for i in range(5)} | {"m4_count": 2, "m3_count": 2}
+        fields |= {"m4_vector": 1, "m3_vector": 2, "raw": 1}
+        if loop == "m_tiles":
+            # Rows alternate between two vectors, and the outer loop never ends.
+            fields |= {"m3_count": 60000, "m3_vector": -1}
+        if loop in fields:
+            fields[loop] = count
+            if loop.startswith("k"):
+                other = "k_rows" if loop == "k_chunks" else "k_chunks"
+                fields |= {other: 2, "k_row_vector": int(loop == "k_chunks")}
+        else:
+            index, rows = int(loop[1]), config.tile_rows_max
+            outer = max(index - 1, 0)
+            fields |= {f"m{i}_{part}": 0 for i in range(5) for part in ("vector", "lane")}
+            fields |= {f"m{i}_count": 1 for i in range(5)}
+            fields |= {f"m{outer}_count": 3, f"m{outer}_vector": 1, f"m{index}_count": count}
+            fields[f"m{index}_vector"] = 0
+            fields |= {"tile_rows": rows, "last_rows": rows, "n_tiles": 2}
+            fields["m_tiles"] = count // rows + 3 if index else count // rows
+        builder.gemm(x=loaded, **{n: _signed(v) for n, v in fields.items()})
+        result = self.golden.run(builder.program)
+        builder.program.y_beats = [len(lanes) for lanes, _ in result.packets]
+        return builder.program, result
 
     def _spoil(self, program: Program, bad: float) -> None:
         commands = []
