@@ -1,0 +1,67 @@
+"""Judge of requantisers: corner cases and random ones, exact results, exact cycles."""
+
+import random
+
+import numpy as np
+from amaranth.hdl import Fragment, Shape
+
+from ...hw.bus.axi_stream import AxiStreamTop
+from ...hw.engine.requantise import Requantise
+from ...hw.engine.requantise_config import RequantiseConfig
+from ...sw.runtime.beats import words_of
+from ..simulate.compiled import CompiledUnit, Traffic
+from ..testbench.requantise_cases import corner_cases, expected, random_cases
+from ..testbench.stream import Codec
+
+__all__ = ["RequantiseJudge"]
+
+
+class RequantiseJudge:
+    """Runs the same cases on every requantiser: never pausing, then with pauses on both sides.
+
+    Where nothing pauses, results leave one a cycle, ``latency + 1`` cycles after their beats.
+
+    Parameters
+    ----------
+    config : RequantiseConfig
+        What the units are made from.
+    cases : int
+        Random cases, beside the corner cases.
+    seed : int
+        Of everything.
+    """
+
+    def __init__(self, config: RequantiseConfig, cases: int = 3000, seed: int = 1):
+        rng = random.Random(seed)
+        self._config = config
+        top = AxiStreamTop(Requantise(config))
+        Fragment.get(top, None)
+        given, taken = top.axi_streams
+        chosen = corner_cases(config) + random_cases(config, cases, rng)
+        rng.shuffle(chosen)
+        beats = [Codec(given).encode(case._asdict())["data"] for case in chosen]
+        results = [Codec(taken).encode(value)["data"] for value in expected(config, chosen)]
+        self._beats = words_of(beats, Shape.cast(given.payload).width)
+        self._results = words_of(results, Shape.cast(taken.payload).width)
+
+    def __call__(self, unit: CompiledUnit) -> bool:
+        """Return whether a requantiser, fresh from reset, does all that it should."""
+        pauses = ((0, 0), (0.5, 0), (0.1, 0.5), (0.3, 0.9))
+        return all(self._right(unit, number, *both) for number, both in enumerate(pauses))
+
+    def _right(self, unit: CompiledUnit, number: int, gap: float, stall: float) -> bool:
+        unit.forget()
+        count = len(self._beats) if number == 0 else 700
+        unit.pause("s_axis_i", Traffic(gap, number + 1))
+        unit.pause("m_axis_o", Traffic(stall, number + 9))
+        unit.offer("s_axis_i", {"data": self._beats[:count]})
+        unit.run("m_axis_o", count, quiet=200)
+        unit.pause("m_axis_o", Traffic())
+        unit.step(40)
+        seen = unit.seen("m_axis_o")
+        if not np.array_equal(seen.beats["data"], self._results[:count]):
+            return False
+        if gap or stall:
+            return True
+        first = int(unit.seen("s_axis_i").cycles[0]) + self._config.latency + 1
+        return bool((seen.cycles == np.arange(first, first + count)).all())
