@@ -174,7 +174,13 @@ class CompiledUnit:
         Its streams.
     """
 
-    def __init__(self, path: Path, ports: list[Port], streams: list[Stream]):
+    def __init__(
+        self,
+        path: Path,
+        ports: list[Port],
+        streams: list[Stream],
+        pins: Mapping[str, int] | None = None,
+    ):
         self.ports = ports
         self.streams = streams
         self._path = path
@@ -194,6 +200,7 @@ class CompiledUnit:
             ("forget", None, (unit,)),
             ("cycle", u64, (unit,)),
             ("settle", None, (unit,)),
+            ("begin", None, (unit,)),
             ("fault", u64, (unit, words)),
             ("run", u64, (unit, number, u64, u64, u64)),
             ("poke", None, (unit, number, words)),
@@ -204,6 +211,8 @@ class CompiledUnit:
         self._unit = library.make()
         self._held: dict[str, NDArray[np.uint64]] = {}
         self._origin = 0
+        for name, value in (pins or {}).items():
+            self.poke(name, value)
         self.reset(2)
         self._origin = int(library.cycle(self._unit))
 
@@ -212,9 +221,9 @@ class CompiledUnit:
             self._library.destroy(self._unit)
             self._unit = None
 
-    def another(self) -> "CompiledUnit":
-        """Return a second instance of the same unit, fresh from power-on."""
-        return CompiledUnit(self._path, self.ports, self.streams)
+    def another(self, **pins: int) -> "CompiledUnit":
+        """Return a new instance of the same unit, with ``pins`` set before its reset."""
+        return CompiledUnit(self._path, self.ports, self.streams, pins)
 
     def reset(self, cycles: int = 1) -> None:
         """Hold ``rst``; the beats that inputs still have to offer are offered again after it."""
@@ -258,6 +267,7 @@ class CompiledUnit:
             The unit took a beat back or changed it while it was waiting.
         """
         index = self._streams[until][0] if until else -1
+        self._library.begin(self._unit)
         while True:
             slice_ = min(most, _SLICE)
             ended = self._library.run(self._unit, index, count, quiet, slice_)

@@ -111,6 +111,7 @@ const u64 *cycles(Unit *u, int i) { return u->s[i].cycles.data(); }
 void forget(Unit *u) { for (Stream &q : u->s) { q.out.clear(); q.cycles.clear(); } }
 u64 cycle(Unit *u) { return u->cycle; }
 void settle(Unit *u) { u->settle(); }
+void begin(Unit *u) { u->still = 0; }
 u64 fault(Unit *u, u64 *details) {
   details[0] = u->fault_stream; details[1] = u->fault_cycle;
   return u->fault;
@@ -118,10 +119,10 @@ u64 fault(Unit *u, u64 *details) {
 // 0: the count was reached; 1: nothing moved; 2: that was all.
 u64 run(Unit *u, int i, u64 count, u64 quiet, u64 most) {
   for (u64 n = 0; n < most; n++) {
-    if (i >= 0 && u->s[i].cycles.size() >= count) { u->still = 0; return 0; }
+    if (i >= 0 && u->s[i].cycles.size() >= count) return 0;
     u->tick();
     if (u->fault) break;
-    if (u->still > quiet) { u->still = 0; return 1; }
+    if (u->still > quiet) return 1;
   }
   return i >= 0 && u->s[i].cycles.size() >= count ? 0 : 2;
 }

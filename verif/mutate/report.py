@@ -1,0 +1,111 @@
+"""Mutation testing: whether a judge notices that one bit of a unit's netlist is wrong."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...gen.tools import ToolError
+from ..simulate.compiled import CompiledUnit, compile_unit
+from .netlist import SELECT, Mutant, Netlist, Verdict
+
+__all__ = ["Judge", "MutationReport", "mutants"]
+
+Judge = Callable[[CompiledUnit], bool]
+"""Drives a unit, fresh from reset, and returns whether it did what it should.
+
+An `AssertionError`, broken stream rules among them, counts as no. It must end on any unit: bound
+every `CompiledUnit.run` by ``quiet`` or ``most``.
+"""
+
+
+@dataclass(frozen=True)
+class MutationReport:
+    """Which mutants a judge noticed.
+
+    Attributes
+    ----------
+    killed : tuple of Mutant
+        Those it did.
+    survived : dict of Mutant to Verdict
+        Those it did not, and what is known of them; None where nobody looked.
+    """
+
+    killed: tuple[Mutant, ...]
+    survived: dict[Mutant, Verdict | None]
+
+    @property
+    def total(self) -> int:
+        """All mutants."""
+        return len(self.killed) + len(self.survived)
+
+    @property
+    def score(self) -> float:
+        """Share of mutants killed, those that are equivalent not counted."""
+        equivalent = sum(v is not None and v.kind == "equivalent" for v in self.survived.values())
+        return len(self.killed) / max(1, self.total - equivalent)
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.killed)} of {self.total} mutants killed, score {self.score:.1%}"]
+        lines += [f"survived {m}; {v or 'not examined'}" for m, v in self.survived.items()]
+        return "\n".join(lines)
+
+
+def mutants(
+    rtlil: str,
+    top: str,
+    judge: Judge,
+    count: int = 200,
+    seed: int = 1,
+    *,
+    folder: Path | None = None,
+    examine: bool = True,
+    depth: int = 20,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> MutationReport:
+    """Make ``count`` mutants of a design and let ``judge`` look at each.
+
+    All are in one compiled design, chosen by an input, so that it is compiled only once.
+
+    Parameters
+    ----------
+    rtlil, top : str
+        The design.
+    judge : callable
+        See `Judge`.
+    count, seed : int
+        How many, drawn evenly over cells and modes, and which.
+    folder : Path, optional
+        ``build/mutate/TOP`` by default.
+    examine : bool
+        Try to prove survivors equivalent, or to find what tells them apart.
+    depth : int
+        Cycles to search for a difference.
+    progress : callable
+        Called with mutants judged and mutants in all.
+
+    Raises
+    ------
+    ToolError
+        The judge rejects the unit itself, or a tool fails.
+    """
+    netlist = Netlist(
+        rtlil, top, folder or Path("build/mutate") / top, count=count, seed=seed
+    )
+    unit = compile_unit(netlist.everything, top)
+    if not _accepts(judge, unit):
+        raise ToolError(f"the judge of {top} rejects the unit itself, without any mutation")
+    killed: list[Mutant] = []
+    survivors: list[Mutant] = []
+    for done, mutant in enumerate(netlist.mutants, 1):
+        accepted = _accepts(judge, unit.another(**{SELECT: mutant.number}))
+        (survivors if accepted else killed).append(mutant)
+        progress(done, len(netlist.mutants))
+    verdicts = {m: netlist.examine(m, depth=depth) if examine else None for m in survivors}
+    return MutationReport(tuple(killed), verdicts)
+
+
+def _accepts(judge: Judge, unit: CompiledUnit) -> bool:
+    try:
+        return bool(judge(unit))
+    except AssertionError:
+        return False

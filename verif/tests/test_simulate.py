@@ -1,0 +1,291 @@
+"""Compiled simulation: values, cycles and pauses against Python, protocol faults, mistakes."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from tilewright.gen.errors import ToolError
+from tilewright.gen.verilog import emit
+from tilewright.hw.bus.axi_lite import RegisterBank
+from tilewright.hw.bus.registers import Register, RegisterBankConfig
+from tilewright.verif.simulate.compiled import ProtocolError, Traffic, compile_unit
+from tilewright.verif.simulate.model import cut
+from tilewright.verif.simulate.ports import find_ports, find_streams
+from tilewright.verif.tests.units import emitted
+
+
+class Wide(wiring.Component):
+    """Rotates 200-bit beats by 7 through a memory with start values, one cycle later."""
+
+    i: In(stream.Signature(unsigned(200)))
+    o: Out(stream.Signature(unsigned(200)))
+    count: Out(8)
+    offset: In(8)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=8, depth=5, init=[3, 1, 4, 1, 5])
+        read, at = memory.read_port(domain="comb"), Signal(range(5))
+        m.d.comb += [
+            self.i.ready.eq(~self.o.valid | self.o.ready),
+            read.addr.eq(at),
+            self.count.eq(read.data + self.offset),
+        ]
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                self.o.payload.eq(self.i.payload.rotate_left(7)),
+                self.o.valid.eq(1),
+                at.eq(at + 1),
+            ]
+        return m
+
+
+@pytest.fixture(scope="module")
+def wide():
+    return compile_unit(emit(Wide(), "wide").rtlil, "wide")
+
+
+@pytest.fixture(scope="module")
+def summing():
+    return compile_unit(emitted().rtlil, "summing")
+
+
+def beats(numbers):
+    return {"data": np.array([[n >> 64 * i & (1 << 64) - 1 for i in range(4)] for n in numbers],
+                             np.uint64)}  # fmt: skip
+
+
+def test_wide_beats_arrive_whole(wide):
+    unit = wide.another()
+    rng = np.random.default_rng(3)
+    numbers = [int.from_bytes(rng.bytes(25), "little") for _ in range(50)]
+    unit.offer("s_axis_i", beats(numbers))
+    assert unit.run("m_axis_o", 50)
+    words = unit.seen("m_axis_o").beats["data"]
+    got = [sum(int(word) << 64 * i for i, word in enumerate(row)) for row in words]
+    assert got == [(n << 7 | n >> 193) & (1 << 200) - 1 for n in numbers]
+
+
+def test_cycles_of_transfers(wide):
+    unit = wide.another()
+    unit.offer("s_axis_i", beats(range(5)))
+    assert unit.run("m_axis_o", 5)
+    assert unit.seen("s_axis_i").cycles.tolist() == [0, 1, 2, 3, 4]
+    assert unit.seen("m_axis_o").cycles.tolist() == [1, 2, 3, 4, 5]
+    assert unit.cycle == 6
+    unit.forget()
+    assert unit.seen("m_axis_o").cycles.size == 0
+
+
+def test_memories_keep_start_values_and_ports_settle(wide):
+    unit = wide.another()
+    seen = []
+    for _ in range(5):
+        seen.append(unit.peek("count"))
+        unit.offer("s_axis_i", beats([0]))
+        unit.step()
+    assert seen == [3, 1, 4, 1, 5]
+    unit = wide.another(offset=10)
+    assert unit.peek("count") == 13
+    unit.poke("offset", 250)
+    assert unit.peek("count") == 253
+
+
+def test_pauses_are_as_likely_as_asked_and_repeat(wide):
+    runs = []
+    for seed in (1, 1, 2):
+        unit = wide.another()
+        unit.pause("s_axis_i", Traffic(0.75, seed))
+        unit.offer("s_axis_i", beats(range(400)))
+        assert unit.run("m_axis_o", 400)
+        runs.append(unit.seen("s_axis_i").cycles.tolist())
+    assert runs[0] == runs[1] != runs[2]
+    assert 1300 < runs[0][-1] < 1900
+
+
+def test_a_stall_holds_the_input(wide):
+    unit = wide.another()
+    unit.pause("m_axis_o", Traffic(1.0))
+    unit.offer("s_axis_i", beats(range(10)))
+    assert not unit.run("m_axis_o", 1, quiet=100)
+    assert unit.seen("s_axis_i").cycles.size == 1
+    unit.pause("m_axis_o", Traffic())
+    assert unit.run("m_axis_o", 10)
+
+
+def test_run_stops_at_most(wide):
+    unit = wide.another()
+    assert not unit.run("m_axis_o", 1, most=70_000, quiet=1 << 40)
+    assert unit.cycle == 70_000
+
+
+def test_reset_offers_again_what_was_not_taken(summing):
+    unit = summing.another()
+    unit.offer("s_axis_i", {"data": np.array([5, 6, 7]), "last": np.array([0, 0, 1])})
+    unit.step(2)
+    unit.reset()
+    assert unit.run("m_axis_o", 1, quiet=50)
+    assert unit.seen("m_axis_o").beats["data"].tolist() == [[7]]
+
+
+@pytest.mark.parametrize(("flaw", "said"), [("takes_back", "took back"), ("changes", "changed"),
+                                            ("overruns", "changed")])  # fmt: skip
+def test_broken_rules_are_reported(flaw, said):
+    unit = compile_unit(emitted(flaw).rtlil, "summing")
+    unit.pause("m_axis_o", Traffic(0.7))
+    unit.offer("s_axis_i", {"data": np.arange(1, 100), "last": np.ones(99, int)})
+    with pytest.raises(ProtocolError, match=rf"m_axis_o {said} a beat that was waiting, in cycle"):
+        unit.run("m_axis_o", 99, quiet=100)
+
+
+def test_idle_payload_is_noise():
+    unit = compile_unit(emitted("peeks").rtlil, "summing")
+    unit.pause("s_axis_i", Traffic(0.5))
+    unit.offer("s_axis_i", {"data": np.ones(50, int), "last": np.ones(50, int)})
+    assert unit.run("m_axis_o", 50, quiet=100)
+    assert (unit.seen("m_axis_o").beats["data"] != 1).any()
+
+
+def test_registers_over_axi_lite():
+    registers = (
+        Register(name="scratch", address=0x00, access="rw", reset=7),
+        Register(name="ident", address=0x04, access="ro"),
+    )
+    bank = RegisterBank(RegisterBankConfig(registers=registers, address_bits=4))
+    unit = compile_unit(emit(bank, "bank").rtlil, "bank")
+    assert unit.read(0) == (7, 0)
+    assert unit.write(0, 0x12345678) == 0
+    assert unit.write(0, 0xFF, strobes=2) == 0
+    assert unit.read(0) == (0x12340078, 0)
+    assert unit.write(4, 1) == 2
+
+
+def test_a_unit_without_clock():
+    class Adder(wiring.Component):
+        a: In(8)
+        b: In(8)
+        y: Out(9)
+
+        def elaborate(self, platform):
+            m = Module()
+            m.d.comb += self.y.eq(self.a + self.b)
+            return m
+
+    unit = compile_unit(emit(Adder(), "adder").rtlil, "adder")
+    unit.poke("a", 200)
+    unit.poke("b", 100)
+    assert unit.peek("y") == 300
+
+
+def test_amaranth_names_of_streams_are_recognised():
+    from amaranth.back import rtlil
+
+    unit = compile_unit(rtlil.convert(Wide(), name="plain", emit_src=False), "plain")
+    assert [(s.name, s.is_input) for s in unit.streams] == [("i", True), ("o", False)]
+    unit.offer("i", {"payload": beats([1])["data"]})
+    assert unit.run("o", 1, quiet=10)
+    assert unit.seen("o").beats["payload"][0].tolist() == [128, 0, 0, 0]
+
+
+def test_ports_of_a_missing_module():
+    with pytest.raises(ValueError, match="the design has no module 'nothing'"):
+        find_ports(emitted().rtlil, "nothing")
+    assert [s.words for s in find_streams(find_ports(emitted().rtlil, "summing"))] == [2, 1]
+
+
+def test_beats_of_the_wrong_width_are_refused(wide):
+    with pytest.raises(ValueError, match="s_axis_i_tdata has 200 bits, not 1 words of 64"):
+        wide.offer("s_axis_i", {"data": np.zeros((3, 1), np.uint64)})
+
+
+def test_large_designs_are_cut_without_a_change(tmp_path, monkeypatch):
+    """A long chain of statements gives the same numbers whole and in pieces."""
+
+    class Chain(wiring.Component):
+        x: In(32)
+        y: Out(32)
+
+        def elaborate(self, platform):
+            m = Module()
+            value = self.x
+            for i in range(90):
+                step = Signal(32)
+                if i % 3:
+                    m.d.comb += step.eq(value * 3 + i)
+                else:
+                    m.d.sync += step.eq(value ^ i)
+                value = step
+            m.d.comb += self.y.eq(value)
+            return m
+
+    text = emit(Chain(), "chain").rtlil
+    monkeypatch.setattr("tilewright.verif.simulate.model._STATEMENTS", 15)
+    pieces = []
+
+    def counting(header, source, top):
+        model = cut(header, source, top)
+        pieces.extend(model.pieces)
+        return model
+
+    monkeypatch.setattr("tilewright.verif.simulate.compiled.cut", counting)
+    unit = compile_unit(text, "chain", cache=tmp_path)
+    assert len(pieces) > 1
+    line = [0] * 90
+    rng = np.random.default_rng(1)
+    for x in map(int, rng.integers(0, 1 << 32, 400)):
+        unit.poke("x", x)
+        before, value = list(line), x
+        for i in range(90):
+            if i % 3:
+                value = line[i] = (value * 3 + i) & 0xFFFFFFFF
+            else:
+                line[i], value = value ^ i, before[i]
+        assert unit.peek("y") == value
+        unit.step()
+
+
+def test_feedback_is_left_whole():
+    start = "bool p_top::eval(performer *performer) {\n\tbool converged = false;\n"
+    source = f"{start}\treturn converged;\n}}\n"
+    assert cut("", source, "top").one_pass
+    assert not cut("", source.replace("false;\n", "true;\n\tconverged = false;\n"), "top").one_pass
+
+
+def test_the_cache_is_shared_by_processes(tmp_path):
+    """Two processes compile the same unit at once; a third finds it, without any tool."""
+    program = (
+        "from tilewright.verif.simulate.compiled import compile_unit\n"
+        "from tilewright.verif.tests.units import emitted\n"
+        "u = compile_unit(emitted(name='shared').rtlil, 'shared')\n"
+        "u.step(3); print(u.cycle)\n"
+    )
+    env = os.environ | {"TILEWRIGHT_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    both = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate()[0] for process in both] == ["3\n", "3\n"]
+    assert len(list(tmp_path.iterdir())) == 1
+    third = subprocess.run(command, env=env | {"CXX": "none"}, capture_output=True, text=True)
+    assert third.stdout == "3\n"
+
+
+def test_missing_tools_and_folders_are_one_sentence(tmp_path, monkeypatch):
+    text = emitted().rtlil
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ToolError, match="compiled units cannot be kept in .*file"):
+        compile_unit(text, "summing", cache=tmp_path / "file")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ToolError, match="^no-such-compiler is missing; .* apt-get install g\\+\\+"):
+        compile_unit(text, "summing", cache=tmp_path)
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(ToolError, match="^the C\\+\\+ compiler failed"):
+        compile_unit(text, "summing", cache=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
