@@ -31,12 +31,12 @@ def _waiting(m: Module, port: stream.Interface) -> Value:
 
 def stream_assume(m: Module, port: stream.Interface) -> None:
     """Assume that whoever offers beats on ``port`` holds them until they are taken."""
-    m.d.comb += Assume(_waiting(m, port))
+    m.d.comb += Assume(_waiting(m, port), "the beat holds until it is taken")
 
 
 def stream_assert(m: Module, port: stream.Interface) -> None:
     """Assert that ``port`` holds what it offers until it is taken."""
-    m.d.comb += Assert(_waiting(m, port))
+    m.d.comb += Assert(_waiting(m, port), "the beat holds until it is taken")
 
 
 def transfers(m: Module, port: stream.Interface, width: int = 8) -> Signal:
@@ -48,14 +48,15 @@ def transfers(m: Module, port: stream.Interface, width: int = 8) -> Signal:
 
 def stream_cover(m: Module, port: stream.Interface, count: int = 2) -> None:
     """Cover that ``count`` beats move; without it assumptions may have left nothing to check."""
-    m.d.comb += Cover(transfers(m, port, (count + 1).bit_length()) == count)
+    moved_before = transfers(m, port, (count + 1).bit_length())
+    m.d.comb += Cover(moved_before == count, "beats move")
 
 
 def bounded_response(m: Module, request: Value, response: Value, bound: int) -> None:
     """Assert that ``response`` comes within ``bound`` cycles in which ``request`` is high."""
     waited = Signal(range(bound + 2))
     m.d.sync += waited.eq(Mux(response | ~request, 0, waited + 1))
-    m.d.comb += Assert(waited <= bound)
+    m.d.comb += Assert(waited <= bound, "the response comes in time")
 
 
 def streams_of(signature: wiring.Signature, path: tuple[str, ...] = ()):

@@ -148,8 +148,8 @@ def _compile(compiler: str, names: Sequence[str], include: str, folder: Path) ->
                 running.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log))
         for name, process in zip(names, running, strict=True):
             if process.wait():
-                log = (folder / f"{name}.log").read_text(errors="replace").splitlines()
-                said = next((line for line in log if "error" in line), "it said nothing")
+                printed = (folder / f"{name}.log").read_text(errors="replace").splitlines()
+                said = next((line for line in printed if "error" in line), "it said nothing")
                 raise ToolError(f"the C++ compiler failed: {said.strip()}")
     finally:
         for process in running:

@@ -1,12 +1,15 @@
 """Proofs of stream rules: sound units pass, flawed ones fail with a trace, mistakes are told."""
 
 import pytest
-from amaranth.hdl import Assert, Cover, Module, signed
+from amaranth.hdl import Assert, Cat, Cover, Module, Signal, signed
 from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from tilewright.gen.errors import ToolError
+from tilewright.gen.verilog import emit
 from tilewright.hw.config import ConfigError
+from tilewright.verif.formal.paths import combinational_paths, waiting_streams
 from tilewright.verif.formal.properties import (
     StreamSpec,
     bounded_response,
@@ -16,7 +19,7 @@ from tilewright.verif.formal.properties import (
     transfers,
 )
 from tilewright.verif.formal.runner import Task, prove
-from tilewright.verif.tests.units import BEAT, Summing
+from tilewright.verif.tests.units import BEAT, Summing, emitted
 
 
 class SummingSpec(wiring.Component):
@@ -131,3 +134,42 @@ def test_missing_tools_are_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     with pytest.raises(ToolError, match="^yowasp-sby is missing; install it with: pip install"):
         prove(Summing(), 3, folder=tmp_path / "proof")
+
+
+def test_paths_without_a_register_are_found(tmp_path):
+    sound = emitted().rtlil
+    assert combinational_paths(sound, "summing") == {("m_axis_o_tready", "s_axis_i_tready")}
+    assert waiting_streams(sound, "summing") == []
+    assert waiting_streams(emitted("waits_for_ready").rtlil, "summing") == ["m_axis_o"]
+
+
+def test_paths_are_followed_bit_by_bit():
+    class Crossing(wiring.Component):
+        a: In(4)
+        b: In(4)
+        address: In(2)
+        low: Out(4)
+        high: Out(4)
+        sum: Out(5)
+        read: Out(4)
+        late: Out(4)
+
+        def elaborate(self, platform):
+            m = Module()
+            m.submodules.memory = memory = Memory(shape=4, depth=4, init=[1, 2, 3])
+            at_once, later = memory.read_port(domain="comb"), memory.read_port()
+            both = Signal(8)
+            m.d.comb += [
+                both.eq(Cat(self.a, self.b) ^ 0x5A),
+                Cat(self.low, self.high).eq(both),
+                self.sum.eq(self.a + self.b),
+                at_once.addr.eq(self.address),
+                later.addr.eq(self.address),
+                self.read.eq(at_once.data),
+                self.late.eq(later.data),
+            ]
+            return m
+
+    assert combinational_paths(emit(Crossing(), "crossing").rtlil, "crossing") == {
+        ("a", "low"), ("b", "high"), ("a", "sum"), ("b", "sum"), ("address", "read")
+    }  # fmt: skip

@@ -1,11 +1,11 @@
 """The rooms import each other only in the directions that DESIGN.md allows."""
 
 import ast
-import importlib.util
 from pathlib import Path
 
 import pytest
 
+import tilewright
 from tilewright.gen.catalog import UNITS
 
 ROOMS = ("hw", "gen", "sw", "verif", "fpga")
@@ -16,7 +16,7 @@ ALLOWED = {
     "fpga": {"fpga", "gen", "hw", "sw"},
     "verif": set(ROOMS),
 }
-ROOT = Path(importlib.util.find_spec("tilewright").submodule_search_locations[0])
+ROOT = Path(tilewright.__path__[0])
 FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
 
