@@ -6,6 +6,7 @@ import numpy as np
 from amaranth.hdl import Fragment, Shape
 
 from ...hw.bus.axi_stream import AxiStreamTop
+from ...hw.engine.datapath import ROW_DISTANCE
 from ...hw.systolic.array import SystolicArray
 from ...hw.systolic.config import SystolicConfig
 from ...sw.pack.systolic import pack_tile
@@ -25,7 +26,7 @@ class SystolicJudge:
     """Runs the same random steps on every array that it is given: never starved, then with pauses.
 
     Where the streams never pause, every beat must move in the cycle of the configuration's
-    timing rule.
+    timing rule; and always sums of the same row keep their distance, as the accumulator needs it.
 
     Parameters
     ----------
@@ -47,7 +48,8 @@ class SystolicJudge:
             name: Shape.cast(port.payload).width
             for name, port in zip(_STREAMS, top.axi_streams, strict=True)
         }
-        self._runs = [(pauses, *self._make(steps)) for pauses in ((0, 0), (0.5, 0), (0.2, 0.6))]
+        traffic = ((0, 0), (0.5, 0), (0.8, 0), (0.2, 0.6))
+        self._runs = [(pauses, *self._make(steps)) for pauses in traffic]
 
     def _values(self, shape, bits, is_signed):
         low, high = (-(1 << bits - 1), 1 << bits - 1) if is_signed else (0, 1 << bits)
@@ -55,14 +57,19 @@ class SystolicJudge:
             return self._rng.choice([low, high - 1], shape)
         return self._rng.integers(low, high, shape)
 
-    def _make(self, steps: int) -> tuple[dict[str, Any], dict[str, list[int]]]:
-        """Return the beats of all streams, and their cycles if nothing pauses."""
+    def _make(self, steps: int) -> tuple[Any, ...]:
+        """Return beats, cycles without pauses, and where the same row's psum was before, or -1."""
         config, timing = self._config, self._config.timing()
         beats: dict[str, list[dict[str, int]]] = {name: [] for name in _STREAMS}
         cycles: dict[str, list[int]] = {name: [] for name in _STREAMS}
+        earlier: list[int] = []
+        previous = 0
         for _ in range(steps):
             rows = int(self._rng.choice((1, 1, 2, 3, self._rng.integers(1, 2 * config.rows + 5))))
             first, last = (bool(v) for v in self._rng.integers(0, 2, 2))
+            begin = len(earlier) - previous
+            earlier += [begin + i if i < previous else -1 for i in range(rows)]
+            previous = rows
             x = self._values((rows, config.rows), config.x_bits, config.x_signed)
             w = self._values((config.rows, config.cols), config.w_bits, config.w_signed)
             beats["weights"] += map(self._codecs["weights"].encode, pack_tile(config, w))
@@ -82,7 +89,7 @@ class SystolicJudge:
             }
             for name, found in beats.items()
         }
-        return columns, cycles
+        return columns, cycles, np.array(earlier)
 
     def _bits(self, name: str, suffix: str) -> int:
         """Return the width of a signal of a stream."""
@@ -96,13 +103,13 @@ class SystolicJudge:
         # Resets in the middle of things, each at another moment; then everything is as at first.
         for cycles in range(20, 40):
             for name in ("weights", "acts"):
-                unit.offer(_STREAMS[name], self._runs[2][1][name])
+                unit.offer(_STREAMS[name], self._runs[3][1][name])
             unit.step(cycles)
             unit.reset()
             unit.forget()
         return self._right(unit, 0, *self._runs[0])
 
-    def _right(self, unit, number, pauses, beats, cycles) -> bool:
+    def _right(self, unit, number, pauses, beats, cycles, earlier) -> bool:
         unit.forget()
         for i, name in enumerate(("weights", "acts")):
             unit.pause(_STREAMS[name], Traffic(pauses[i], 2 * number + i + 1))
@@ -113,6 +120,9 @@ class SystolicJudge:
         seen = {name: unit.seen(stream) for name, stream in _STREAMS.items()}
         found = seen["psums"].beats
         if any(not np.array_equal(found[suffix], words) for suffix, words in expected.items()):
+            return False
+        times = seen["psums"].cycles
+        if (times - times[earlier])[earlier >= 0].min() < ROW_DISTANCE:
             return False
         if any(pauses):
             return True
