@@ -18,6 +18,7 @@ COMMANDS = (
     "new",
     "generate",
     "build",
+    "verify",
     "run",
     "zoo",
 )
