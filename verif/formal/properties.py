@@ -1,6 +1,6 @@
 """The rules of streams as assumptions, assertions and covers, for any stream of any unit."""
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Assume, Const, Cover, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
@@ -101,7 +101,9 @@ class StreamSpec(wiring.Component):
             inside, self.signature.flatten(self), strict=True
         ):
             inner, outer = Value.cast(inner), Value.cast(outer)
-            m.d.comb += inner.eq(outer) if member.flow == In else outer.eq(inner)
+            target, source = (inner, outer) if member.flow == In else (outer, inner)
+            if not isinstance(target, Const):  # ready of a stream that is always ready
+                m.d.comb += target.eq(source)
         for path, flow in streams_of(self.signature):
             port = self
             for part in path:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amaranth.back import rtlil
+from amaranth.hdl import Const, Value
 from amaranth.lib import wiring
 
 from ...gen.tools import ToolError, find_tool, run_tool
@@ -121,7 +122,12 @@ def prove(
         A tool is missing or broke down; a property that fails is no error but in the result.
     """
     name = name or type(spec).__name__.lower()
-    text = rtlil.convert(spec, name="spec", platform="formal")
+    ports = {
+        "__".join(map(str, path)): (Value.cast(value), None)
+        for path, _, value in spec.signature.flatten(spec)
+        if not isinstance(value, Const)  # of a stream that is always ready or always valid
+    }
+    text = rtlil.convert(spec, name="spec", platform="formal", ports=ports)
     return prove_rtlil(text, "spec", depth, mode, folder=folder, name=name)
 
 
