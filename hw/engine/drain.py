@@ -369,7 +369,14 @@ class Drain(wiring.Component):
                 self.store_at.eq(store_at),
             ]
             with m.If(emits & stores):
-                m.d.sync += [self.store.eq(Mux(inside, out_tag.mask, 0)), self.outside.eq(~inside)]
+                lanes = config.datapath.act_lanes
+                at_end = store_at.vector == config.act_depth - 1
+                beyond = Cat(
+                    at_end & (store_at.lane >= lanes - i) for i in range(config.drain_lanes)
+                )
+                m.d.sync += [
+                    self.store.eq(Mux(inside, out_tag.mask & ~beyond, 0)), self.outside.eq(~inside)
+                ]
         in_flight = Signal(range(latency + 9))
         finishes = self.read & Mux(raw, raw_tag.valid, pooled_tag.valid)
         m.d.sync += in_flight.eq(in_flight + (self.read & issue) - finishes)

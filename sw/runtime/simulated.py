@@ -91,9 +91,13 @@ class SimulatedEngine:
         y = unit.seen("m_axis_y")
         start = int(unit.seen("s_axis_cmd").cycles[0])
         done = y.cycles - start
+        # One bit per byte; a lane's bytes are all real or none.
+        keep = unpack_bits(
+            y.beats["keep"], 1, config.drain_lanes * config.lane_bits // 8, signed=False
+        )
         return RunResult(
             lanes=unpack_bits(y.beats["data"], config.lane_bits, config.drain_lanes),
-            keep=unpack_bits(y.beats["keep"], 1, config.drain_lanes, signed=False).astype(bool),
+            keep=keep[:, :: config.lane_bits // 8].astype(bool),
             last=y.beats["last"][:, 0].astype(bool),
             cycles=int(done[-1]) + 1,
             done=done,

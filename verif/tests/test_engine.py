@@ -230,6 +230,32 @@ def test_malformed_commands_are_dropped_and_flagged(seed):
         assert hardware.errors() == expected.errors
 
 
+def test_a_store_past_the_end_writes_nothing_else():
+    """The last vector takes what fits; vector 0 keeps its values."""
+    engine = Engine("systolic", **ENGINES["ws"])
+    config = engine.config
+    lanes, depth = config.datapath.act_lanes, config.act_depth
+    pack = load("sw.pack.systolic:pack_tile")
+    builder = ProgramBuilder(config)
+    x = np.arange(1, lanes + 1).reshape(1, lanes)
+    x_load = builder.load_x(0, np.repeat(x, 2, axis=0))
+    eye = np.zeros((lanes, config.datapath.cols), int)
+    np.fill_diagonal(eye, 1)
+    w_load = builder.load_w(0, [int(b) for b in pack(config.datapath, eye)])
+    n = config.datapath.cols
+    builder.parameters(0, np.full(n, 40), np.full(n, 32768), np.full(n, 15))
+    common = {
+        "n_tiles": 1, "k_chunks": 1, "k_rows": 1, "tile_rows": 1, "m_tiles": 1, "last_rows": 1,
+        "n_last": n, **{f"m{i}_count": 1 for i in range(5)}, "pool": 1,
+    }
+    stored = builder.gemm(x=x_load, w=w_load, store=1, y_vector=depth - 1, y_lane=lanes - 1,
+                          low=-128, high=127, **common)
+    builder.gemm(beats=2, results=stored, raw=1, **common)
+    result = SimulatedEngine(config).run(builder.program)
+    assert (result.lanes.reshape(-1)[:n] == x[0, :n]).all()
+    assert (result.keep.reshape(-1) == [True] * n + [False]).all()
+
+
 def test_short_and_long_packets_are_flagged_and_left_behind():
     engine = Engine("systolic", **ENGINES["ws"])
     config = engine.config
