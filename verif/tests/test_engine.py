@@ -232,7 +232,7 @@ def test_malformed_commands_are_dropped_and_flagged(seed):
 
 def test_a_store_past_the_end_writes_nothing_else():
     """The last vector takes what fits; vector 0 keeps its values."""
-    engine = Engine("systolic", **ENGINES["ws"])
+    engine = Engine("systolic", **ENGINES["ws"] | {"act_depth": 32})
     config = engine.config
     lanes, depth = config.datapath.act_lanes, config.act_depth
     pack = load("sw.pack.systolic:pack_tile")
