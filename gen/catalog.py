@@ -110,7 +110,7 @@ UNITS: dict[str, Unit] = {
         formal="verif.formal.systolic",
         docs="docs/units/systolic.md",
         paper="H. T. Kung, Why Systolic Architectures?, IEEE Computer 15(1), 1982",
-        maturity="V0",
+        maturity="V1",
         cycles="one activation vector per cycle within a step; see docs/units/systolic.md",
         mutation=Mutation(preset="tiny"),
     ),
@@ -130,7 +130,7 @@ UNITS: dict[str, Unit] = {
         docs="docs/units/requantise.md",
         paper="Jacob et al., Quantization and Training of Neural Networks for Efficient "
         "Integer-Arithmetic-Only Inference, CVPR 2018",
-        maturity="V0",
+        maturity="V2",
         cycles="one result per cycle; latency + 1 cycles from a beat to its result",
         mutation=Mutation(preset="default"),
     ),
@@ -154,7 +154,7 @@ UNITS: dict[str, Unit] = {
         docs="docs/units/engine.md",
         paper="Jouppi et al., In-Datacenter Performance Analysis of a Tensor Processing Unit, "
         "ISCA 2017 (weight and accumulator buffers around the array)",
-        maturity="V0",
+        maturity="V2",
         cycles="tilewright.sw.cycles.predict, exact; see docs/units/engine.md",
         tables={
             "commands": "hw.engine.commands:COMMANDS",
