@@ -31,7 +31,7 @@ def command(
     ] = None,
     mhz: Annotated[
         int, typer.Option("--mhz", help="Clock of the engine on the board.", min=1)
-    ] = 100,
+    ] = 50,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for what --board makes.")
     ] = Path("build/run"),
