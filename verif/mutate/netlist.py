@@ -69,7 +69,7 @@ class Verdict:
         ``"equivalent"``: proved never to differ at the outputs. ``"differs"``: the counterexample
         is there. ``"undecided"``: no difference within the cycles looked at.
     cycles : int
-        Cycle of the difference, or cycles looked at.
+        Cycle of the difference, or cycles looked at, 0 where time ran out.
     trace : Path or None
         Waveforms of the difference.
     """
@@ -82,7 +82,9 @@ class Verdict:
         return {
             "equivalent": "equivalent",
             "differs": f"differs in cycle {self.cycles}, see {self.trace}",
-            "undecided": f"no difference within {self.cycles} cycles",
+            "undecided": f"no difference within {self.cycles} cycles"
+            if self.cycles
+            else "no answer in the time given",
         }[self.kind]
 
 
@@ -133,8 +135,10 @@ class Netlist:
         """RTLIL of the unit with all mutants, chosen by the input `SELECT`."""
         return (self._folder / "all.il").read_text()
 
-    def examine(self, mutant: Mutant, *, depth: int = 20) -> Verdict:
+    def examine(self, mutant: Mutant, *, depth: int = 20, seconds: int = 60) -> Verdict:
         """Tell whether a mutant can be told apart from the unit by its outputs.
+
+        Looks at ``depth`` cycles, and for ``seconds`` at most.
 
         Payload counts only while valid. The inputs are free, so that a difference may need a
         stimulus that the unit's users promise not to give.
@@ -181,11 +185,13 @@ class Netlist:
             "prep -top {top}",
         )
         text = (folder / "pair.il").read_text()
-        proof = prove_rtlil(text, "miter", depth, folder=folder / "bmc", name=name, script=script)
-        if proof.passed:
-            return Verdict("undecided", depth)
+        proof = prove_rtlil(
+            text, "miter", depth, folder=folder / "bmc", name=name, script=script, seconds=seconds
+        )
         cycle = re.search(r"in cycle (\d+)", proof.reason)
-        return Verdict("differs", int(cycle[1]) if cycle else 0, proof.trace)
+        if cycle:
+            return Verdict("differs", int(cycle[1]), proof.trace)
+        return Verdict("undecided", depth if proof.passed else 0)
 
     def _run(self, *script: str, folder: Path | None = None, verbose: bool = False) -> str:
         folder = folder or self._folder
