@@ -73,6 +73,9 @@ class Unit:
         A key of `MATURITY`.
     cycles : str
         Cycle formula in words, for the manifest.
+    prepare : str
+        For lossy datapaths, else empty: function ``(config, network, k_tiles) -> network`` that
+        gives a quantised network's layers the weights and modes that the datapath computes with.
     tables : mapping
         What the manifest copies from the code: section to import string of a table, or of a
         function that makes it from the configuration.
@@ -91,6 +94,7 @@ class Unit:
     paper: str
     maturity: str
     cycles: str
+    prepare: str = ""
     tables: Mapping[str, str] = field(default_factory=dict)
     mutation: Mutation | None = None
 

@@ -88,7 +88,7 @@ class _Taken:
 class _Engine:
     """State of all units between two commands."""
 
-    def __init__(self, config: EngineConfig):
+    def __init__(self, config: EngineConfig, packets: list[list[int]]):
         self.config = config
         self.lane_latency = config.lane.latency
         self.dispatcher = 0
@@ -96,6 +96,8 @@ class _Engine:
         self.done: dict[str, list[int]] = {unit: [] for unit in self.idle}
         self.acts, self.weights = _Taken(), _Taken()
         self.steps = config.datapath.timing()
+        self.tiles = [0] * config.weight_depth
+        self.packets = iter(packets)
         self.freed: list[int] = []
         self.full: list[int] = []
         self.tiles_started = 0
@@ -127,6 +129,9 @@ class _Engine:
 
     def load(self, unit: str, start: int, values: dict[str, int]) -> None:
         end = start + values["count"]
+        if unit == "w":
+            # Programs order loads behind the GEMMs that read what they replace.
+            self.tiles[values["base"] : values["base"] + values["count"]] = next(self.packets)
         self.done[unit].append(end)
         self.idle[unit] = end + 1
 
@@ -143,13 +148,16 @@ class _Engine:
         drain = _Drain(self, starts["drain"], values)
         first_read = 0
         for tile in range(values["m_tiles"]):
+            at = values["w_base"]
             final = tile == values["m_tiles"] - 1
             rows = values["last_rows"] if final else values["tile_rows"]
             for n in range(values["n_tiles"]):
                 for k in range(k_tiles):
                     offered = weight_issue + WEIGHT_LATENCY if first_weight else 0
                     first_weight = False
-                    for run in self.steps.load(offered):
+                    beats_of_tile = self.tile(at)
+                    at += beats
+                    for run in self.steps.load(offered, beats_of_tile):
                         self.weights.run(*run)
                     index = self.acts.count
                     if tile_base is None:
@@ -168,6 +176,7 @@ class _Engine:
                     for run in self.steps.step(
                         issued + ACT_LATENCY, rows,
                         first=k == 0 and not accumulate, last=k == k_tiles - 1 and not keep,
+                        mode=values["mode"],
                     ):
                         self.acts.run(*run)
                 if not keep:
@@ -184,6 +193,13 @@ class _Engine:
         self.timings.append(drain.finish(first_read, self.done["acts"][-1]))
 
     timings: list[GemmTiming]
+
+    def tile(self, at: int) -> list[int]:
+        """Return the beats of the weight tile from address ``at`` on."""
+        end = at + self.config.datapath.weight_beats
+        if end <= len(self.tiles):
+            return self.tiles[at:end]
+        return [self.tiles[i % len(self.tiles)] for i in range(at, end)]
 
     def bank_free(self) -> int:
         """Return the first cycle in which the next tile may be issued."""
@@ -233,7 +249,7 @@ def _gemm_outputs(program: Program) -> Iterator[bool]:
 
 def predict(config: EngineConfig, program: Program) -> Timeline:
     """Return when ``program`` ends on an engine that starts idle."""
-    engine = _Engine(config)
+    engine = _Engine(config, program.w_packets)
     engine.timings = []
     for words in program.commands:
         engine.dispatch(words)

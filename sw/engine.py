@@ -1,6 +1,7 @@
 """Matrix products on the simulated hardware, with the hardware's own cycle counts."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,23 +79,39 @@ class Engine:
         self._pack = load(f"sw.pack.{family}:pack_tile")
         self._hardware = SimulatedEngine(self.config)
 
-    def matmul(self, x: ArrayLike, w: ArrayLike) -> tuple[NDArray[np.int64], Stats]:
+    def matmul(
+        self, x: ArrayLike, w: ArrayLike, mode: Mapping[str, Any] | None = None
+    ) -> tuple[NDArray[np.int64], Stats]:
         """Return ``x @ w`` as computed by the hardware, and its counts.
+
+        Parameters
+        ----------
+        x, w : array_like
+            Integer matrices [M, K] and [K, N].
+        mode : mapping, optional
+            Settings of the datapath for this product, for example its precision; those that the
+            family's documentation lists.
 
         Raises
         ------
         ValueError
-            A shape or a value does not fit; K longer than ``k_max`` included.
+            A shape or a value does not fit, K longer than ``k_max`` and unknown settings included.
         """
         d = self.config.datapath
-        acts = _operand("x", x, d.x_bits, d.x_signed)
-        weights = _operand("w", w, d.w_bits, d.w_signed)
+        word = 0
+        x_format, w_format = (d.x_bits, d.x_signed), (d.w_bits, d.w_signed)
+        if mode:
+            if not d.mode_bits:
+                raise ConfigError(f"{d.family} has no settings for a product, not {sorted(mode)}")
+            word = d.mode_word(**mode)
+            x_format, w_format = d.operand_formats(word)
+        acts, weights = _operand("x", x, *x_format), _operand("w", w, *w_format)
         if acts.shape[1] != weights.shape[0]:
             raise ValueError(
                 f"x has {acts.shape[1]} columns but w has {weights.shape[0]} rows; "
                 "both are K and must be equal"
             )
-        plan = plan_matmul(self.config, acts, weights, self._pack)
+        plan = plan_matmul(self.config, acts, weights, self._pack, word)
         result = self._hardware.run(plan.program)
         predicted = predict(self.config, plan.program).cycles
         macs = plan.program.macs

@@ -3,19 +3,20 @@
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gen.catalog import load
+from ..gen.catalog import find_unit, load
 from ..gen.configuration import configure
 from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
 from .cycles import Timeline, predict
 from .graph import Graph, ModelError, evaluate
-from .mapping.network import NetworkPlan, plan_network
+from .mapping.network import NetworkPlan, k_tiles, plan_network
 from .onnx_import import load as load_model
 from .quantise import quantise
 from .quantise.layers import Formats, QuantisedGraph
@@ -191,17 +192,6 @@ def _float_outputs(graph: Graph, x: NDArray[np.float32]) -> NDArray[np.floating]
     return np.concatenate(outputs)
 
 
-def formats_of(config: EngineConfig) -> Formats:
-    """Return the number formats of an engine."""
-    d = config.datapath
-    if not d.w_signed:
-        raise ConfigError("networks have signed weights; the engine needs w_signed=true")
-    return Formats(
-        x_bits=d.x_bits, x_signed=d.x_signed, w_bits=d.w_bits,
-        acc_width=max(8, config.acc_width), rounding=config.rounding,
-    )
-
-
 def run_job(
     job: Job,
     *,
@@ -235,13 +225,23 @@ def run_job(
         raise ModelError("there are no images to run")
     say(f"Quantising with {len(samples.calibration)} calibration images ({job.calibration})")
     network = quantise(
-        graph, formats_of(job.engine), samples.calibration, calibration=job.calibration
+        graph, Formats.of(job.engine), samples.calibration, calibration=job.calibration
     )
     family = job.engine.datapath.family
+    unit = find_unit(family)
+    golden_run = load("verif.golden.network:run")
+    if unit.prepare:
+        tiles = k_tiles(job.engine, network)
+        network = load(unit.prepare)(job.engine.datapath, network, tiles)
+        product = load("verif.golden.network:tiled_product")(
+            load(unit.golden), job.engine.datapath,
+            {layer.name: k for layer, k in zip(network.layers, tiles, strict=True)},
+        )
+        golden_run = partial(golden_run, product=product)
     plan = plan_network(job.engine, network, load(f"sw.pack.{family}:pack_tile"))
     x = network.quantise_input(test)
     say(f"Running {len(test)} images on the golden model")
-    golden = load("verif.golden.network:run")(network, x)
+    golden = golden_run(network, x)
     say(f"Compiling the RTL and running {len(test)} images on it")
     program = plan.program(x)
     timeline = predict(job.engine, program)

@@ -97,7 +97,7 @@ COMMANDS = {
         Command(
             "GEMM",
             4,
-            22,
+            23,
             (
                 *_WAITS,
                 Field("accumulate", 0, 24, 1, "add to the sums that the previous GEMM kept"),
@@ -135,6 +135,7 @@ COMMANDS = {
                 Field("zero_point", 20, 16, 16, "added after rounding"),
                 Field("low", 21, 0, 16, "lower clamp"),
                 Field("high", 21, 16, 16, "upper clamp"),
+                Field("mode", 22, 0, 32, "settings of the datapath, see its family; 0 for none"),
             ),
             "Multiply, accumulate over all K tiles, requantise, pool, and emit or store. Loops "
             "from the outside: m_tiles, n_tiles, k_rows, k_chunks, rows of the tile.",

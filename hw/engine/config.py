@@ -1,7 +1,8 @@
 """Configuration of the engine: buffer depths, drain width and rounding around one datapath."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..config import ConfigError, check_choice, check_range
 from .requantise_config import RequantiseConfig
@@ -32,6 +33,8 @@ class DatapathConfig(Protocol):
         Signed bits per partial sum.
     max_tile_rows : int or None
         Most activation vectors per step, None where only the accumulators limit it.
+    mode_bits : int
+        Bits of a GEMM's ``mode`` that the datapath reads, 0 to 32; mode 0 is the plain product.
     fabric : str
         ``"portable"`` or ``"ecp5"``: what products are made of.
     """
@@ -50,14 +53,23 @@ class DatapathConfig(Protocol):
     weight_beats: int
     psum_width: int
     max_tile_rows: int | None
+    mode_bits: int
     fabric: str
 
     def timing(self) -> "DatapathTiming":
         """Return a fresh model of the datapath's pace."""
 
+    def mode_word(self, **settings: Any) -> int:
+        """Return the ``mode`` of named settings; only where ``mode_bits`` is not 0."""
+
+    def operand_formats(self, mode: int) -> tuple[tuple[int, bool], tuple[int, bool]]:
+        """Return bits and signedness of x and of w under ``mode``; only where there are modes."""
+
 
 class DatapathTiming(Protocol):
     """When a datapath takes the beats that it is offered; calls alternate, one pair a step.
+
+    The pace may depend on the weights and on the GEMM's mode, never on the activations.
 
     Attributes
     ----------
@@ -67,14 +79,14 @@ class DatapathTiming(Protocol):
 
     last_psum: int
 
-    def load(self, offered: int) -> tuple[tuple[int, int], ...]:
+    def load(self, offered: int, tile: Sequence[int]) -> tuple[tuple[int, int], ...]:
         """Return when the beats of the next weight tile, offered from a cycle on, are taken.
 
         Each pair is a cycle and how many beats are taken from then on, one a cycle.
         """
 
     def step(
-        self, offered: int, vectors: int, *, first: bool, last: bool
+        self, offered: int, vectors: int, *, first: bool, last: bool, mode: int
     ) -> tuple[tuple[int, int], ...]:
         """Return when the vectors of the next step are taken, in the same form."""
 

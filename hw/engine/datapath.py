@@ -10,10 +10,11 @@ members are
 
 A *step* is one weight tile and one or more activation vectors; ``end`` marks the last of them. All
 vectors of a step carry ``first`` where its K tile is the first of the sum and ``last`` where it is
-the last one. The acts of a step are held off until its weights are in. A datapath emits one psum
-beat per vector, with the vector's flags; beats of the same row in successive steps come at least
-`ROW_DISTANCE` cycles apart. A datapath that sums over K tiles itself emits beats only for the last
-step, with ``first`` and ``last`` set.
+the last one, and all carry the ``mode`` of their GEMM where ``mode_bits`` is not 0. The acts of a
+step are held off until its weights are in. A datapath emits one psum beat per vector, with the
+vector's flags; beats of the same row in successive steps come at least `ROW_DISTANCE` cycles apart.
+A datapath that sums over K tiles itself emits beats only for the last step, with ``first`` and
+``last`` set.
 """
 
 from amaranth.hdl import Shape, signed
@@ -30,7 +31,8 @@ ROW_DISTANCE = 4
 def act_beat(config: DatapathConfig) -> data.StructLayout:
     """One activation vector, lane 0 in the least significant bits, and the flags of its step."""
     lanes = data.ArrayLayout(Shape(config.x_bits, config.x_signed), config.act_lanes)
-    return data.StructLayout({"data": lanes, "first": 1, "last": 1, "end": 1})
+    mode = {"mode": config.mode_bits} if config.mode_bits else {}
+    return data.StructLayout({"data": lanes, "first": 1, "last": 1, "end": 1, **mode})
 
 
 def psum_beat(config: DatapathConfig) -> data.StructLayout:

@@ -133,7 +133,7 @@ class ActReader(wiring.Component):
         self._credit = Signal(init=1)
         loops = _Loops(m, words, ("m_tiles", "n_tiles", "k_rows", "k_chunks"))
         walk = Signal(Walk)
-        flags = Signal(3)
+        flags = Signal(3 + self._config.datapath.mode_bits)
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.cmd.ready.eq(1)
@@ -183,7 +183,8 @@ class ActReader(wiring.Component):
         blocked = row_first & k_first & ~accumulate & (free == 0)
         m.d.comb += issue.eq(running & self._credit & ~blocked)
         m.d.comb += ends.eq(row_last & loops.last("m_tiles"))
-        m.d.comb += flags.eq(Cat(k_first & ~accumulate, k_last & ~keep, row_last))
+        mode = field(words, "GEMM", "mode")
+        m.d.comb += flags.eq(Cat(k_first & ~accumulate, k_last & ~keep, row_last, mode))
         with m.If(issue):
             with m.If(~row_first):
                 m.d.comb += walk.eq(Walk.NEXT)
@@ -234,13 +235,13 @@ class ActReader(wiring.Component):
         m.submodules.queue = queue = SyncFIFO(width=beat.size, depth=QUEUE_DEPTH)
         in_flight, following = issue, flags
         for i in range(latency):
-            delayed = Signal(name=f"in_flight_{i}"), Signal(3, name=f"flags_{i}")
+            delayed = Signal(name=f"in_flight_{i}"), Signal.like(flags, name=f"flags_{i}")
             m.d.sync += [delayed[0].eq(in_flight), delayed[1].eq(following)]
             in_flight, following = delayed
         arriving = Signal(beat)
         m.d.comb += [
             arriving.data.eq(self.read_data),
-            Cat(arriving.first, arriving.last, arriving.end).eq(following),
+            arriving.as_value()[self.read_data.shape().size :].eq(following),
             queue.w_data.eq(arriving),
             queue.w_en.eq(in_flight),
             self.acts.payload.eq(queue.r_data),

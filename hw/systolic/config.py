@@ -1,5 +1,6 @@
 """Configuration and exact timing of the systolic arrays."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,6 +39,7 @@ class SystolicConfig:
 
     family: ClassVar[str] = "systolic"
     component: ClassVar[str] = "systolic.array:SystolicArray"
+    mode_bits: ClassVar[int] = 0
 
     rows: int = 8
     cols: int = 8
@@ -184,14 +186,14 @@ class WsTiming:
         self._next = 0
         self.last_psum = -1
 
-    def load(self, offered: int) -> tuple[Run, ...]:
+    def load(self, offered: int, tile: Sequence[int]) -> tuple[Run, ...]:
         """Take the next tile, its beats offered from a cycle on; return when they are taken."""
         first = max(offered, self._loaded + 1, self._start)
         self._loaded = first + self._rows - 1
         return ((first, self._rows),)
 
     def step(
-        self, offered: int, vectors: int, *, first: bool, last: bool
+        self, offered: int, vectors: int, *, first: bool, last: bool, mode: int = 0
     ) -> tuple[Run, ...]:
         """Take the vectors of the next step, whose tile was loaded; return when they are taken."""
         taken = max(offered, self._free)
@@ -223,14 +225,14 @@ class OsTiming:
         self._starts = (-config.rows - 1, -config.rows - 1)
         self.last_psum = -1
 
-    def load(self, offered: int) -> tuple[Run, ...]:
+    def load(self, offered: int, tile: Sequence[int]) -> tuple[Run, ...]:
         """Take the next tile, its beats offered from a cycle on; return when they are taken."""
         first = max(offered, self._loaded + 1, self._starts[0] + 1)
         self._loaded = first + self._rows - 1
         return ((first, self._rows),)
 
     def step(
-        self, offered: int, vectors: int, *, first: bool, last: bool
+        self, offered: int, vectors: int, *, first: bool, last: bool, mode: int = 0
     ) -> tuple[Run, ...]:
         """Take the vectors of the next step, whose tile was loaded; return when they are taken."""
         taken = max(offered, self._taken + 1, self._starts[0] + 1)

@@ -63,12 +63,13 @@ def plan_matmul(
     x: NDArray[np.int64],
     w: NDArray[np.int64],
     pack_tile: PackTile,
+    mode: int = 0,
 ) -> MatmulPlan:
     """Plan ``x @ w``: blocks of rows stay in the activation buffer, weights stream past them.
 
     Both buffers are used in halves, so that the next block and the next weights load while the
-    current ones are in use. Where a tile's whole K does not fit, K is split and the sums are kept
-    in the accumulators between commands.
+    current ones are in use. Every GEMM has ``mode``, the datapath's settings. Where a tile's whole
+    K does not fit, K is split and the sums are kept in the accumulators between commands.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def plan_matmul(
     builder.program.macs = m * k * n
     jobs = _split(config, m, k, n)
     tiles: list[tuple[int, int, int, int]] = []
-    _Emitter(config, builder, x, w, pack_tile).emit(jobs, tiles)
+    _Emitter(config, builder, x, w, pack_tile, mode).emit(jobs, tiles)
     return MatmulPlan(builder.program, tuple(tiles), (m, n))
 
 
@@ -125,8 +126,8 @@ def _split(config: EngineConfig, m: int, k: int, n: int) -> list[_Job]:
 class _Emitter:
     """Writes the commands of a list of jobs, each job's loads before its GEMM."""
 
-    def __init__(self, config, builder: ProgramBuilder, x, w, pack_tile: PackTile):
-        self._config, self._builder = config, builder
+    def __init__(self, config, builder: ProgramBuilder, x, w, pack_tile: PackTile, mode: int):
+        self._config, self._builder, self._mode = config, builder, mode
         self._x, self._w, self._pack = x, w, pack_tile
         # Per half: what it holds, the load that filled it, the last GEMM that read it.
         self._x_halves: list[tuple[object, int, int | None]] = [(None, -1, None)] * 2
@@ -224,6 +225,7 @@ class _Emitter:
             m4_count=job.rows,
             m4_vector=1,
             pool=1,
+            mode=self._mode,
         )
         for halves, half in ((self._x_halves, x_half), (self._w_halves, w_half)):
             key, load, _ = halves[half]

@@ -11,7 +11,7 @@ from ...hw.engine.config import EngineConfig
 from ..program import Program, ProgramBuilder
 from ..quantise.layers import QuantisedGraph, QuantisedLayer
 
-__all__ = ["MappingError", "NetworkPlan", "plan_network"]
+__all__ = ["MappingError", "NetworkPlan", "k_tiles", "plan_network"]
 
 Integers = NDArray[np.int64]
 PackTile = Callable[[object, Integers], list[int]]
@@ -46,7 +46,7 @@ class _Layer:
 
     layer: QuantisedLayer
     inputs: tuple[str, ...]
-    weights: Integers
+    order: Integers
     kernel_rows: int
     run: int
     stride: tuple[int, int]
@@ -58,6 +58,12 @@ class _Layer:
     def k_chunks(self, lanes: int) -> int:
         """K tiles per kernel row."""
         return -(-self.run // lanes)
+
+    def k_tiles(self, lanes: int) -> Integers:
+        """Return which of the layer's K each lane of each K tile holds, -1 for padding."""
+        tiles = np.full((self.kernel_rows, self.k_chunks(lanes) * lanes), -1)
+        tiles[:, : self.run] = self.order.reshape(self.kernel_rows, self.run)
+        return tiles.reshape(-1, lanes)
 
 
 def plan_network(
@@ -104,6 +110,13 @@ def plan_network(
     )
 
 
+def k_tiles(config: EngineConfig, graph: QuantisedGraph) -> list[Integers]:
+    """Return for each layer [tiles, act_lanes] which K each lane of a K tile holds, or -1."""
+    pads = _stored_pads(graph)
+    lanes = config.datapath.act_lanes
+    return [_lower(config, graph, layer, pads).k_tiles(lanes) for layer in graph.layers]
+
+
 _Pads = tuple[int, int, int, int]
 
 
@@ -128,20 +141,20 @@ def _lower(
     lanes = config.datapath.act_lanes
     kh, kw = layer.kernel
     c = layer.input_shape[2]
+    order = np.arange(layer.k)
     users = [other for other in graph.layers if graph.input in other.inputs]
     if len(layer.inputs) == 2:
-        return _Layer(layer, layer.inputs, layer.weights, 2, c, layer.stride)
+        return _Layer(layer, layer.inputs, order, 2, c, layer.stride)
     _, left, _, right = pads[layer.inputs[0]]
     if kw == layer.input_shape[1] + left + right:
         # Full rows are contiguous: the whole kernel is one run.
-        return _Layer(layer, layer.inputs, layer.weights, 1, kh * kw * c, layer.stride)
+        return _Layer(layer, layer.inputs, order, 1, kh * kw * c, layer.stride)
     unfolded = -(-kh * kw * c // lanes)
     if layer.inputs[0] == graph.input and len(users) == 1 and unfolded < kh * -(-kw * c // lanes):
-        weights = layer.weights.reshape(kh, kw, c, -1).transpose(1, 0, 2, 3)
-        weights = weights.reshape(kh * kw * c, -1)
+        order = order.reshape(kh, kw, c).transpose(1, 0, 2).reshape(-1)
         stride = (1, layer.stride[1])
-        return _Layer(layer, layer.inputs, weights, 1, kh * kw * c, stride, unfolded=True)
-    return _Layer(layer, layer.inputs, layer.weights, kh, kw * c, layer.stride)
+        return _Layer(layer, layer.inputs, order, 1, kh * kw * c, stride, unfolded=True)
+    return _Layer(layer, layer.inputs, order, kh, kw * c, layer.stride)
 
 
 def _check(config: EngineConfig, item: _Layer) -> None:
@@ -268,11 +281,9 @@ class NetworkPlan:
     def _weight_tiles(self, item: _Layer) -> list[list[int]]:
         """Return the weight beats of each tile of channels, all its K tiles in order."""
         d = self.config.datapath
-        lanes, n = d.act_lanes, item.layer.n
-        chunks = item.k_chunks(lanes)
-        padded = np.zeros((item.kernel_rows, chunks * lanes, -(-n // d.cols) * d.cols), np.int64)
-        padded[:, : item.run, :n] = item.weights.reshape(item.kernel_rows, item.run, n)
-        padded = padded.reshape(item.kernel_rows * chunks, lanes, -1)
+        k_tiles, n = item.k_tiles(d.act_lanes), item.layer.n
+        padded = np.zeros((*k_tiles.shape, -(-n // d.cols) * d.cols), np.int64)
+        padded[..., :n] = np.where(k_tiles[..., None] < 0, 0, item.layer.weights[k_tiles])
         return [
             [int(b) for tile in padded for b in self._pack(d, tile[:, c : c + d.cols])]
             for c in range(0, padded.shape[2], d.cols)
@@ -417,7 +428,7 @@ class NetworkPlan:
             **self._walk("m", counts, strides),
             pool=layer.pool, **stores,
             p_base=item.p_base + n_first * config.groups,
-            zero_point=layer.zero_point, low=layer.low, high=layer.high,
+            zero_point=layer.zero_point, low=layer.low, high=layer.high, mode=layer.mode,
         )
 
     # -- results

@@ -61,7 +61,7 @@ class Formats:
             x_bits=d.x_bits,
             x_signed=d.x_signed,
             w_bits=d.w_bits,
-            acc_width=config.acc_width,
+            acc_width=max(8, config.acc_width),
             rounding=config.rounding,
         )
 
@@ -163,6 +163,8 @@ class QuantisedLayer:
         Whether sums plus bias leave unchanged: no requantisation, clamp or pool.
     raw_scale : array [N]
         Real value of one unit of each raw result.
+    mode : int
+        Settings of the datapath for this layer, see its family.
     """
 
     name: str
@@ -185,6 +187,7 @@ class QuantisedLayer:
     high: int
     raw: bool = False
     raw_scale: NDArray[np.float64] = field(repr=False)
+    mode: int = 0
 
     @property
     def k(self) -> int:

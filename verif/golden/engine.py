@@ -18,6 +18,9 @@ Integers = NDArray[np.int64]
 UnpackTile = Callable[[Any, list[int]], Integers]
 """From a datapath's configuration and the beats of one tile to its weights [act_lanes, cols]."""
 
+Product = Callable[[Any, Integers, Integers, int], Integers]
+"""From configuration, activations, weights and a GEMM's mode to sums: a datapath's golden model."""
+
 
 @dataclass
 class GoldenResult:
@@ -36,9 +39,9 @@ class GoldenEngine:
     `tilewright.verif.golden.requantise`.
     """
 
-    def __init__(self, config: EngineConfig, unpack_tile: UnpackTile):
+    def __init__(self, config: EngineConfig, unpack_tile: UnpackTile, product: Product):
         d = config.datapath
-        self.config, self._unpack = config, unpack_tile
+        self.config, self._unpack, self._product = config, unpack_tile, product
         self._acts = np.zeros((config.act_depth, d.act_lanes), np.int64)
         self._beats = [0] * config.weight_depth
         rows, lanes = config.param_depth, config.drain_lanes
@@ -191,7 +194,8 @@ class GoldenEngine:
                 for k_offset in k_offsets:
                     around = range(weight, weight + beats)
                     tile_beats = [self._beats[i % len(self._beats)] for i in around]
-                    sums += self._read(at + k_offset) @ self._unpack(d, tile_beats)
+                    acts, weights = self._read(at + k_offset), self._unpack(d, tile_beats)
+                    sums += self._product(d, acts, weights, values["mode"])
                     weight += beats
                 if values["keep"]:
                     self._kept = sums

@@ -1,14 +1,16 @@
 """Integer-exact inference of a quantised network, as the engine computes it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...sw.quantise.layers import QuantisedGraph, QuantisedLayer
 from .requantise import requantise
+from .systolic import exact_product
 
-__all__ = ["run", "run_layer", "trace"]
+__all__ = ["Product", "run", "run_layer", "tiled_product", "trace"]
 
 Integers = NDArray[np.int64]
 
@@ -16,21 +18,55 @@ MAX_COPY = 1 << 24
 """Elements of a convolution's patches that are laid out at a time."""
 
 
-def run(graph: QuantisedGraph, x: Integers) -> Integers:
+Product = Callable[[QuantisedLayer, Integers], Integers]
+"""From a layer and the patches under its kernel, one a row, to sums."""
+
+
+def _plain(layer: QuantisedLayer, rows: Integers) -> Integers:
+    return exact_product(rows, layer.weights)
+
+
+def tiled_product(
+    golden: Callable[[Any, Integers, Integers, int], Integers],
+    config: Any,
+    k_tiles: dict[str, Integers],
+) -> Product:
+    """Return the product of a datapath whose sums depend on how K is cut into tiles.
+
+    Parameters: golden model and configuration of the datapath; for each layer's name
+    [tiles, act_lanes], which K each lane of a tile holds, -1 for none.
+    """
+
+    def product(layer: QuantisedLayer, rows: Integers) -> Integers:
+        sums = np.zeros((len(rows), layer.n), np.int64)
+        for lanes in k_tiles[layer.name]:
+            held = lanes >= 0
+            x = np.where(held, rows[:, lanes], 0)
+            w = np.where(held[:, None], layer.weights[lanes], 0)
+            sums += golden(config, x, w, layer.mode)
+        return sums
+
+    return product
+
+
+def run(graph: QuantisedGraph, x: Integers, product: Product = _plain) -> Integers:
     """Return the integers that the network's last layer emits.
 
-    Parameters / Returns: ``x`` [n, h, w, c] in the range of the input tensor; returns
-    [n, h, w, c] of the output tensor, sums plus bias where the last layer is raw.
+    Parameters / Returns: ``x`` [n, h, w, c] in the range of the input tensor; ``product`` where the
+    datapath computes other sums than the exact ones; returns [n, h, w, c] of the output tensor,
+    sums plus bias where the last layer is raw.
     Exactness: int64 sums; matrix products in float64 only where every partial sum is below
     2**53 and so exact.
     Order: images in the order given.
     Independent check: test_network_golden compares with a loop over every multiplication, and
     with onnxruntime.
     """
-    return dict(trace(graph, x))[graph.output]
+    return dict(trace(graph, x, product))[graph.output]
 
 
-def trace(graph: QuantisedGraph, x: Integers) -> Iterator[tuple[str, Integers]]:
+def trace(
+    graph: QuantisedGraph, x: Integers, product: Product = _plain
+) -> Iterator[tuple[str, Integers]]:
     """Yield each tensor's name and integers [n, h, w, c], the input first."""
     tensor = graph.tensors[graph.input]
     x = np.asarray(x, np.int64)
@@ -42,24 +78,27 @@ def trace(graph: QuantisedGraph, x: Integers) -> Iterator[tuple[str, Integers]]:
     values = {graph.input: x}
     yield graph.input, x
     for layer in graph.layers:
-        result = run_layer(layer, [values[name] for name in layer.inputs], graph.formats.rounding)
+        inputs = [values[name] for name in layer.inputs]
+        result = run_layer(layer, inputs, graph.formats.rounding, product)
         values[layer.output] = result
         yield layer.output, result
 
 
-def run_layer(layer: QuantisedLayer, inputs: list[Integers], rounding: str) -> Integers:
+def run_layer(
+    layer: QuantisedLayer, inputs: list[Integers], rounding: str, product: Product = _plain
+) -> Integers:
     """Return one layer's output [n, h, w, c] for its inputs, each [n, h, w, c]."""
     n = len(inputs[0])
     step = max(1, MAX_COPY // (layer.conv_shape[0] * layer.conv_shape[1] * layer.k))
     if n > step:
         parts = (
-            run_layer(layer, [x[i : i + step] for x in inputs], rounding)
+            run_layer(layer, [x[i : i + step] for x in inputs], rounding, product)
             for i in range(0, n, step)
         )
         return np.concatenate(list(parts))
     h, w = layer.conv_shape
     rows = np.concatenate([_rows(layer, x) for x in inputs], axis=1)
-    sums = _exact_product(rows, layer.weights)
+    sums = product(layer, rows)
     if layer.raw:
         return (sums + layer.bias).reshape(n, h, w, layer.n)
     y = requantise(
@@ -87,11 +126,3 @@ def _rows(layer: QuantisedLayer, x: Integers) -> Integers:
     windows = np.lib.stride_tricks.sliding_window_view(x, layer.kernel, (1, 2))
     windows = windows[:, :: layer.stride[0], :: layer.stride[1]]
     return windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, layer.k // len(layer.inputs))
-
-
-def _exact_product(x: Integers, w: Integers) -> Integers:
-    """Return ``x @ w``, by floating point where that is exact, which is twenty times faster."""
-    bound = np.abs(x).max(initial=0) * np.abs(w).sum(0).max(initial=0)
-    if bound < 1 << 53:
-        return np.rint(x.astype(np.float64) @ w.astype(np.float64)).astype(np.int64)
-    return x @ w

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...gen.catalog import load
 from ...hw.engine.config import EngineConfig
 from ...hw.engine.registers import engine_registers
 from ...sw.cycles import predict
@@ -58,8 +57,7 @@ class EngineJudge:
         self, config: EngineConfig, programs: int = 60, seed: int = 1, long: Iterable[str] = LONG
     ):
         rng = np.random.default_rng(seed)
-        family = config.datapath.family
-        maker = ProgramMaker(config, load(f"sw.pack.{family}:unpack_tile"), rng)
+        maker = ProgramMaker(config, rng)
         self._config = config
         bank = engine_registers(config)
         self._address = {n: bank.find(n).address for n in ("status", "errors", "cycles")}

@@ -73,12 +73,13 @@ class SystolicJudge:
             x = self._values((rows, config.rows), config.x_bits, config.x_signed)
             w = self._values((config.rows, config.cols), config.w_bits, config.w_signed)
             beats["weights"] += map(self._codecs["weights"].encode, pack_tile(config, w))
-            for name, table in (("acts", x), ("psums", systolic(x, w))):
+            for name, table in (("acts", x), ("psums", systolic(config, x, w))):
                 for i, row in enumerate(table.tolist()):
                     beat = {"data": row, "first": first, "last": last, "end": i == rows - 1}
                     beats[name].append(self._codecs[name].encode(beat))
             for name, runs in (
-                ("weights", timing.load(0)), ("acts", timing.step(0, rows, first=first, last=last))
+                ("weights", timing.load(0, ())),
+                ("acts", timing.step(0, rows, first=first, last=last)),
             ):  # fmt: skip
                 cycles[name] += [c + i for c, count in runs for i in range(count)]
             cycles["psums"] += range(timing.last_psum - rows + 1, timing.last_psum + 1)

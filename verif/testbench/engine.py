@@ -4,7 +4,6 @@ import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from tilewright.gen.catalog import load
 from tilewright.hw.engine.registers import engine_registers, register_values
 from tilewright.sw.cycles import predict
 from tilewright.sw.program import Program
@@ -103,8 +102,7 @@ class Bench:
 
     def renew(self) -> None:
         """Forget the golden engine's state, for after a reset."""
-        unpack = load(f"sw.pack.{self.config.datapath.family}:unpack_tile")
-        self.maker = ProgramMaker(self.config, unpack, self._numbers, self.cover.hit)
+        self.maker = ProgramMaker(self.config, self._numbers, self.cover.hit)
 
     def send(self, gemms: int, bad: float = 0.0) -> tuple[Program, GoldenResult]:
         """Queue a random program and what must come of it; return it and its results."""

@@ -7,17 +7,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.gen.catalog import find_unit, load
 from tilewright.hw.engine.commands import COMMANDS, encode
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.sw.program import Program, ProgramBuilder
 from tilewright.verif.golden.engine import GoldenEngine, GoldenResult
 
-__all__ = ["LONG", "ProgramMaker", "malformed"]
+__all__ = ["LONG", "ProgramMaker", "golden_engine", "malformed"]
 
 KINDS = ("raw", "requantised", "stored", "kept")
 
 LONG = ("m_tiles", "n_tiles", "k_rows", "k_chunks", "m0", "m1", "m2", "m3", "m4")
 """Loops of a product, for `ProgramMaker.long`."""
+
+
+def golden_engine(config: EngineConfig) -> GoldenEngine:
+    """Return a golden engine with the golden model of its datapath's family."""
+    family = config.datapath.family
+    return GoldenEngine(
+        config, load(f"sw.pack.{family}:unpack_tile"), load(find_unit(family).golden)
+    )
 
 
 class ProgramMaker:
@@ -30,8 +39,6 @@ class ProgramMaker:
     ----------
     config : EngineConfig
         Buffers of a few dozen words or more.
-    unpack_tile : callable
-        Of the datapath's family.
     rng : numpy.random.Generator
         Source of all choices.
     hit : callable, optional
@@ -39,11 +46,11 @@ class ProgramMaker:
     """
 
     def __init__(
-        self, config: EngineConfig, unpack_tile: Callable, rng: np.random.Generator,
+        self, config: EngineConfig, rng: np.random.Generator,
         hit: Callable[[str, Any], None] = lambda point, bin_: None,
     ):  # fmt: skip
         self.config, self.rng, self._hit = config, rng, hit
-        self.golden = GoldenEngine(config, unpack_tile)
+        self.golden = golden_engine(config)
         self._fresh = True
 
     def program(self, gemms: int, *, bad: float = 0.0) -> tuple[Program, GoldenResult]:

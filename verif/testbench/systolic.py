@@ -69,7 +69,7 @@ class Bench:
             self._expect(step)
 
     def _expect(self, step: Step) -> None:
-        sums = systolic(step.x, step.w)
+        sums = systolic(self.config, step.x, step.w)
         first, last = step.first, step.last
         if self.config.dataflow == "os":
             self._sums = sums if step.first else self._sums + sums
@@ -126,7 +126,7 @@ def _check_cycles(bench: Bench, steps: list[Step]) -> None:
     acts, weights = [], []
     psums = []
     for step in steps:
-        for cycle, count in timing.load(0):
+        for cycle, count in timing.load(0, ()):
             weights += range(cycle, cycle + count)
         for cycle, count in timing.step(0, len(step.x), first=step.first, last=step.last):
             acts += range(cycle, cycle + count)

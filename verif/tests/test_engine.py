@@ -16,7 +16,7 @@ from tilewright.sw.program import Program, ProgramBuilder
 from tilewright.sw.quantise.layers import Formats, QuantisedGraph, QuantisedLayer, QuantisedTensor
 from tilewright.sw.runtime.simulated import SimulatedEngine
 from tilewright.verif.golden import network as golden_network
-from tilewright.verif.golden.engine import GoldenEngine
+from tilewright.verif.testbench.engine_programs import golden_engine
 
 SMALL = {"act_depth": 48, "weight_depth": 40, "acc_depth": 6, "param_depth": 32}
 ENGINES = {
@@ -208,7 +208,7 @@ def test_malformed_commands_are_dropped_and_flagged(seed):
     engine = Engine("systolic", **ENGINES["ws"])
     config = engine.config
     rng = np.random.default_rng(seed)
-    golden = GoldenEngine(config, load("sw.pack.systolic:unpack_tile"))
+    golden = golden_engine(config)
     pack = load("sw.pack.systolic:pack_tile")
     from tilewright.sw.mapping.matmul import plan_matmul
 

@@ -148,7 +148,7 @@ def expected_psums(config, steps):
     """What must come out: the product of every step (WS), or of every sum of steps (OS)."""
     found, total = [], None
     for step in steps:
-        y = systolic(step.x, step.w)
+        y = systolic(config, step.x, step.w)
         flags = (step.first, step.last)
         if config.dataflow == "os":
             total = y if step.first else total + y
@@ -223,7 +223,7 @@ def test_exact_and_on_time(config, seed, act_gap, weight_gap):
         timing = config.timing()
         taken = [], []
         for step in steps:
-            taken[1].extend(timing.load(0))
+            taken[1].extend(timing.load(0, ()))
             taken[0].extend(timing.step(0, len(step.x), first=step.first, last=step.last))
         spread = [[cycle + i for cycle, n in runs for i in range(n)] for runs in taken]
         assert spread == [acts, weights]
@@ -302,13 +302,13 @@ def test_reset_in_mid_stream():
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    assert seen == [row.tolist() for step in steps[2:] for row in systolic(step.x, step.w)]
+    assert seen == [row.tolist() for step in steps[2:] for row in systolic(config, step.x, step.w)]
 
 
 def test_golden_is_the_definition():
     rng = np.random.default_rng(3)
     x, w = rng.integers(-128, 128, (5, 7)), rng.integers(-128, 128, (7, 4))
-    y = systolic(x, w)
+    y = systolic(SystolicConfig(), x, w)
     for i in range(5):
         for c in range(4):
             assert y[i, c] == sum(int(x[i, k]) * int(w[k, c]) for k in range(7))
