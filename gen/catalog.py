@@ -178,6 +178,7 @@ INTERNAL: frozenset[str] = frozenset(
         "hw.arith.gated_add:GatedAdd",
         "hw.arith.lut_product:LutProduct",
         "hw.arith.pair_row:PairRow",
+        "hw.arith.recode:Recode",
         "hw.bus.axi_lite:RegisterBank",
         "hw.bus.axi_stream:AxiStreamTop",
         "hw.bus.hdlc:Deframer",
