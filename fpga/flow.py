@@ -206,6 +206,7 @@ def place_and_route(
     part: Part,
     mhz: float,
     seed: int = 1,
+    placer: str = "heap",
     lpf: str | None = None,
     placed: str | None = None,
     say: Say | None = None,
@@ -224,6 +225,8 @@ def place_and_route(
         Clock to aim for; missing it is no error, see `Routed.met`.
     seed : int
         Of the placer.
+    placer : str
+        Of nextpnr: ``"heap"``, or ``"static"``, which places large designs far better.
     lpf : str, optional
         Name of the file with pins in ``folder``; without, pins are placed freely.
     placed : str, optional
@@ -236,7 +239,7 @@ def place_and_route(
     arguments += ["--lpf", lpf] if lpf else []
     arguments += ["--write", placed] if placed else []
     arguments += ["--lpf-allow-unconstrained", "--timing-allow-fail", "--freq", f"{mhz:g}"]
-    arguments += ["--seed", str(seed), "--json", f"{name}.json", "--textcfg", f"{stem}.config"]
+    arguments += ["--placer", placer, "--seed", str(seed), "--json", f"{name}.json", "--textcfg", f"{stem}.config"]
     arguments += ["--report", f"{stem}.report.json", "-q", "-l", f"{stem}.nextpnr.log"]
     run_tool("nextpnr-ecp5", arguments, folder, log=f"{stem}.nextpnr.log", say=say)
     return _read_report(json.loads((folder / f"{stem}.report.json").read_text()))

@@ -67,6 +67,7 @@ def measure(
     mhz: float = 200.0,
     seeds: Sequence[int] = (1, 2, 3),
     options: str = "",
+    placer: str = "heap",
     say: Say | None = None,
 ) -> Measurement:
     """Synthesise a block alone, then place and route it between registers.
@@ -89,6 +90,8 @@ def measure(
         Seeds of the placer.
     options : str
         For ``synth_ecp5``.
+    placer : str
+        See `place_and_route`.
     say : callable, optional
         Progress.
     """
@@ -110,7 +113,7 @@ def measure(
     routed = {}
     for seed in seeds:
         routed[seed] = place_and_route(
-            "harness", folder, part=part or Part(), mhz=mhz, seed=seed, say=say
+            "harness", folder, part=part or Part(), mhz=mhz, seed=seed, placer=placer, say=say
         )
         if say is not None:
             say(f"{top}: seed {seed} reaches {routed[seed].slowest:.1f} MHz")

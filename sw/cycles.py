@@ -18,13 +18,13 @@ __all__ = ["GemmTiming", "Timeline", "predict"]
 QUEUE = 16
 """Places of the queues between the readers and the datapath."""
 
-ACT_LATENCY = 10
+ACT_LATENCY = 13
 """From the issue of a vector to its offer to the datapath."""
 
 WEIGHT_LATENCY = 3
 """From the issue of a weight beat to its offer."""
 
-GAP = 4
+GAP = 6
 """Cycles in which the activation reader issues nothing after a command, the first idle one too."""
 
 
@@ -108,13 +108,13 @@ class _Engine:
     def dispatch(self, words: list[int]) -> None:
         name, values = _decode(words)
         count = COMMANDS[name].words
-        wait = self.dispatcher + count + 2
+        wait = self.dispatcher + count + 4
         for field, unit in (("wait_x", "x"), ("wait_w", "w"), ("wait_g", "acts"),
                             ("wait_g", "weights"), ("wait_s", "drain")):
             slack = values[field]
             done = self.done[unit]
             if slack != NO_WAIT and len(done) > slack:
-                wait = max(wait, done[-1 - slack] + 1)
+                wait = max(wait, done[-1 - slack] + 2)
         if name == "PARAM":
             self.dispatcher = wait + 1 + len(words) - count
             return
@@ -143,10 +143,10 @@ class _Engine:
         k_tiles = values["k_rows"] * values["k_chunks"]
         weight_issue = starts["weights"] + 1
         first_weight = True
-        issue = starts["acts"]
-        tile_base: int | None = None
+        # When a step's rows are taken over, when its first and its last vector is issued.
+        takes, ended = starts["acts"] - 1, starts["acts"]
+        first_read: int | None = None
         drain = _Drain(self, starts["drain"], values)
-        first_read = 0
         for tile in range(values["m_tiles"]):
             at = values["w_base"]
             final = tile == values["m_tiles"] - 1
@@ -160,29 +160,22 @@ class _Engine:
                     for run in self.steps.load(offered, beats_of_tile):
                         self.weights.run(*run)
                     index = self.acts.count
-                    if tile_base is None:
-                        tile_base, issue = index, issue + 1
-                        if not accumulate:
-                            issue = max(issue, self.bank_free())
-                            issue = max(issue, self.acts.at(index - QUEUE) + 1)
-                        first_read = issue
-                    elif k == 0:
-                        # A new output tile: the next vector waits for a bank.
-                        previous = issue + index - tile_base - 1
-                        issue = max(previous, self.acts.at(index - 1 - QUEUE) + 1) + 1
-                        issue = max(issue, self.bank_free(), self.acts.at(index - QUEUE) + 1)
-                        tile_base = index
-                    issued = max(issue + index - tile_base, self.acts.at(index - QUEUE) + 1)
+                    takes = max(takes + 2, ended)
+                    issued = max(takes + 1, self.acts.at(index - QUEUE) + 1)
+                    if k == 0 and not accumulate:
+                        issued = max(issued, self.bank_free())
+                    if first_read is None:
+                        first_read = issued
                     for run in self.steps.step(
                         issued + ACT_LATENCY, rows,
                         first=k == 0 and not accumulate, last=k == k_tiles - 1 and not keep,
                         mode=values["mode"],
                     ):
                         self.acts.run(*run)
+                    last = index + rows - 1
+                    ended = max(issued + rows - 1, self.acts.at(last - QUEUE) + 1)
                 if not keep:
                     drain.tile(self.steps.last_psum + 4, rows, n == values["n_tiles"] - 1)
-        last = self.acts.count - 1
-        ended = max(issue + last - tile_base, self.acts.at(last - QUEUE) + 1)
         self.done["acts"].append(ended + GAP - 1)
         self.idle["acts"] = ended + GAP
         tiles = values["m_tiles"] * values["n_tiles"] * k_tiles
@@ -190,7 +183,7 @@ class _Engine:
         ended = max(weight_issue + tiles * beats - 1, self.weights.at(last - QUEUE) + 1)
         self.done["weights"].append(ended)
         self.idle["weights"] = ended + 1
-        self.timings.append(drain.finish(first_read, self.done["acts"][-1]))
+        self.timings.append(drain.finish(first_read or 0, self.done["acts"][-1]))
 
     timings: list[GemmTiming]
 

@@ -47,7 +47,7 @@ class ActBuffer(wiring.Component):
         Elements of the store.
 
     Latency
-        Reads `READ_LATENCY` = 5 cycles; a write is seen by reads given 2 cycles later.
+        Reads `READ_LATENCY` = 6 cycles; a write is seen by reads given 2 cycles later.
     Throughput
         One read and one write a cycle.
     Numerics
@@ -56,7 +56,7 @@ class ActBuffer(wiring.Component):
         Unaligned vector access by banking and rotation.
     """
 
-    READ_LATENCY = 5
+    READ_LATENCY = 6
 
     def __init__(self, config: EngineConfig):
         self._config = config
@@ -80,40 +80,63 @@ class ActBuffer(wiring.Component):
         config = self._config
         lanes = config.datapath.act_lanes
         address_bits = (config.act_depth - 1).bit_length()
+        # Banks lie far apart: what they have in common is registered before it goes there.
+        read, written = self._elaborate_ends(m, "read", self.read_at, address_bits), Signal(2)
+        write = self._elaborate_ends(m, "store", self.store_at, address_bits)
+        load_at, load_data = Signal(address_bits), Signal.like(self.load_data)
+        stored = Signal.like(self.store_data)
+        m.d.comb += self.load_ready.eq(~self.store.any())
+        m.d.sync += [
+            load_at.eq(self.load_at), load_data.eq(self.load_data), stored.eq(self.store_data),
+            written.eq(Cat(self.load & self.load_ready, ~self.load_ready)),
+        ]
         banks = []
         for i in range(lanes):
             m.submodules[f"bank_{i}"] = bank = Buffer(config.datapath.x_bits, config.act_depth)
-            self._elaborate_write(m, i, bank)
+            self._elaborate_write(m, i, bank, write, written, (load_at, load_data[i]), stored)
             here = Signal(address_bits, name=f"read_address_{i}")
-            further = i < self.read_at.lane
-            m.d.sync += here.eq(Mux(further, self.read_at.vector + 1, self.read_at.vector))
+            m.d.sync += here.eq(Mux(read.further[i], read.following, read.vector))
             m.d.comb += bank.read_at.eq(here)
             banks.append(bank.read_data)
-        m.d.comb += self.load_ready.eq(~self.store.any())
         self._elaborate_rotation(m, banks)
         return m
 
-    def _elaborate_write(self, m, bank, buffer):
+    def _elaborate_ends(self, m, name, at, address_bits):
+        """Register an unaligned position: its vector, the next one, and the banks that need it."""
+        lanes = self._config.datapath.act_lanes
+        ends = Signal(
+            data.StructLayout(
+                {"vector": address_bits, "following": address_bits, "further": lanes}
+            ),
+            name=name,
+        )
+        m.d.sync += [
+            ends.vector.eq(at.vector), ends.following.eq(at.vector + 1),
+            ends.further.eq(Cat(i < at.lane for i in range(lanes))),
+        ]
+        return ends
+
+    def _elaborate_write(self, m, bank, buffer, at, written, load, stored):
         """Register what bank ``bank`` writes: a store's element, or a load's lane."""
         config = self._config
         lanes = config.datapath.act_lanes
         address, word = Signal.like(buffer.write_at), Signal.like(buffer.write_data)
-        enable = Signal()
+        enable, hits = Signal(), Signal(config.drain_lanes)
         # Element j of a store at lane l belongs to bank (l + j) mod lanes.
-        hits = Cat(
+        m.d.sync += hits.eq(Cat(
             self.store[j] & (self.store_at.lane == (bank - j) % lanes)
             for j in range(config.drain_lanes)
-        )
+        ))
         element = Const(0, config.datapath.x_bits)
         for j in range(config.drain_lanes):
-            element = element | Mux(hits[j], self.store_data[j], 0)
-        further = bank < self.store_at.lane
-        m.d.sync += enable.eq(hits.any() | (self.load & self.load_ready))
-        with m.If(self.load_ready):
-            m.d.sync += [address.eq(self.load_at), word.eq(self.load_data[bank])]
-        with m.Else():
-            m.d.sync += address.eq(Mux(further, self.store_at.vector + 1, self.store_at.vector))
+            element = element | Mux(hits[j], stored[j], 0)
+        loads, stores = written
+        m.d.sync += enable.eq(hits.any() | loads)
+        with m.If(stores):
+            m.d.sync += address.eq(Mux(at.further[bank], at.following, at.vector))
             m.d.sync += word.eq(element)
+        with m.Else():
+            m.d.sync += [address.eq(load[0]), word.eq(load[1])]
         m.d.comb += [
             buffer.write_at.eq(address), buffer.write_data.eq(word), buffer.write.eq(enable)
         ]
@@ -124,14 +147,14 @@ class ActBuffer(wiring.Component):
         lane_bits = max(1, (lanes - 1).bit_length())
         half = lane_bits - lane_bits // 2
         lane = self.read_at.lane[:lane_bits]
-        for i in range(3):
+        for i in range(4):
             delayed = Signal(lane_bits, name=f"lane_{i}")
             m.d.sync += delayed.eq(lane)
             lane = delayed
         words = banks
         for stage, bits in enumerate((range(half), range(half, lane_bits))):
             if stage == 1:
-                delayed = Signal(lane_bits, name="lane_3")
+                delayed = Signal(lane_bits, name="lane_4")
                 m.d.sync += delayed.eq(lane)
                 lane = delayed
             for bit in bits:

@@ -1,6 +1,6 @@
 """Command reception: collect, check, order and hand over."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,18 +26,21 @@ def parameter_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def _limits(config: EngineConfig) -> dict[tuple[str, int], list]:
-    """For each command and word: functions of (word, words) that are true when a field is bad."""
+    """For each command and word: what is true when a field is bad.
+
+    Each is a function of the word, the sum of its halves, and all words of the command.
+    """
 
     def low(first, last):
-        return lambda w, ws: (w[:16] < first) | (w[:16] > last)
+        return lambda w, total, ws: (w[:16] < first) | (w[:16] > last)
 
     def high(first, last):
-        return lambda w, ws: (w[16:] < first) | (w[16:] > last)
+        return lambda w, total, ws: (w[16:] < first) | (w[16:] > last)
 
     def span(depth):
-        return lambda w, ws: (w[16:] == 0) | (w[:16] + w[16:] > depth)
+        return lambda w, total, ws: (w[16:] == 0) | (total > depth)
 
-    def lane(w, ws):
+    def lane(w, total, ws):
         return w[16:24] >= lanes
 
     lanes = config.datapath.act_lanes
@@ -53,7 +56,7 @@ def _limits(config: EngineConfig) -> dict[tuple[str, int], list]:
         ("GEMM", 7): [
             low(1, config.tile_rows_max),
             high(1, config.datapath.cols),
-            lambda w, ws: w[:16] > field(ws, "GEMM", "tile_rows"),
+            lambda w, total, ws: w[:16] > field(ws, "GEMM", "tile_rows"),
         ],
         ("GEMM", 13): [low(1, top), high(1, top)],
         ("GEMM", 14): [low(1, top), high(1, top)],
@@ -105,9 +108,9 @@ class Dispatcher(wiring.Component):
         A command is being received or is unfinished.
 
     Latency
-        A command of n words is handed over n + 3 cycles after its first word, unless it waits.
+        A command of n words is handed over n + 5 cycles after its first word, unless it waits.
     Throughput
-        One word a cycle; five cycles between commands.
+        One word a cycle; seven cycles between commands.
     Numerics
         None.
     Reference
@@ -139,23 +142,13 @@ class Dispatcher(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         words = Signal(data.ArrayLayout(32, COMMANDS["GEMM"].words))
-        index = Signal(6)
+        # The place of the next word, one-hot: a decoder would stand before every word's registers.
+        place = Signal(COMMANDS["GEMM"].words, init=1)
         opcode = Signal(8)
         bad_field = Signal()
         waits_met = self._elaborate_waits(m, words)
         pending = Signal(5)
-        word = self.cmd.payload.data
-        last_index = Signal(6)
-        arrives = Signal()
-        m.d.comb += arrives.eq(self.cmd.valid & self.cmd.ready)
-        known = Signal()
-        current = Signal(8)
         parameters = COMMANDS["PARAM"].opcode
-        m.d.comb += current.eq(Mux(index == 0, word[:8], opcode))
-        with m.Switch(current):
-            for command in COMMANDS.values():
-                with m.Case(command.opcode):
-                    m.d.comb += [known.eq(1), last_index.eq(command.words - 1)]
 
         # Body of PARAM: row, lane, word of the channel, rows left.
         self._place = (
@@ -165,33 +158,24 @@ class Dispatcher(wiring.Component):
         self._record = Signal(parameter_layout(self._config), name="record")
         m.d.comb += self.param.eq(self._record)
         m.d.sync += self.param_write.eq(0)
-        self._elaborate_checks(m, arrives, current, index, words, bad_field)
+        self._elaborate_checks(m, opcode, place, words, bad_field)
         inconsistent = self._inconsistent(m, opcode, words)
         self._elaborate_offers(m, words, pending)
+        settle = Signal(2)
         with m.FSM() as fsm:
             with m.State("Collect"):
                 m.d.comb += self.cmd.ready.eq(1)
+                m.d.sync += settle.eq(2)
                 with m.If(self.cmd.valid):
-                    m.d.sync += [words[index[:5]].eq(word), index.eq(index + 1)]
-                    m.d.sync += opcode.eq(current)
-                    # Only PARAM goes on after its last fixed word.
-                    goes_on = ~self.cmd.payload.last
-                    complete = (index == last_index) & (goes_on == (current == parameters))
-                    wrong = (index == last_index) | self.cmd.payload.last
-                    with m.If(known & complete):
-                        m.next = "Settle"
-                    with m.Elif(~known | wrong):
-                        m.d.comb += self.errors[:2].eq(Mux(known, 0b10, 0b01))
-                        m.d.sync += index.eq(0)
-                        with m.If(goes_on):
-                            m.next = "Discard"
+                    self._elaborate_collect(m, words, place, opcode)
             with m.State("Discard"):
                 m.d.comb += self.cmd.ready.eq(1)
                 with m.If(self.cmd.valid & self.cmd.payload.last):
                     m.next = "Collect"
             with m.State("Settle"):
-                m.d.sync += index.eq(0)
-                m.next = "Check"
+                m.d.sync += [place.eq(1), settle.eq(settle - 1)]
+                with m.If(settle == 0):
+                    m.next = "Check"
             with m.State("Check"):
                 m.next = "Wait"
                 with m.If(bad_field | inconsistent):
@@ -224,9 +208,45 @@ class Dispatcher(wiring.Component):
             with m.State("Parameters"):
                 self._elaborate_parameters(m)
         m.d.comb += self.busy.eq(
-            ~fsm.ongoing("Collect") | (index != 0) | self.cmd.valid | self._unfinished
+            ~fsm.ongoing("Collect") | ~place[0] | self.cmd.valid | self._unfinished
         )
         return m
+
+    def _elaborate_collect(self, m, words, place, opcode):
+        """Take a word; after the last one go on to check them, or drop a packet of wrong length."""
+        word, last = self.cmd.payload.data, self.cmd.payload.last
+        at_last, goes_on = Signal(), Signal()
+        m.d.sync += place.eq(place << 1)
+        for i, here in enumerate(place):
+            with m.If(here):
+                m.d.sync += words[i].eq(word)
+        with m.If(place[0]):
+            m.d.sync += opcode.eq(word[:8])
+            with m.Switch(word[:8]):
+                for command in COMMANDS.values():
+                    with m.Case(command.opcode):
+                        # Only PARAM goes on after its last fixed word.
+                        m.d.sync += goes_on.eq(command.name == "PARAM")
+                        m.d.sync += at_last.eq(command.words == 2)
+                        m.d.comb += self.errors[1].eq(last)
+                with m.Default():
+                    m.d.sync += place.eq(1)
+                    m.d.comb += self.errors[0].eq(1)
+                    with m.If(~last):
+                        m.next = "Discard"
+            with m.If(last):
+                m.d.sync += place.eq(1)
+        with m.Else():
+            for command in COMMANDS.values():
+                with m.If(opcode == command.opcode):
+                    m.d.sync += at_last.eq(place[command.words - 2])
+            with m.If(at_last & (goes_on ^ last)):
+                m.next = "Settle"
+            with m.Elif(at_last | last):
+                m.d.comb += self.errors[1].eq(1)
+                m.d.sync += place.eq(1)
+                with m.If(~last):
+                    m.next = "Discard"
 
     def _elaborate_waits(self, m, words):
         """Count unfinished commands per unit; return whether the command's waits are met."""
@@ -243,22 +263,32 @@ class Dispatcher(wiring.Component):
             (field(words, "GEMM", name) != NO_WAIT) & (count > field(words, "GEMM", name))
             for name, count in zip(names, counts, strict=True)
         )
-        return ~blocked.any()
+        waits_met = Signal()
+        m.d.sync += waits_met.eq(~blocked.any())
+        return waits_met
 
-    def _elaborate_checks(self, m, arrives, opcode, index, words, bad_field):
-        """Set ``bad_field`` in the cycle after a word with a field out of range has arrived."""
-        word, at_index, came, current = Signal(32), Signal.like(index), Signal(), Signal(8)
+    def _elaborate_checks(self, m, opcode, place, words, bad_field):
+        """Set ``bad_field`` four cycles after a word with a field out of range was taken."""
+        arrived, word, at = Signal(2), Signal(32), Signal.like(place, name="at", init=0)
         m.d.sync += [
-            word.eq(self.cmd.payload.data), at_index.eq(index), came.eq(arrives),
-            current.eq(opcode),
+            arrived.eq(Cat(self.cmd.valid & self.cmd.ready, arrived[0])),
+            word.eq(self.cmd.payload.data), at.eq(place),
         ]
-        with m.If(came & (at_index == 0)):
+        held, total = Signal(32), Signal(17)
+        m.d.sync += [held.eq(word), total.eq(word[:16] + word[16:])]
+        with m.If(arrived[0] & at[0]):
             m.d.sync += bad_field.eq(0)
-        for (name, at), checks in _limits(self._config).items():
-            with m.If(came & (current == COMMANDS[name].opcode) & (at_index == at)):
-                for bad in checks:
-                    with m.If(bad(word, words)):
-                        m.d.sync += bad_field.eq(1)
+        found = []
+        for (name, index), checks in _limits(self._config).items():
+            # The opcode is known as soon as a second word has come.
+            here = Signal(name=f"at_{name.lower()}_{index}")
+            m.d.sync += here.eq((opcode == COMMANDS[name].opcode) & at[index])
+            for i, bad in enumerate(checks):
+                is_bad = Signal(name=f"bad_{name.lower()}_{index}_{i}")
+                m.d.sync += is_bad.eq(arrived[1] & here & bad(held, total, words))
+                found.append(is_bad)
+        with m.If(Cat(found).any()):
+            m.d.sync += bad_field.eq(1)
 
     def _inconsistent(self, m, opcode, words):
         """Return whether a GEMM combines flags that exclude each other; track kept sums."""
@@ -269,9 +299,13 @@ class Dispatcher(wiring.Component):
         single = (field(words, "GEMM", "m_tiles") == 1) & (field(words, "GEMM", "n_tiles") == 1)
         pool = field(words, "GEMM", "pool")
         self._keeps = (kept, keep)
-        return (opcode == COMMANDS["GEMM"].opcode) & (
-            ((accumulate | keep) & ~single) | (accumulate != kept) | (raw & ((pool != 1) | store))
+        inconsistent = Signal()
+        m.d.sync += inconsistent.eq(
+            (opcode == COMMANDS["GEMM"].opcode)
+            & (((accumulate | keep) & ~single) | (accumulate != kept)
+               | (raw & ((pool != 1) | store)))
         )
+        return inconsistent
 
     def _elaborate_offers(self, m, words, pending):
         """Offer the command to each unit that it is pending for."""

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .buffer import buffer_memory
 from .config import EngineConfig
 from .dispatch import command_layout, parameter_layout
-from .position import Position, Walk, Walker, add_positions, field, position
+from .position import Position, Walk, Walker, add_positions, field, lane_excess, position
 from .requantise import RequantiseLane
 
 __all__ = ["Drain", "result_beat"]
@@ -259,7 +259,7 @@ class Drain(wiring.Component):
                         m.d.sync += [row.left.eq(count - 1), row.last.eq(count == 1)]
 
     def _elaborate_positions(self, m, words, tag, issue, starts_tile, first_n):
-        """Return where the group issued four enabled cycles ago goes."""
+        """Return where the group issued five enabled cycles ago goes."""
         config = self._config
         lanes = config.datapath.act_lanes
         m.submodules.walker = walker = Walker(3, lanes)
@@ -289,6 +289,8 @@ class Drain(wiring.Component):
             return Position(Const((count // lanes) | (count % lanes) << 16, 24))
 
         tile_offset, offset, at = Signal(Position), Signal(Position), Signal(Position)
+        base, offset_there = Signal(Position), Signal(Position)
+        excess = Signal.like(lane_excess(offset, lanes), name="excess")
         tile = [Signal(2, name="tile_1")]
         window = [Signal(2, name=f"window_{i}") for i in (1, 2)]
         with m.If(self.read):
@@ -296,7 +298,10 @@ class Drain(wiring.Component):
                 tile[0].eq(Cat(issue & starts_tile, first_n)),
                 window[0].eq(Cat(issue & tag.window_first, self._group_first)),
                 window[1].eq(window[0]),
-                at.eq(add_positions(walker.at, offset, lanes)),
+                base.eq(walker.at),
+                offset_there.eq(offset),
+                excess.eq(lane_excess(offset, lanes)),
+                at.eq(add_positions(base, offset_there, lanes, excess)),
             ]
             with m.If(tile[0] == 0b11):
                 m.d.sync += tile_offset.eq(0)
@@ -333,7 +338,7 @@ class Drain(wiring.Component):
             m.d.comb += requantised_tag.valid.eq(0)
         lane_tag = self._delay(m, requantised_tag, latency - 1, "lane_tag")
         pooled_tag = self._delay(m, lane_tag, 1, "pooled_tag")
-        store_at = self._delay(m, at, latency, "store_at")
+        store_at = self._delay(m, at, latency - 1, "store_at")
         shape = Shape(config.datapath.x_bits, config.datapath.x_signed)
         sums = self._select_group(m, self._delay(m, tag.group, 2, "group"))
         out_tag = Signal(self._tag)
@@ -351,7 +356,8 @@ class Drain(wiring.Component):
             for port, bits in zip((lane.zero_point, lane.lo, lane.hi), clamps, strict=True):
                 m.d.comb += port.eq(bits.as_signed() if config.datapath.x_signed else bits)
             best = Signal(shape, name=f"best_{i}")
-            keeps = ~lane_tag.window_first & (best > lane.value)
+            # The sign of a difference is ready sooner than a comparison.
+            keeps = ~lane_tag.window_first & (lane.value - best)[-1]
             biased = Signal(signed(config.acc_width + 1), name=f"biased_{i}")
             with m.If(self.read):
                 m.d.sync += best.eq(Mux(keeps, best, lane.value))

@@ -6,7 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from .commands import COMMANDS
 
-__all__ = ["Position", "Walk", "Walker", "add_positions", "field", "position"]
+__all__ = [
+    "Position", "Walk", "Walker", "add_positions", "field", "lane_excess", "position",
+]
 
 
 class Position(data.Struct):
@@ -28,8 +30,17 @@ def position(words, name: str):
     return Position(Cat(vector, lane))
 
 
-def add_positions(a, b, lanes: int):
-    """Return ``a + b`` with lanes counted modulo ``lanes`` and carried into the vector."""
+def lane_excess(position, lanes: int):
+    """Return how far the lane lies beyond ``lanes``, a signed number."""
+    lane_bits = max(1, (lanes - 1).bit_length())
+    return (position.lane[:lane_bits] - lanes)[: lane_bits + 1].as_signed()
+
+
+def add_positions(a, b, lanes: int, excess=None):
+    """Return ``a + b`` with lanes counted modulo ``lanes`` and carried into the vector.
+
+    ``excess`` is the `lane_excess` of ``b``, where it is known earlier than the sum is needed.
+    """
     lane_bits = max(1, (lanes - 1).bit_length())
     lane_a, lane_b = a.lane[:lane_bits], b.lane[:lane_bits]
     if lanes == 1 << lane_bits:
@@ -38,8 +49,8 @@ def add_positions(a, b, lanes: int):
     else:
         # Both outcomes of the carry side by side, so that the chains do not follow each other.
         total = lane_a + lane_b
-        wrapped = total - lanes
-        carry = ~wrapped[-1]
+        wrapped = lane_a + (lane_excess(b, lanes) if excess is None else excess)
+        carry = ~wrapped[lane_bits + 1]
         lane = Mux(carry, wrapped, total)[:lane_bits]
         vector = Mux(carry, a.vector + b.vector + 1, a.vector + b.vector)[:16]
     return Cat(vector, lane, Const(0, 8 - lane_bits))
@@ -153,8 +164,11 @@ class Walker(wiring.Component):
 
             m.d.sync += op_step.eq(op_select)
             m.d.sync += step.eq(Array(self.steps[i].as_value() for i in range(loops))[select])
+            excesses = [lane_excess(self.steps[i], self._lanes) for i in range(loops)]
+            excess = Signal.like(excesses[0], name="excess")
+            m.d.sync += excess.eq(Array(excesses)[select])
 
-            moved = add_positions(self.at, step, self._lanes)
+            moved = add_positions(self.at, step, self._lanes, excess)
             with m.Switch(op_step):
                 with m.Case(Walk.START):
                     m.d.sync += [self.at.eq(self.base), tile_start.eq(self.base)]

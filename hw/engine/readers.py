@@ -10,7 +10,7 @@ from .buffer import Buffer
 from .config import EngineConfig
 from .datapath import act_beat
 from .dispatch import command_layout
-from .position import Position, Walk, Walker, add_positions, field, position
+from .position import Position, Walk, Walker, add_positions, field, lane_excess, position
 
 __all__ = ["ActReader", "WeightReader"]
 
@@ -30,7 +30,6 @@ class _Loops:
         self._left = [Signal(16, name=f"{name}_left") for name in names]
         self._at_first = [Signal(name=f"{name}_first") for name in names]
         self._at_last = [Signal(name=f"{name}_last") for name in names]
-        self._next_last = Signal(name=f"{names[0]}_next_last")
 
     def load(self, words):
         """Set all loops to their first iteration."""
@@ -39,7 +38,6 @@ class _Loops:
         ):
             count = field(words, "GEMM", name)
             self._m.d.sync += [left.eq(count - 1), first.eq(1), last.eq(count == 1)]
-        self._m.d.sync += self._next_last.eq(field(words, "GEMM", self._names[0]) == 2)
 
     def first(self, name):
         """Return whether loop ``name`` and all loops inside are in their first iteration."""
@@ -48,6 +46,10 @@ class _Loops:
     def last(self, name):
         """Return whether loop ``name`` and all loops inside are in their last iteration."""
         return Cat(self._at_last[self._names.index(name) :]).all()
+
+    def at_last(self, name):
+        """Return whether loop ``name`` itself is in its last iteration."""
+        return self._at_last[self._names.index(name)]
 
     def advance(self):
         """Go to the next iteration of the innermost loop, with carry."""
@@ -61,14 +63,6 @@ class _Loops:
                     last.eq(Mux(last, count == 1, left == 1)),
                     self._at_first[i].eq(last),
                 ]
-                if i == 0:
-                    m.d.sync += self._next_last.eq(left == 2)
-
-    def final(self, words, *, restart: bool = False):
-        """Return whether the step that follows (or the first one) is of the last output tile."""
-        if restart:
-            return field(words, "GEMM", self._names[0]) == 1
-        return Mux(self.last(self._names[1]), self._next_last, self._at_last[0])
 
 
 class ActReader(wiring.Component):
@@ -100,16 +94,16 @@ class ActReader(wiring.Component):
 
     Latency
         The first vector of a command taken in cycle t is offered in cycle
-        t + 11.
+        t + 15.
     Throughput
-        One vector a cycle; `GAP` = 4 cycles between commands.
+        One vector a cycle; `GAP` = 6 cycles between commands.
     Numerics
         Positions wrap modulo 65536 vectors.
     Reference
         None.
     """
 
-    GAP = 4
+    GAP = 6
 
     def __init__(self, config: EngineConfig):
         self._config = config
@@ -129,108 +123,128 @@ class ActReader(wiring.Component):
         m = Module()
         words = Signal(command_layout("GEMM"))
         gap = Signal(range(self.GAP))
-        issue, ends, running = Signal(), Signal(), Signal()
-        self._credit = Signal(init=1)
         loops = _Loops(m, words, ("m_tiles", "n_tiles", "k_rows", "k_chunks"))
-        walk = Signal(Walk)
-        flags = Signal(3 + self._config.datapath.mode_bits)
+        step = Signal(
+            data.StructLayout(
+                {"walk": Walk, "first": 1, "last": 1, "k_first": 1, "k_row": 1}
+            )
+        )
+        # A step is taken over at most every second cycle: the loops advance in between.
+        ready, takes, running, issue = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += ready.eq(0)
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.cmd.ready.eq(1)
                 loops.load(self.cmd.payload)
+                m.d.sync += gap.eq(self.GAP - 3)
                 with m.If(self.cmd.valid):
-                    m.d.sync += words.eq(self.cmd.payload)
-                    m.next = "Run"
-            with m.State("Run"):
-                m.d.comb += running.eq(1)
-                with m.If(issue & ends):
-                    m.d.sync += gap.eq(self.GAP - 2)
+                    m.d.sync += [words.eq(self.cmd.payload), ready.eq(1)]
+                    m.next = "Steps"
+            with m.State("Steps"):
+                m.d.sync += ready.eq(~takes)
+                with m.If(~ready):
+                    loops.advance()
+                with m.If(takes & loops.last("m_tiles")):
+                    m.d.sync += ready.eq(0)
+                    m.next = "Last"
+            with m.State("Last"):
+                with m.If(~running):
                     m.next = "Settle"
             with m.State("Settle"):
                 m.d.sync += gap.eq(gap - 1)
                 with m.If(gap == 0):
                     m.d.comb += self.done.eq(1)
                     m.next = "Idle"
-        k_reset, k_step = self._elaborate_issue(m, words, loops, running, issue, ends, walk, flags)
-        self._elaborate_positions(m, words, walk, k_reset, k_step, issue)
-        self._elaborate_queue(m, issue, flags)
+        row_first = self._elaborate_rows(m, words, loops, step, ready, takes, running, issue)
+        self._elaborate_positions(m, words, step, row_first, issue)
+        mode = field(words, "GEMM", "mode")[: self._config.datapath.mode_bits]
+        self._elaborate_queue(m, issue, Cat(step.first, step.last, self._row_last, mode))
         return m
 
-    def _elaborate_issue(self, m, words, loops, running, issue, ends, walk, flags):
-        """Issue rows while the queue has room and a bank is free; say how positions follow."""
+    def _elaborate_rows(self, m, words, loops, step, ready, takes, running, issue):
+        """Issue the rows of a step while the queue has room and a bank is free."""
         accumulate, keep = (field(words, "GEMM", name) for name in ("accumulate", "keep"))
-        row_left = Signal(16)
-        row_first, row_last, first_step = Signal(), Signal(), Signal()
-
-        def load_rows(words, final):
-            """Set the row counter to the rows of a tile."""
-            for flag, name in ((~final, "tile_rows"), (final, "last_rows")):
-                rows = field(words, "GEMM", name)
-                with m.If(flag):
-                    m.d.sync += [row_left.eq(rows - 1), row_last.eq(rows == 1)]
-
-        with m.If(~running):
-            m.d.sync += [row_first.eq(1), first_step.eq(1)]
-            load_rows(self.cmd.payload, loops.final(self.cmd.payload, restart=True))
-        k_first, k_last = loops.first("k_rows"), loops.last("k_rows")
-        self._free = free = Signal(2, init=2)
-        takes = Signal()
-        m.d.comb += takes.eq(issue & row_first & k_first & ~accumulate)
-        with m.If(takes & ~self.bank_freed):
-            m.d.sync += free.eq(free - 1)
-        with m.Elif(~takes & self.bank_freed & (free != 2)):
-            m.d.sync += free.eq(free + 1)
-        blocked = row_first & k_first & ~accumulate & (free == 0)
-        m.d.comb += issue.eq(running & self._credit & ~blocked)
-        m.d.comb += ends.eq(row_last & loops.last("m_tiles"))
-        mode = field(words, "GEMM", "mode")
-        m.d.comb += flags.eq(Cat(k_first & ~accumulate, k_last & ~keep, row_last, mode))
+        row_left, single = Signal(16), Signal(2)
+        row_first, needs_bank, started = Signal(), Signal(), Signal()
+        self._row_last = row_last = Signal()
+        self._credit = credit = Signal(init=1)
+        free, none_free = Signal(2, init=2), Signal()
+        m.d.comb += issue.eq(running & credit & ~(needs_bank & none_free))
+        m.d.comb += takes.eq(ready & (~running | (issue & row_last)))
+        with m.If(self.cmd.ready):
+            m.d.sync += started.eq(0)
+            m.d.sync += single.eq(Cat(
+                field(self.cmd.payload, "GEMM", name) == 1 for name in ("tile_rows", "last_rows")
+            ))
         with m.If(issue):
-            with m.If(~row_first):
-                m.d.comb += walk.eq(Walk.NEXT)
-            with m.Elif(first_step):
-                m.d.comb += walk.eq(Walk.START)
-            with m.Elif(loops.first("n_tiles")):
-                m.d.comb += walk.eq(Walk.TILE)
-            with m.Else():
-                m.d.comb += walk.eq(Walk.RESTART)
-            m.d.sync += [row_left.eq(row_left - 1), row_last.eq(row_left == 1)]
-            m.d.sync += row_first.eq(row_last)
-            with m.If(row_last):
-                m.d.sync += first_step.eq(0)
-                load_rows(words, loops.final(words))
-                loops.advance()
-        return k_first, Cat(row_first & ~k_first, loops.first("k_chunks"))
+            m.d.sync += [
+                row_left.eq(row_left - 1), row_last.eq(row_left == 1), running.eq(~row_last),
+                row_first.eq(0), needs_bank.eq(0),
+            ]
+        with m.If(takes):
+            final, k_first = loops.at_last("m_tiles"), loops.first("k_rows")
+            rows = [field(words, "GEMM", name) for name in ("tile_rows", "last_rows")]
+            m.d.sync += [
+                running.eq(1), started.eq(1), row_first.eq(1),
+                row_left.eq(Mux(final, *rows[::-1]) - 1),
+                row_last.eq(Mux(final, single[1], single[0])),
+                step.first.eq(k_first & ~accumulate),
+                step.last.eq(loops.last("k_rows") & ~keep),
+                needs_bank.eq(k_first & ~accumulate),
+                step.k_first.eq(k_first),
+                step.k_row.eq(loops.first("k_chunks")),
+                step.walk.eq(Mux(loops.first("n_tiles"), Walk.TILE, Walk.RESTART)),
+            ]
+            with m.If(~started):
+                m.d.sync += step.walk.eq(Walk.START)
+        claims = issue & needs_bank
+        with m.If(claims & ~self.bank_freed):
+            m.d.sync += [free.eq(free - 1), none_free.eq(free == 1)]
+        with m.Elif(~claims & self.bank_freed & (free != 2)):
+            m.d.sync += [free.eq(free + 1), none_free.eq(0)]
+        return row_first
 
-    def _elaborate_positions(self, m, words, walk, k_reset, k_step, issue):
+    def _elaborate_positions(self, m, words, place, row_first, issue):
         """Add the position of the row and that of the K tile."""
         lanes = self._config.datapath.act_lanes
         m.submodules.walker = walker = Walker(5, lanes)
-        m.d.comb += [walker.advance.eq(1), walker.op.eq(walk), walker.base.eq(position(words, "x"))]
+        m.d.sync += walker.op.eq(Walk.HOLD)
+        with m.If(issue):
+            m.d.sync += walker.op.eq(Mux(row_first, place.walk, Walk.NEXT))
+        m.d.comb += [walker.advance.eq(1), walker.base.eq(position(words, "x"))]
         for i in range(5):
             m.d.comb += [
                 walker.counts[i].eq(field(words, "GEMM", f"m{i}_count")),
                 walker.steps[i].eq(position(words, f"m{i}")),
             ]
-        # The K tile's offset, in step with the walker's three stages.
-        reset, step, offset = Signal(2), Signal(Position), Signal(Position)
-        moves, row = k_step
-        select, moving = Signal(), Signal(2)
+        # The K tile's offset, in step with the register and the three stages of the walker.
+        reset, step, offset = Signal(3), Signal(Position), Signal(Position)
+        select, moving = Signal(2), Signal(3)
+        next_row, next_chunk = position(words, "k_row"), position(words, "k_chunk")
+        excess = Signal.like(lane_excess(next_row, lanes), name="excess")
         m.d.sync += [
-            reset.eq(Cat(k_reset, reset)),
-            moving.eq(Cat(moves & issue, moving)),
-            select.eq(row),
-            step.eq(Mux(select, position(words, "k_row"), position(words, "k_chunk"))),
+            reset.eq(Cat(place.k_first, reset)),
+            moving.eq(Cat(issue & row_first & ~place.k_first, moving)),
+            select.eq(Cat(place.k_row, select)),
+            step.eq(Mux(select[1], next_row, next_chunk)),
+            excess.eq(Mux(select[1], lane_excess(next_row, lanes), lane_excess(next_chunk, lanes))),
         ]
-        with m.If(reset[1]):
+        with m.If(reset[2]):
             m.d.sync += offset.eq(0)
-        with m.Elif(moving[1]):
-            m.d.sync += offset.eq(add_positions(offset, step, lanes))
-        m.d.sync += self.read_at.eq(add_positions(walker.at, offset, lanes))
+        with m.Elif(moving[2]):
+            m.d.sync += offset.eq(add_positions(offset, step, lanes, excess))
+        base, offset_there = Signal(Position), Signal(Position)
+        offset_excess = Signal.like(excess)
+        m.d.sync += [
+            base.eq(walker.at),
+            offset_there.eq(offset),
+            offset_excess.eq(lane_excess(offset, lanes)),
+            self.read_at.eq(add_positions(base, offset_there, lanes, offset_excess)),
+        ]
 
     def _elaborate_queue(self, m, issue, flags):
         """Queue what the buffer returns; a credit is a free place for a vector in flight."""
-        latency = 4 + ActBuffer.READ_LATENCY
+        latency = 6 + ActBuffer.READ_LATENCY
         beat = act_beat(self._config.datapath)
         m.submodules.queue = queue = SyncFIFO(width=beat.size, depth=QUEUE_DEPTH)
         in_flight, following = issue, flags
