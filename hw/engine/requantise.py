@@ -46,7 +46,7 @@ class RequantiseLane(wiring.Component):
         Result.
 
     Latency
-        ``config.latency`` enabled cycles, 10 to 12.
+        ``config.latency`` enabled cycles, 13 to 15.
     Throughput
         One result per enabled cycle.
     Numerics
@@ -112,7 +112,9 @@ class RequantiseLane(wiring.Component):
     def _products(self, m):
         """Return the products of the multiplier with each piece of accumulator plus bias."""
         config = self._config
-        biased = (self.acc + self.bias)[: config.acc_width + 1]
+        # Multipliers may lie far away: a register to set out from and one on the way.
+        biased = registered(m, (self.acc + self.bias)[: config.acc_width + 1], 2, "biased")
+        mult = registered(m, self.mult, 2, "mult")
         products = []
         for i in range(config.pieces):
             piece = biased[i * PIECE_BITS : (i + 1) * PIECE_BITS]
@@ -122,17 +124,15 @@ class RequantiseLane(wiring.Component):
                 product = Signal(len(piece) + MULT_BITS, name=f"product_{i}")
                 enable = self.advance
                 multiply_ecp5(
-                    m, piece, self.mult, enable, product, enable=enable, name=f"multiplier_{i}"
+                    m, piece, mult, enable, product, enable=enable, name=f"multiplier_{i}"
                 )
             else:
-                piece, mult = (
-                    registered(m, piece, 1, f"piece_{i}"),
-                    registered(m, self.mult, 1, f"mult_{i}"),
-                )
+                factor = registered(m, piece, 1, f"piece_{i}")
+                product = factor * registered(m, mult, 1, f"mult_{i}_held")
                 product = registered(
-                    m, (piece * mult)[: len(piece) + MULT_BITS], DSP_LATENCY - 1, f"product_{i}"
+                    m, product[: len(piece) + MULT_BITS], DSP_LATENCY - 1, f"product_{i}"
                 )
-            products.append(product)
+            products.append(registered(m, product, 1, f"returned_{i}"))
         return products
 
     def _sum(self, m, products):

@@ -70,7 +70,7 @@ class RequantiseConfig:
     @property
     def zero_point_delay(self) -> int:
         """Enabled cycles after the accumulator at which a lane reads its zero point."""
-        return 7 + (self.pieces - 1).bit_length()
+        return 10 + (self.pieces - 1).bit_length()
 
     @property
     def clamp_delay(self) -> int:
