@@ -235,8 +235,8 @@ def build_board(
     (folder / "top.lpf").write_text(pins)
     say("Placing and routing")
     routed = place_and_route(
-        "top", folder, part=found.part, mhz=mhz, seed=seed, lpf="top.lpf", placed="top.placed.json",
-        say=say,
+        "top", folder, part=found.part, mhz=mhz, seed=seed, placer="static", lpf="top.lpf",
+        placed="top.placed.json", say=say,
     )
     clocks = {clock: f for clock, f in routed.fmax.items() if routed.constraint[clock] >= mhz - 1}
     say("Packing the bitstream and unpacking it again")

