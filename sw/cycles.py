@@ -15,13 +15,16 @@ from .program import Program
 
 __all__ = ["GemmTiming", "Timeline", "predict"]
 
-QUEUE = 16
-"""Places of the queues between the readers and the datapath."""
+QUEUE = 18
+"""Places of the queues between the readers and the datapath and of the registers behind them."""
 
-ACT_LATENCY = 13
+RETURN = 2
+"""From the cycle in which a beat is taken to the issue of one into its place."""
+
+ACT_LATENCY = 15
 """From the issue of a vector to its offer to the datapath."""
 
-WEIGHT_LATENCY = 3
+WEIGHT_LATENCY = 4
 """From the issue of a weight beat to its offer."""
 
 GAP = 6
@@ -161,7 +164,7 @@ class _Engine:
                         self.weights.run(*run)
                     index = self.acts.count
                     takes = max(takes + 2, ended)
-                    issued = max(takes + 1, self.acts.at(index - QUEUE) + 1)
+                    issued = max(takes + 1, self.acts.at(index - QUEUE) + RETURN)
                     if k == 0 and not accumulate:
                         issued = max(issued, self.bank_free())
                     if first_read is None:
@@ -173,14 +176,14 @@ class _Engine:
                     ):
                         self.acts.run(*run)
                     last = index + rows - 1
-                    ended = max(issued + rows - 1, self.acts.at(last - QUEUE) + 1)
+                    ended = max(issued + rows - 1, self.acts.at(last - QUEUE) + RETURN)
                 if not keep:
                     drain.tile(self.steps.last_psum + 4, rows, n == values["n_tiles"] - 1)
         self.done["acts"].append(ended + GAP - 1)
         self.idle["acts"] = ended + GAP
         tiles = values["m_tiles"] * values["n_tiles"] * k_tiles
         last = self.weights.count - 1
-        ended = max(weight_issue + tiles * beats - 1, self.weights.at(last - QUEUE) + 1)
+        ended = max(weight_issue + tiles * beats - 1, self.weights.at(last - QUEUE) + RETURN)
         self.done["weights"].append(ended)
         self.idle["weights"] = ended + 1
         self.timings.append(drain.finish(first_read or 0, self.done["acts"][-1]))
@@ -206,8 +209,8 @@ class _Drain:
 
     def __init__(self, engine: _Engine, start: int, values: dict[str, int]):
         self.engine, self.values = engine, values
-        self.cycle = start + 1
-        self.last = start
+        self.cycle = start + 2
+        self.last = self.start = start
 
     def tile(self, full: int, rows: int, last_n: bool) -> None:
         engine, values = self.engine, self.values
@@ -216,16 +219,16 @@ class _Drain:
         groups = -(-channels // config.drain_lanes)
         begins = max(self.cycle, full + 1)
         self.last = begins + rows * groups
-        engine.freed.append(self.last + 2)
-        self.cycle = self.last + 1
+        engine.freed.append(self.last + 1)
+        self.cycle = self.last + 2
 
     def finish(self, first_read: int, last_read: int) -> GemmTiming:
         engine, values = self.engine, self.values
         if values["keep"]:
-            done = self.cycle
+            done = self.start + 1
             result = done
         else:
-            leaves = self.last + (4 if values["raw"] else 4 + engine.lane_latency)
+            leaves = self.last + (6 if values["raw"] else 6 + engine.lane_latency)
             result = leaves + 2
             done = leaves + (2 if values["store"] else 3)
         engine.done["drain"].append(done)

@@ -2,9 +2,8 @@
 
 from importlib import import_module
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from .accumulator import Accumulator
@@ -123,7 +122,6 @@ class EngineCore(wiring.Component):
             act_buffer.store_at.eq(drain.store_at),
             act_buffer.store_data.eq(drain.store_data),
             drain.full.eq(accumulator.full),
-            accumulator.read.eq(drain.read),
             accumulator.read_valid.eq(drain.read_valid),
             accumulator.read_bank.eq(drain.read_bank),
             accumulator.read_row.eq(drain.read_row),
@@ -136,7 +134,7 @@ class EngineCore(wiring.Component):
                 Cat(load_x.done, load_w.done, act_reader.done, weight_reader.done, drain.done)
             ),
         ]
-        self._elaborate_output(m, drain)
+        wiring.connect(m, drain.y, wiring.flipped(self.y))
         m.d.sync += [
             self.status.busy.eq(dispatcher.busy | self.y.valid),
             self.status.errors.eq(
@@ -148,18 +146,3 @@ class EngineCore(wiring.Component):
             self.status.y_stalled.eq(self.y.valid & ~self.y.ready),
         ]
         return m
-
-    def _elaborate_output(self, m, drain):
-        """Put two places between the drain and ``y``: ``y.ready`` drives no logic inside."""
-        beat = result_beat(self._config)
-        m.submodules.output = output = SyncFIFO(width=beat.size, depth=2)
-        out = Signal(beat)
-        m.d.comb += [
-            output.w_data.eq(drain.y.payload),
-            output.w_en.eq(drain.y.valid),
-            drain.y.ready.eq(output.w_rdy),
-            out.eq(output.r_data),
-            self.y.payload.eq(out),
-            self.y.valid.eq(output.r_rdy),
-            output.r_en.eq(self.y.ready),
-        ]

@@ -1,16 +1,21 @@
 """The drain: bias, requantise, pool, and send results to the stream or back to the buffer."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from .buffer import buffer_memory
+from .accumulator import banks_layout
+from .buffer import Buffer
 from .config import EngineConfig
 from .dispatch import command_layout, parameter_layout
-from .position import Position, Walk, Walker, add_positions, field, lane_excess, position
+from .position import Position, Walk, Walker, add_lanes, field, position, sum_positions
 from .requantise import RequantiseLane
 
 __all__ = ["Drain", "result_beat"]
+
+_QUEUE = 32
+"""Places for results: more than there are stages behind the issue of a row."""
 
 
 def result_beat(config: EngineConfig) -> data.StructLayout:
@@ -47,18 +52,17 @@ class Drain(wiring.Component):
         Writes it.
     full : In(1)
         Pulses when a bank is full.
-    read : Out(1)
-        Clock enable of the bank's read side.
     read_valid : Out(1)
         A row is asked for.
     read_bank : Out(1)
         Bank to read.
     read_row : Out(range(acc_depth))
         Row to read.
-    sums : In(ArrayLayout(signed(acc_width), cols))
-        The row, 2 enabled cycles later.
+    sums : In(banks_layout(config))
+        The row in the bank's place, 3 cycles later.
     bank_freed : Out(1)
-        Pulses when a bank has been read.
+        Pulses when all of a bank has been asked for; psums for it must come 3 cycles later at the
+        earliest.
     y : Out(stream.Signature(result_beat(config)))
         Results that are not stored.
     store : Out(drain_lanes)
@@ -73,9 +77,9 @@ class Drain(wiring.Component):
         Pulses when a command's results are out.
 
     Latency
-        From the read of a row to its result: 5 cycles raw, 5 + `RequantiseConfig.latency` else.
+        From the read of a row to its result: 7 cycles raw, 7 + `RequantiseConfig.latency` else.
     Throughput
-        One group of one row a cycle while ``y.ready``; 2 cycles more per tile.
+        One group of one row a cycle while results are taken; 3 cycles more per tile.
     Numerics
         See `Requantise`; raw results are accumulator plus bias, sign-extended to ``lane_bits``.
     Reference
@@ -93,11 +97,10 @@ class Drain(wiring.Component):
                 "param": In(parameter_layout(config)),
                 "param_write": In(1),
                 "full": In(1),
-                "read": Out(1),
                 "read_valid": Out(1),
                 "read_bank": Out(1),
                 "read_row": Out(range(config.acc_depth)),
-                "sums": In(data.ArrayLayout(signed(config.acc_width), d.cols)),
+                "sums": In(banks_layout(config)),
                 "bank_freed": Out(1),
                 "y": Out(stream.Signature(result_beat(config))),
                 "store": Out(config.drain_lanes),
@@ -122,49 +125,60 @@ class Drain(wiring.Component):
         m = Module()
         words = Signal(command_layout("GEMM"))
         tag = Signal(self._tag)
-        issue, starts_tile, busy = Signal(), Signal(), Signal()
-        m.d.comb += self.read.eq(~self.y.valid | self.y.ready)
+        active, issue, starts_tile = Signal(), Signal(), Signal()
+        # Rows are asked for only while the output queue has room for all that is under way.
+        room, busy = Signal(init=1), Signal()
+        m.d.comb += [issue.eq(active & room), self.read_valid.eq(issue)]
         waiting = Signal(range(3))
         taken = Signal()
         m.d.sync += waiting.eq(waiting + self.full - taken)
-        # A bank is free once its last row has left the registers behind the memory.
-        empties, emptied = Signal(), Signal(2)
-        with m.If(self.read):
-            m.d.sync += emptied.eq(Cat(empties, emptied[0]))
-        m.d.comb += [self.bank_freed.eq(self.read & emptied[1]), self.read_valid.eq(issue)]
-        self._tile_ends = empties
-        first_n, ends_tile, ends = self._elaborate_issue(m, words, tag, issue, starts_tile)
+        self._tile_ends = empties = Signal()
+        m.d.sync += self.bank_freed.eq(empties)
+        first_n, ends_tile, ends = self._elaborate_issue(
+            m, words, tag, active, issue, starts_tile
+        )
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.cmd.ready.eq(1)
                 with m.If(self.cmd.valid):
                     m.d.sync += words.eq(self.cmd.payload)
-                    m.next = "Tile"
+                    m.next = "Next"
                     with m.If(field(self.cmd.payload, "GEMM", "keep")):
                         m.next = "Done"
+            with m.State("Next"):
+                m.next = "Tile"
             with m.State("Tile"):
                 with m.If(waiting != 0):
                     m.d.comb += taken.eq(1)
+                    m.d.sync += active.eq(1)
                     m.next = "Rows"
             with m.State("Rows"):
-                m.d.comb += issue.eq(1)
-                with m.If(self.read & ends_tile):
+                with m.If(issue & ends_tile):
                     m.d.comb += empties.eq(1)
-                    m.d.sync += self.read_bank.eq(~self.read_bank)
-                    m.next = "Tile"
+                    m.d.sync += [self.read_bank.eq(~self.read_bank), active.eq(0)]
+                    m.next = "Next"
                     with m.If(ends):
                         m.next = "Flush"
             with m.State("Flush"):
-                with m.If(~busy & self.read):
+                with m.If(~busy):
                     m.next = "Done"
             with m.State("Done"):
                 m.d.comb += self.done.eq(1)
                 m.next = "Idle"
         at = self._elaborate_positions(m, words, tag, issue, starts_tile, first_n)
-        self._elaborate_lanes(m, words, tag, issue, at, busy)
+        in_flight = self._elaborate_lanes(m, words, tag, issue, at, busy)
+        m.submodules.output = output = SyncFIFO(width=self.y.payload.shape().size, depth=_QUEUE)
+        m.d.sync += room.eq(output.level + in_flight < _QUEUE - 2)
+        m.d.comb += [
+            output.w_data.eq(self._result),
+            output.w_en.eq(self._result_valid),
+            Value.cast(self.y.payload).eq(output.r_data),
+            self.y.valid.eq(output.r_rdy),
+            output.r_en.eq(self.y.ready),
+        ]
         return m
 
-    def _elaborate_issue(self, m, words, tag, issue, starts_tile):
+    def _elaborate_issue(self, m, words, tag, active, issue, starts_tile):
         """Count tiles, windows, groups and rows; return flags that the others need.
 
         What a tile needs is worked out before its first row, and every counter has a flag for its
@@ -177,8 +191,10 @@ class Drain(wiring.Component):
             return field(words, "GEMM", name)
 
         m_left, n_left, first_n = Signal(16), Signal(16), Signal()
+        tile_ended = Signal()
+        m.d.sync += tile_ended.eq(self._tile_ends)
         self._last_n = last_n = Signal()
-        last_m = Signal()
+        last_tile = Signal()
         group, last_group = Signal(range(config.groups)), Signal(range(config.groups))
         last_mask = Signal(config.drain_lanes)
         row = data.StructLayout({"at": self.read_row.shape(), "left": 16, "last": 1})
@@ -195,9 +211,9 @@ class Drain(wiring.Component):
                 n_left.eq(field(payload, "GEMM", "n_tiles") - 1),
                 first_n.eq(1),
             ]
-        self._elaborate_tile(m, words, issue, (m_left, n_left, last_m, last_group, last_mask),
+        self._elaborate_tile(m, words, active, (m_left, n_left, last_tile, last_group, last_mask),
                              (here, window))
-        with m.If(~issue):
+        with m.If(~active):
             m.d.sync += [
                 group.eq(0), pool_left.eq(get("pool") - 1), pool_last.eq(get("pool") == 1),
                 tile_new.eq(1), row_first.eq(1), group_first.eq(1),
@@ -207,7 +223,7 @@ class Drain(wiring.Component):
             following.at.eq(here.at + 1), following.left.eq(here.left - 1),
             following.last.eq(here.left == 1), self.read_row.eq(here.at),
         ]
-        with m.If(issue & self.read):
+        with m.If(issue):
             m.d.sync += [tile_new.eq(0), row_first.eq(window_last), here.eq(following)]
             m.d.sync += [pool_left.eq(pool_left - 1), pool_last.eq(pool_left == 1)]
             with m.If(window_last):
@@ -217,39 +233,44 @@ class Drain(wiring.Component):
                     m.d.sync += [group.eq(0), window.eq(following)]
                 with m.Else():
                     m.d.sync += [group.eq(group + 1), here.eq(window)]
-            with m.If(ends_tile):
-                m.d.sync += [n_left.eq(n_left - 1), first_n.eq(0)]
-                with m.If(last_n):
-                    m.d.sync += [n_left.eq(get("n_tiles") - 1), first_n.eq(1)]
-                    m.d.sync += m_left.eq(m_left - 1)
+        with m.If(tile_ended):
+            m.d.sync += [n_left.eq(n_left - 1), first_n.eq(0)]
+            with m.If(last_n):
+                m.d.sync += [n_left.eq(get("n_tiles") - 1), first_n.eq(1)]
+                m.d.sync += m_left.eq(m_left - 1)
         m.d.comb += [
             tag.valid.eq(issue),
             tag.emit.eq(window_last),
             tag.window_first.eq(row_first),
-            tag.end.eq(ends_tile & last_m & last_n),
+            tag.end.eq(ends_tile & last_tile),
             tag.group.eq(group),
             tag.mask.eq(last_mask | ~group_last.replicate(config.drain_lanes)),
             starts_tile.eq(tile_new),
         ]
-        return first_n, ends_tile, last_m & last_n
+        return first_n, ends_tile, last_tile
 
-    def _elaborate_tile(self, m, words, issue, tile, rows):
+    def _elaborate_tile(self, m, words, active, tile, rows):
         """Between two tiles: set rows, groups and flags of the one that follows."""
         config = self._config
-        m_left, n_left, last_m, last_group, last_mask = tile
+        m_left, n_left, last_tile, last_group, last_mask = tile
         last_n = self._last_n
-        channels = Mux(n_left == 0, field(words, "GEMM", "n_last"), config.datapath.cols)
         final = m_left == 0
-        lanes_log2 = (config.drain_lanes - 1).bit_length()
-        with m.If(~issue):
+        lanes = config.drain_lanes
+
+        def last_of(channels):
+            """Return the last group of so many channels, and which lanes it fills."""
+            last = channels - 1
+            mask = Cat((last & lanes - 1) >= i for i in range(lanes))
+            return Cat(Value.cast(last >> (lanes - 1).bit_length())[: len(last_group)], mask)
+
+        of_last_tile = Signal(len(last_group) + lanes)
+        of_others = last_of(Const(config.datapath.cols, 16))
+        m.d.sync += of_last_tile.eq(last_of(field(words, "GEMM", "n_last")))
+        with m.If(~active):
             m.d.sync += [
-                last_m.eq(final),
+                last_tile.eq(final & (n_left == 0)),
                 last_n.eq(n_left == 0),
-                last_group.eq((channels - 1) >> lanes_log2),
-                last_mask.eq(Cat(
-                    ((channels - 1) & (config.drain_lanes - 1)) >= i
-                    for i in range(config.drain_lanes)
-                )),
+                Cat(last_group, last_mask).eq(Mux(n_left == 0, of_last_tile, of_others)),
             ]
             for row in rows:
                 m.d.sync += row.at.eq(0)
@@ -259,12 +280,12 @@ class Drain(wiring.Component):
                         m.d.sync += [row.left.eq(count - 1), row.last.eq(count == 1)]
 
     def _elaborate_positions(self, m, words, tag, issue, starts_tile, first_n):
-        """Return where the group issued five enabled cycles ago goes."""
+        """Return where the group issued seven cycles ago goes."""
         config = self._config
         lanes = config.datapath.act_lanes
         m.submodules.walker = walker = Walker(3, lanes)
         started = Signal()
-        m.d.comb += [walker.advance.eq(self.read), walker.base.eq(position(words, "y"))]
+        m.d.comb += walker.base.eq(position(words, "y"))
         for i in range(3):
             m.d.comb += [
                 walker.counts[i].eq(field(words, "GEMM", f"m{i}_count")),
@@ -273,64 +294,60 @@ class Drain(wiring.Component):
         moves = issue & tag.window_first & self._group_first
         with m.If(self.cmd.ready):
             m.d.sync += started.eq(0)
+        m.d.sync += walker.op.eq(Walk.HOLD)
         with m.If(moves):
-            with m.If(self.read):
-                m.d.sync += started.eq(1)
+            m.d.sync += started.eq(1)
             with m.If(~starts_tile):
-                m.d.comb += walker.op.eq(Walk.NEXT)
+                m.d.sync += walker.op.eq(Walk.NEXT)
             with m.Elif(~started):
-                m.d.comb += walker.op.eq(Walk.START)
+                m.d.sync += walker.op.eq(Walk.START)
             with m.Elif(first_n):
-                m.d.comb += walker.op.eq(Walk.TILE)
+                m.d.sync += walker.op.eq(Walk.TILE)
             with m.Else():
-                m.d.comb += walker.op.eq(Walk.RESTART)
+                m.d.sync += walker.op.eq(Walk.RESTART)
 
-        def elements(count):
-            return Position(Const((count // lanes) | (count % lanes) << 16, 24))
+        tile = self._delay(m, Cat(issue & starts_tile, first_n), 2, "tile")
+        window = self._delay(
+            m, Cat(issue & tag.window_first, self._group_first), 3, "window"
+        )
+        tile_offset, offset = Signal(Position), Signal(Position)
+        self._elaborate_offset(m, tile_offset, tile, config.datapath.cols, Position(Const(0, 24)))
+        self._elaborate_offset(m, offset, window, config.drain_lanes, tile_offset)
+        return sum_positions(m, walker, offset, lanes)
 
-        tile_offset, offset, at = Signal(Position), Signal(Position), Signal(Position)
-        base, offset_there = Signal(Position), Signal(Position)
-        excess = Signal.like(lane_excess(offset, lanes), name="excess")
-        tile = [Signal(2, name="tile_1")]
-        window = [Signal(2, name=f"window_{i}") for i in (1, 2)]
-        with m.If(self.read):
-            m.d.sync += [
-                tile[0].eq(Cat(issue & starts_tile, first_n)),
-                window[0].eq(Cat(issue & tag.window_first, self._group_first)),
-                window[1].eq(window[0]),
-                base.eq(walker.at),
-                offset_there.eq(offset),
-                excess.eq(lane_excess(offset, lanes)),
-                at.eq(add_positions(base, offset_there, lanes, excess)),
-            ]
-            with m.If(tile[0] == 0b11):
-                m.d.sync += tile_offset.eq(0)
-            with m.Elif(tile[0] == 0b01):
-                following = add_positions(tile_offset, elements(config.datapath.cols), lanes)
-                m.d.sync += tile_offset.eq(following)
-            with m.If(window[1] == 0b11):
-                m.d.sync += offset.eq(tile_offset)
-            with m.Elif(window[1] == 0b01):
-                following = add_positions(offset, elements(config.drain_lanes), lanes)
-                m.d.sync += offset.eq(following)
-        return at
+    def _elaborate_offset(self, m, offset, begins, count, start):
+        """Add ``count`` elements to ``offset``, the vector a cycle after the lane, or restart.
+
+        ``begins``: whether one begins, and whether it is the first.
+        """
+        lanes = self._config.datapath.act_lanes
+        lane, carry = add_lanes(offset.lane, Const(count % lanes, 8), lanes)
+        later, carried = Signal(2), Signal()
+        m.d.sync += [later.eq(begins), carried.eq(carry)]
+        with m.If(begins == 0b11):
+            m.d.sync += offset.lane.eq(start.lane)
+        with m.Elif(begins == 0b01):
+            m.d.sync += offset.lane.eq(lane)
+        with m.If(later == 0b11):
+            m.d.sync += offset.vector.eq(start.vector)
+        with m.Elif(later == 0b01):
+            m.d.sync += offset.vector.eq(offset.vector + count // lanes + carried)
 
     def _delay(self, m, value, cycles, name):
-        """Return ``value`` as it was ``cycles`` enabled cycles ago."""
+        """Return ``value`` as it was ``cycles`` cycles ago."""
         for i in range(cycles):
             delayed = Signal.like(value, name=f"{name}_{i + 1}")
-            with m.If(self.read):
-                m.d.sync += delayed.eq(value)
+            m.d.sync += delayed.eq(value)
             value = delayed
         return value
 
     def _elaborate_lanes(self, m, words, tag, issue, at, busy):
-        """Requantise and pool ``drain_lanes`` channels; fill the output registers."""
+        """Requantise and pool ``drain_lanes`` channels; return how many groups are under way."""
         config = self._config
         parameters = self._elaborate_parameters(m, words, tag)
         raw, stores, has_bias = (field(words, "GEMM", n) for n in ("raw", "store", "bias"))
         latency = config.lane.latency
-        raw_tag = self._delay(m, tag, 4, "raw_tag")
+        raw_tag = self._delay(m, tag, 6, "raw_tag")
         # Raw results leave early: what follows in the lanes must not look like a result.
         requantised_tag = Signal(self._tag)
         m.d.comb += requantised_tag.eq(raw_tag)
@@ -340,14 +357,16 @@ class Drain(wiring.Component):
         pooled_tag = self._delay(m, lane_tag, 1, "pooled_tag")
         store_at = self._delay(m, at, latency - 1, "store_at")
         shape = Shape(config.datapath.x_bits, config.datapath.x_signed)
-        sums = self._select_group(m, self._delay(m, tag.group, 2, "group"))
+        sums = self._select_sums(m, tag.group)
         out_tag = Signal(self._tag)
         m.d.comb += out_tag.eq(Mux(raw, raw_tag, pooled_tag))
+        self._result = result = Signal(result_beat(config))
+        self._result_valid = result_valid = Signal()
         for i in range(config.drain_lanes):
             lane = m.submodules[f"lane_{i}"] = RequantiseLane(config.lane)
             clamps = [field(words, "GEMM", name) for name in ("zero_point", "low", "high")]
             m.d.comb += [
-                lane.advance.eq(self.read),
+                lane.advance.eq(1),
                 lane.acc.eq(sums[i]),
                 lane.bias.eq(parameters[i].bias.as_value().as_signed()),
                 lane.mult.eq(parameters[i].mult),
@@ -357,39 +376,34 @@ class Drain(wiring.Component):
                 m.d.comb += port.eq(bits.as_signed() if config.datapath.x_signed else bits)
             best = Signal(shape, name=f"best_{i}")
             # The sign of a difference is ready sooner than a comparison.
-            keeps = ~lane_tag.window_first & (lane.value - best)[-1]
+            keeps = ~lane_tag.valid | (~lane_tag.window_first & (lane.value - best)[-1])
             biased = Signal(signed(config.acc_width + 1), name=f"biased_{i}")
-            with m.If(self.read):
-                m.d.sync += best.eq(Mux(keeps, best, lane.value))
-                m.d.sync += biased.eq(lane.acc + Mux(has_bias, lane.bias, 0))
-                m.d.sync += self.y.payload.data[i].eq(Mux(raw, biased, best))
-                m.d.sync += self.store_data[i].eq(best)
+            m.d.sync += [
+                best.eq(Mux(keeps, best, lane.value)),
+                biased.eq(lane.acc + Mux(has_bias, lane.bias, 0)),
+                result.data[i].eq(Mux(raw, biased, best)),
+                self.store_data[i].eq(best),
+            ]
         emits = out_tag.valid & out_tag.emit
         inside = store_at.vector < config.act_depth
-        m.d.sync += [self.store.eq(0), self.outside.eq(0)]
-        with m.If(self.read):
-            m.d.sync += [
-                self.y.valid.eq(emits & ~stores),
-                self.y.payload.keep.eq(out_tag.mask),
-                self.y.payload.last.eq(out_tag.end),
-                self.store_at.eq(store_at),
-            ]
-            with m.If(emits & stores):
-                lanes = config.datapath.act_lanes
-                at_end = store_at.vector == config.act_depth - 1
-                beyond = Cat(
-                    at_end & (store_at.lane >= lanes - i) for i in range(config.drain_lanes)
-                )
-                m.d.sync += [
-                    self.store.eq(Mux(inside, out_tag.mask & ~beyond, 0)), self.outside.eq(~inside)
-                ]
+        lanes = config.datapath.act_lanes
+        at_end = store_at.vector == config.act_depth - 1
+        beyond = Cat(at_end & (store_at.lane >= lanes - i) for i in range(config.drain_lanes))
+        m.d.sync += [
+            result_valid.eq(emits & ~stores),
+            result.keep.eq(out_tag.mask),
+            result.last.eq(out_tag.end),
+            self.store_at.eq(store_at),
+            self.store.eq(Mux(emits & stores & inside, out_tag.mask & ~beyond, 0)),
+            self.outside.eq(emits & stores & ~inside),
+        ]
         in_flight = Signal(range(latency + 9))
-        finishes = self.read & Mux(raw, raw_tag.valid, pooled_tag.valid)
-        m.d.sync += in_flight.eq(in_flight + (self.read & issue) - finishes)
-        m.d.comb += busy.eq((in_flight != 0) | self.y.valid)
+        m.d.sync += in_flight.eq(in_flight + issue - Mux(raw, raw_tag.valid, pooled_tag.valid))
+        m.d.comb += busy.eq((in_flight != 0) | result_valid)
+        return in_flight
 
     def _elaborate_parameters(self, m, words, tag):
-        """Return the parameters of the group issued three enabled cycles ago."""
+        """Return the parameters of the group issued five cycles ago."""
         config = self._config
         layout = parameter_layout(config)
         base, address = Signal(16), Signal(range(config.param_depth))
@@ -398,34 +412,45 @@ class Drain(wiring.Component):
         with m.Elif(self._tile_ends):
             following = Mux(self._last_n, field(words, "GEMM", "p_base"), base + config.groups)
             m.d.sync += base.eq(following)
+        m.d.sync += address.eq(base + tag.group)
+        read_at = self._delay(m, address, 2, "address")
+        row, record, writes = (
+            Signal.like(self.param_row), Signal(layout), Signal(config.drain_lanes),
+        )
+        m.d.sync += [
+            row.eq(self.param_row),
+            record.eq(self.param),
+            writes.eq(Cat(
+                self.param_write & (self.param_lane == i) for i in range(config.drain_lanes)
+            )),
+        ]
         parameters = []
         for i in range(config.drain_lanes):
-            store = buffer_memory(layout, config.param_depth)
-            m.submodules[f"parameters_{i}"] = store
-            write, read = store.write_port(), store.read_port()
+            store = m.submodules[f"parameters_{i}"] = Buffer(layout.size, config.param_depth)
             m.d.comb += [
-                write.addr.eq(self.param_row),
-                write.data.eq(self.param),
-                write.en.eq(self.param_write & (self.param_lane == i)),
-                read.addr.eq(address),
-                read.en.eq(self.read),
+                store.write_at.eq(row),
+                store.write_data.eq(record),
+                store.write.eq(writes[i]),
+                store.read_at.eq(read_at),
             ]
-            held = Signal(layout, name=f"parameter_{i}")
-            with m.If(self.read):
-                m.d.sync += held.eq(read.data)
-            parameters.append(held)
-        with m.If(self.read):
-            m.d.sync += address.eq(base + tag.group)
+            parameters.append(data.View(layout, store.read_data))
         return parameters
 
-    def _select_group(self, m, group):
-        """Register the sums of group ``group``, ``drain_lanes`` of them."""
+    def _select_sums(self, m, group):
+        """Return the sums, ``drain_lanes`` of them, of the group issued five cycles ago."""
         config = self._config
         lanes = config.drain_lanes
-        selected = [Signal(signed(config.acc_width), name=f"sum_{i}") for i in range(lanes)]
-        with m.If(self.read), m.Switch(group):
-            for g in range(config.groups):
-                with m.Case(g):
-                    for i in range(min(lanes, config.datapath.cols - g * lanes)):
-                        m.d.sync += selected[i].eq(self.sums[g * lanes + i])
-        return selected
+        group = self._delay(m, group, 3, "group")
+        bank = self._delay(m, self.read_bank, 4, "bank")
+        sums = []
+        for i in range(lanes):
+            chosen = [Signal(signed(config.acc_width), name=f"sum_{i}_{b}") for b in range(2)]
+            for b in range(2):
+                with m.Switch(group):
+                    for g in range(-(-(config.datapath.cols - i) // lanes)):
+                        with m.Case(g):
+                            m.d.sync += chosen[b].eq(self.sums[b][g * lanes + i])
+            total = Signal(signed(config.acc_width), name=f"sum_{i}")
+            m.d.sync += total.eq(Mux(bank, chosen[1], chosen[0]))
+            sums.append(total)
+        return sums

@@ -1,13 +1,13 @@
 """Positions in the activation buffer and the loop nest that walks over them."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from .commands import COMMANDS
 
 __all__ = [
-    "Position", "Walk", "Walker", "add_positions", "field", "lane_excess", "position",
+    "Position", "Walk", "Walker", "add_lanes", "field", "lane_excess", "position", "sum_positions",
 ]
 
 
@@ -30,30 +30,41 @@ def position(words, name: str):
     return Position(Cat(vector, lane))
 
 
-def lane_excess(position, lanes: int):
-    """Return how far the lane lies beyond ``lanes``, a signed number."""
-    lane_bits = max(1, (lanes - 1).bit_length())
-    return (position.lane[:lane_bits] - lanes)[: lane_bits + 1].as_signed()
+def lane_excess(lane, lanes: int):
+    """Return how far ``lane`` lies beyond ``lanes``, a signed number."""
+    bits = max(1, (lanes - 1).bit_length())
+    return (lane[:bits] - lanes)[: bits + 1].as_signed()
 
 
-def add_positions(a, b, lanes: int, excess=None):
-    """Return ``a + b`` with lanes counted modulo ``lanes`` and carried into the vector.
+def add_lanes(a, b, lanes: int, excess=None):
+    """Return ``a + b`` modulo ``lanes`` and the carry into the vector.
 
-    ``excess`` is the `lane_excess` of ``b``, where it is known earlier than the sum is needed.
+    Vectors are added a cycle later, with this carry from a register: so the two additions do not
+    follow each other within a cycle. ``excess`` is the `lane_excess` of ``b``, where it is known
+    earlier than the sum is needed.
     """
-    lane_bits = max(1, (lanes - 1).bit_length())
-    lane_a, lane_b = a.lane[:lane_bits], b.lane[:lane_bits]
-    if lanes == 1 << lane_bits:
-        flat = (Cat(lane_a, a.vector) + Cat(lane_b, b.vector))[: 16 + lane_bits]
-        lane, vector = flat[:lane_bits], flat[lane_bits:]
-    else:
-        # Both outcomes of the carry side by side, so that the chains do not follow each other.
-        total = lane_a + lane_b
-        wrapped = lane_a + (lane_excess(b, lanes) if excess is None else excess)
-        carry = ~wrapped[lane_bits + 1]
-        lane = Mux(carry, wrapped, total)[:lane_bits]
-        vector = Mux(carry, a.vector + b.vector + 1, a.vector + b.vector)[:16]
-    return Cat(vector, lane, Const(0, 8 - lane_bits))
+    bits = max(1, (lanes - 1).bit_length())
+    total = a[:bits] + b[:bits]
+    if lanes == 1 << bits:
+        return total[:bits], total[bits]
+    wrapped = a[:bits] + (lane_excess(b, lanes) if excess is None else excess)
+    carry = ~wrapped[bits + 1]
+    return Mux(carry, wrapped, total)[:bits], carry
+
+
+def sum_positions(m, a, b, lanes: int):
+    """Return ``a + b``, 3 cycles after their lanes; their vectors come a cycle after those."""
+    lane_a, lane_b = Signal(8), Signal(8)
+    excess = Signal.like(lane_excess(b.lane, lanes))
+    total, carried, lane = Signal(16), Signal(), Signal(8)
+    lane_sum, carry = add_lanes(lane_a, lane_b, lanes, excess)
+    at = Signal(Position)
+    m.d.sync += [
+        lane_a.eq(a.lane), lane_b.eq(b.lane), excess.eq(lane_excess(b.lane, lanes)),
+        lane.eq(lane_sum), carried.eq(carry), total.eq(a.vector + b.vector),
+        at.lane.eq(lane), at.vector.eq(total + carried),
+    ]
+    return at
 
 
 class Walk(enum.Enum, shape=3):
@@ -84,21 +95,21 @@ class Walker(wiring.Component):
 
     Members
     -------
-    advance : In(1)
-        Clock enable of the whole pipeline.
     op : In(Walk)
         What to do for this beat.
     base : In(Position)
-        Start; must be stable two cycles after ``START``.
+        Start; must be stable for three cycles after ``START``.
     counts : In(ArrayLayout(16, loops))
         Iterations per loop, outermost first, at least 1; must be stable.
     steps : In(ArrayLayout(Position, loops))
         Jump per loop; must be stable one cycle after the beat.
-    at : Out(Position)
-        Position of the beat given three enabled cycles earlier.
+    lane : Out(8)
+        Lane of the beat given three cycles earlier.
+    vector : Out(16)
+        Vector of the beat given four cycles earlier.
 
     Latency
-        3 cycles.
+        3 cycles for the lane, 4 for the vector, see `add_lanes`.
     Throughput
         One beat a cycle.
     Numerics
@@ -112,12 +123,12 @@ class Walker(wiring.Component):
         self._lanes = lanes
         super().__init__(
             {
-                "advance": In(1),
                 "op": In(Walk),
                 "base": In(Position),
                 "counts": In(data.ArrayLayout(16, loops)),
                 "steps": In(data.ArrayLayout(Position, loops)),
-                "at": Out(Position),
+                "lane": Out(8),
+                "vector": Out(16),
             }
         )
 
@@ -134,48 +145,59 @@ class Walker(wiring.Component):
 
         select = Signal(range(loops))
         op_select = Signal(Walk)
-        op_step = Signal(Walk)
-        step = Signal(Position)
-        tile_start = Signal(Position)
         moves = Signal()
         m.d.comb += moves.eq((self.op == Walk.NEXT) | (self.op == Walk.TILE))
-        with m.If(self.advance):
-            m.d.sync += op_select.eq(self.op)
-            for i in range(loops):
-                left, single = self.counts[i] - 1, self.counts[i] == 1
-                following = Mux(ended[i], left, counters[i] - 1)
-                following_ended = Mux(ended[i], single, counters[i] == 1)
-                with m.If(self.op == Walk.START):
-                    m.d.sync += [counters[i].eq(left), ended[i].eq(single)]
-                    m.d.sync += [remembered[i].eq(left), remembered_ended[i].eq(single)]
-                with m.Elif(self.op == Walk.RESTART):
-                    m.d.sync += [counters[i].eq(remembered[i]), ended[i].eq(remembered_ended[i])]
-                with m.Elif(moves):
-                    with m.If(advances[i]):
-                        m.d.sync += [counters[i].eq(following), ended[i].eq(following_ended)]
-                    with m.If(self.op == Walk.TILE):
-                        kept = Mux(advances[i], following, counters[i])
-                        kept_ended = Mux(advances[i], following_ended, ended[i])
-                        m.d.sync += [remembered[i].eq(kept), remembered_ended[i].eq(kept_ended)]
-            m.d.sync += select.eq(0)
-            for i in range(loops):
-                with m.If(advances[i] & ~ended[i]):
-                    m.d.sync += select.eq(i)
-
-            m.d.sync += op_step.eq(op_select)
-            m.d.sync += step.eq(Array(self.steps[i].as_value() for i in range(loops))[select])
-            excesses = [lane_excess(self.steps[i], self._lanes) for i in range(loops)]
-            excess = Signal.like(excesses[0], name="excess")
-            m.d.sync += excess.eq(Array(excesses)[select])
-
-            moved = add_positions(self.at, step, self._lanes, excess)
-            with m.Switch(op_step):
-                with m.Case(Walk.START):
-                    m.d.sync += [self.at.eq(self.base), tile_start.eq(self.base)]
-                with m.Case(Walk.NEXT):
-                    m.d.sync += self.at.eq(moved)
-                with m.Case(Walk.RESTART):
-                    m.d.sync += self.at.eq(tile_start)
-                with m.Case(Walk.TILE):
-                    m.d.sync += [self.at.eq(moved), tile_start.eq(moved)]
+        m.d.sync += op_select.eq(self.op)
+        for i in range(loops):
+            left, single = self.counts[i] - 1, self.counts[i] == 1
+            following = Mux(ended[i], left, counters[i] - 1)
+            following_ended = Mux(ended[i], single, counters[i] == 1)
+            with m.If(self.op == Walk.START):
+                m.d.sync += [counters[i].eq(left), ended[i].eq(single)]
+                m.d.sync += [remembered[i].eq(left), remembered_ended[i].eq(single)]
+            with m.Elif(self.op == Walk.RESTART):
+                m.d.sync += [counters[i].eq(remembered[i]), ended[i].eq(remembered_ended[i])]
+            with m.Elif(moves):
+                with m.If(advances[i]):
+                    m.d.sync += [counters[i].eq(following), ended[i].eq(following_ended)]
+                with m.If(self.op == Walk.TILE):
+                    kept = Mux(advances[i], following, counters[i])
+                    kept_ended = Mux(advances[i], following_ended, ended[i])
+                    m.d.sync += [remembered[i].eq(kept), remembered_ended[i].eq(kept_ended)]
+        m.d.sync += select.eq(0)
+        for i in range(loops):
+            with m.If(advances[i] & ~ended[i]):
+                m.d.sync += select.eq(i)
+        self._elaborate_position(m, op_select, select)
         return m
+
+    def _elaborate_position(self, m, op, select):
+        """Add the selected step: the lanes first, the vectors a cycle later."""
+        step, excesses = Signal(Position), [lane_excess(s.lane, self._lanes) for s in self.steps]
+        excess = Signal.like(excesses[0], name="excess")
+        op_lane, op_vector = Signal(Walk), Signal(Walk)
+        step_vector, carried = Signal(16), Signal()
+        m.d.sync += [
+            op_lane.eq(op),
+            step.eq(Array(step.as_value() for step in self.steps)[select]),
+            excess.eq(Array(excesses)[select]),
+            op_vector.eq(op_lane),
+            step_vector.eq(step.vector),
+        ]
+        lane, carry = add_lanes(self.lane, step.lane, self._lanes, excess)
+        m.d.sync += carried.eq(carry)
+        vector = (self.vector + step_vector + carried)[:16]
+        for name, op, at, base, moved in (
+            ("lane", op_lane, self.lane, self.base.lane, lane),
+            ("vector", op_vector, self.vector, self.base.vector, vector),
+        ):
+            tile_start = Signal.like(at, name=f"tile_{name}")
+            with m.Switch(op):
+                with m.Case(Walk.START):
+                    m.d.sync += [at.eq(base), tile_start.eq(base)]
+                with m.Case(Walk.NEXT):
+                    m.d.sync += at.eq(moved)
+                with m.Case(Walk.RESTART):
+                    m.d.sync += at.eq(tile_start)
+                with m.Case(Walk.TILE):
+                    m.d.sync += [at.eq(moved), tile_start.eq(moved)]

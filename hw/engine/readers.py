@@ -1,6 +1,6 @@
 """Readers that feed the datapath from the buffers, each running ahead on its own."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -10,7 +10,16 @@ from .buffer import Buffer
 from .config import EngineConfig
 from .datapath import act_beat
 from .dispatch import command_layout
-from .position import Position, Walk, Walker, add_positions, field, lane_excess, position
+from .position import (
+    Position,
+    Walk,
+    Walker,
+    add_lanes,
+    field,
+    lane_excess,
+    position,
+    sum_positions,
+)
 
 __all__ = ["ActReader", "WeightReader"]
 
@@ -94,7 +103,7 @@ class ActReader(wiring.Component):
 
     Latency
         The first vector of a command taken in cycle t is offered in cycle
-        t + 15.
+        t + 17.
     Throughput
         One vector a cycle; `GAP` = 6 cycles between commands.
     Numerics
@@ -211,40 +220,42 @@ class ActReader(wiring.Component):
         m.d.sync += walker.op.eq(Walk.HOLD)
         with m.If(issue):
             m.d.sync += walker.op.eq(Mux(row_first, place.walk, Walk.NEXT))
-        m.d.comb += [walker.advance.eq(1), walker.base.eq(position(words, "x"))]
+        m.d.comb += walker.base.eq(position(words, "x"))
         for i in range(5):
             m.d.comb += [
                 walker.counts[i].eq(field(words, "GEMM", f"m{i}_count")),
                 walker.steps[i].eq(position(words, f"m{i}")),
             ]
-        # The K tile's offset, in step with the register and the three stages of the walker.
-        reset, step, offset = Signal(3), Signal(Position), Signal(Position)
-        select, moving = Signal(2), Signal(3)
+        # The K tile's offset, lane and vector in step with the walker's.
+        reset, step, offset = Signal(4), Signal(Position), Signal(Position)
+        select, moving = Signal(2), Signal(4)
         next_row, next_chunk = position(words, "k_row"), position(words, "k_chunk")
-        excess = Signal.like(lane_excess(next_row, lanes), name="excess")
+        excess = Signal.like(lane_excess(next_row.lane, lanes), name="excess")
+        row_excess, chunk_excess = (lane_excess(p.lane, lanes) for p in (next_row, next_chunk))
+        step_vector, carried = Signal(16), Signal()
+        lane, carry = add_lanes(offset.lane, step.lane, lanes, excess)
         m.d.sync += [
             reset.eq(Cat(place.k_first, reset)),
             moving.eq(Cat(issue & row_first & ~place.k_first, moving)),
             select.eq(Cat(place.k_row, select)),
             step.eq(Mux(select[1], next_row, next_chunk)),
-            excess.eq(Mux(select[1], lane_excess(next_row, lanes), lane_excess(next_chunk, lanes))),
+            excess.eq(Mux(select[1], row_excess, chunk_excess)),
+            step_vector.eq(step.vector),
+            carried.eq(carry),
         ]
         with m.If(reset[2]):
-            m.d.sync += offset.eq(0)
+            m.d.sync += offset.lane.eq(0)
         with m.Elif(moving[2]):
-            m.d.sync += offset.eq(add_positions(offset, step, lanes, excess))
-        base, offset_there = Signal(Position), Signal(Position)
-        offset_excess = Signal.like(excess)
-        m.d.sync += [
-            base.eq(walker.at),
-            offset_there.eq(offset),
-            offset_excess.eq(lane_excess(offset, lanes)),
-            self.read_at.eq(add_positions(base, offset_there, lanes, offset_excess)),
-        ]
+            m.d.sync += offset.lane.eq(lane)
+        with m.If(reset[3]):
+            m.d.sync += offset.vector.eq(0)
+        with m.Elif(moving[3]):
+            m.d.sync += offset.vector.eq(offset.vector + step_vector + carried)
+        m.d.comb += self.read_at.eq(sum_positions(m, walker, offset, lanes))
 
     def _elaborate_queue(self, m, issue, flags):
         """Queue what the buffer returns; a credit is a free place for a vector in flight."""
-        latency = 6 + ActBuffer.READ_LATENCY
+        latency = 7 + ActBuffer.READ_LATENCY
         beat = act_beat(self._config.datapath)
         m.submodules.queue = queue = SyncFIFO(width=beat.size, depth=QUEUE_DEPTH)
         in_flight, following = issue, flags
@@ -258,19 +269,38 @@ class ActReader(wiring.Component):
             arriving.as_value()[self.read_data.shape().size :].eq(following),
             queue.w_data.eq(arriving),
             queue.w_en.eq(in_flight),
-            self.acts.payload.eq(queue.r_data),
-            self.acts.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.acts.ready),
         ]
-        _count_credit(m, self._credit, issue, self.acts.valid & self.acts.ready)
+        taken = _relay(m, queue, self.acts)
+        _count_credit(m, self._credit, issue, taken)
+
+
+def _relay(m, queue, out):
+    """Put two registers between a queue and a stream far away; return whether a beat leaves it.
+
+    Nothing but registers drives the stream, and what takes beats from the queue is a register too.
+    """
+    payload = Value.cast(out.payload)
+    spare, spare_full = Signal.like(payload, name="spare", reset_less=True), Signal()
+    taken = Signal()
+    m.d.comb += [taken.eq(queue.r_rdy & ~spare_full), queue.r_en.eq(~spare_full)]
+    with m.If(out.ready | ~out.valid):
+        m.d.sync += [
+            payload.eq(Mux(spare_full, spare, queue.r_data)),
+            out.valid.eq(spare_full | queue.r_rdy), spare_full.eq(0),
+        ]
+    with m.Elif(taken):
+        m.d.sync += [spare.eq(queue.r_data), spare_full.eq(1)]
+    return taken
 
 
 def _count_credit(m, credit, issue, taken):
     """Keep ``credit`` high while fewer than `QUEUE_DEPTH` beats are in flight or queued."""
     held = Signal(range(QUEUE_DEPTH + 1))
-    following = Signal.like(held)
-    m.d.comb += following.eq(held + issue - taken)
-    m.d.sync += [held.eq(following), credit.eq(following < QUEUE_DEPTH)]
+    # The number after this cycle is compared without waiting for it.
+    with m.If(issue & ~taken):
+        m.d.sync += [held.eq(held + 1), credit.eq(held < QUEUE_DEPTH - 1)]
+    with m.Elif(~issue & taken):
+        m.d.sync += [held.eq(held - 1), credit.eq(1)]
 
 
 class WeightReader(wiring.Component):
@@ -297,7 +327,7 @@ class WeightReader(wiring.Component):
         Pulses when a command reads no more.
 
     Latency
-        The first beat of a command taken in cycle t is offered in cycle t + 4.
+        The first beat of a command taken in cycle t is offered in cycle t + 5.
     Throughput
         One beat a cycle; one cycle between commands.
     Numerics
@@ -374,9 +404,6 @@ class WeightReader(wiring.Component):
             buffer.read_at.eq(address),
             queue.w_data.eq(buffer.read_data),
             queue.w_en.eq(in_flight[1]),
-            self.weights.payload.eq(queue.r_data),
-            self.weights.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.weights.ready),
         ]
-        _count_credit(m, credit, issue, self.weights.valid & self.weights.ready)
+        _count_credit(m, credit, issue, _relay(m, queue, self.weights))
         return m

@@ -21,20 +21,27 @@ def command(
     mhz: Annotated[
         float, typer.Option("--mhz", help="Clock to aim for.", min=1, max=1000)
     ] = 200.0,
+    placer: Annotated[
+        str, typer.Option("--placer", help="heap, or static, which suits large designs.")
+    ] = "heap",
     output: OutputFolder = Path("build/fpga"),
     json: Json = False,
 ) -> None:
     """Synthesise, place and route a unit alone on the ECP5-85F; print area and clock."""
+    from ...fpga.flow import PLACERS
     from ...fpga.measure import measure
     from ...gen.catalog import find_unit, load
     from ...gen.configuration import configure, fields_of
     from ...gen.verilog import emit
+    from ...hw.config import check_choice
     from .output import print_json, print_table, say
 
+    check_choice("placer", placer, PLACERS)
     chosen = configure(unit, preset=preset, file=config, settings=set_ or ())
     design = emit(load(find_unit(unit).component)(chosen), unit)
     found = measure(
-        design.rtlil, unit, output / unit, mhz=mhz, seeds=range(1, seeds + 1), say=say
+        design.rtlil, unit, output / unit, mhz=mhz, seeds=range(1, seeds + 1), placer=placer,
+        say=say,
     )
     area = found.area
     if json:

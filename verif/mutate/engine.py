@@ -17,7 +17,7 @@ from ..testbench.engine_programs import LONG, ProgramMaker
 
 __all__ = ["EngineJudge"]
 
-_QUIET = 300
+_QUIET = 2000
 """Cycles beyond its busy time in which nothing may move before an engine is taken for dead."""
 
 _STREAMS = ("s_axis_cmd", "s_axis_x", "s_axis_w", "m_axis_y")
