@@ -20,7 +20,8 @@ def _multiply(m: Module, x: Value, w: Value, load: Value, config: ProductConfig)
     if config.fabric == "ecp5":
         multiply_ecp5(m, x, w, load, product)
         return product
-    x_held, w_held = Signal(x.shape(), reset_less=True), Signal(w.shape(), reset_less=True)
+    x_held = Signal(x.shape(), reset_less=True)
+    w_held = Signal(w.shape(), reset_less=True)
     partial = Signal(shape, reset_less=True)
     m.d.sync += [x_held.eq(x), partial.eq(x_held * w_held), product.eq(partial)]
     with m.If(load):

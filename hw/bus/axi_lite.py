@@ -1,5 +1,8 @@
 """AXI4-Lite, 32 bits: the bus and a bank of registers on it."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Module, Mux, Signal, ValueCastable
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
@@ -89,10 +92,10 @@ class RegisterBank(wiring.Component):
         Adds one to the count.
 
     Latency
-        Read data 2 cycles after its address, write response 2 cycles after the later of address
+        Read data 3 cycles after its address, write response 2 cycles after the later of address
         and data.
     Throughput
-        One access per direction every 3 cycles.
+        A write every 3 cycles, a read every 4.
     Numerics
         Counters wrap at 2**32.
     Reference
@@ -117,9 +120,13 @@ class RegisterBank(wiring.Component):
     def _elaborate_write(self, m):
         """Collect address and data, answer; return the word address, the commit, data, strobes."""
         bus = self.s_axi
-        write_address, write_data = Signal(len(bus.awaddr) - 2), Signal(32)
-        has_write_address, has_write_data = Signal(), Signal()
-        strobes, commit, known = Signal(4), Signal(), Signal()
+        write_address = Signal(len(bus.awaddr) - 2)
+        write_data = Signal(32)
+        has_write_address = Signal()
+        has_write_data = Signal()
+        strobes = Signal(4)
+        commit = Signal()
+        known = Signal()
         m.d.comb += [
             bus.awready.eq(~has_write_address),
             bus.wready.eq(~has_write_data),
@@ -153,7 +160,7 @@ class RegisterBank(wiring.Component):
             return port & register.mask
         value = Signal(32, init=register.reset & register.mask, name=f"{register.name}_value")
         hit = Signal(name=f"{register.name}_written")
-        m.d.comb += hit.eq(commit & (address == register.address // 4))
+        m.d.sync += hit.eq(commit & (address == register.address // 4))
         if register.access == "counter":
             with m.If(port):
                 m.d.sync += value.eq(value + 1)
@@ -176,20 +183,24 @@ class RegisterBank(wiring.Component):
     def _elaborate_read(self, m, values):
         """Answer reads with ``values``."""
         bus = self.s_axi
-        read_address, has_read_address = Signal(len(bus.araddr) - 2), Signal()
-        m.d.comb += bus.arready.eq(~has_read_address & ~bus.rvalid)
+        read_address = Signal(len(bus.araddr) - 2)
+        has_read_address = Signal()
+        selects = Signal(len(values))
+        decoded = Signal()
+        m.d.comb += bus.arready.eq(~has_read_address & ~decoded & ~bus.rvalid)
         with m.If(bus.arvalid & bus.arready):
             m.d.sync += [read_address.eq(bus.araddr[2:]), has_read_address.eq(1)]
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
+        m.d.sync += decoded.eq(has_read_address)
         with m.If(has_read_address):
+            m.d.sync += has_read_address.eq(0)
+        for i, register in enumerate(self._config.registers):
+            m.d.sync += selects[i].eq(read_address == register.address // 4)
+        with m.If(decoded):
+            chosen = [Mux(select, value, 0) for select, value in zip(selects, values, strict=True)]
             m.d.sync += [
-                has_read_address.eq(0),
                 bus.rvalid.eq(1),
-                bus.rdata.eq(0),
-                bus.rresp.eq(Response.SLVERR),
+                bus.rdata.eq(reduce(or_, chosen)),
+                bus.rresp.eq(Mux(selects.any(), Response.OKAY, Response.SLVERR)),
             ]
-            with m.Switch(read_address):
-                for register, value in zip(self._config.registers, values, strict=True):
-                    with m.Case(register.address // 4):
-                        m.d.sync += [bus.rdata.eq(value), bus.rresp.eq(Response.OKAY)]

@@ -53,9 +53,14 @@ class Deframer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.crc = crc = _crc()
-        byte, flag, plain = self.i.payload.data, Signal(), Signal(8)
-        started, escaped, broken = Signal(), Signal(), Signal()
-        held, held_count = Signal(16), Signal(range(3))
+        byte = self.i.payload.data
+        flag = Signal()
+        plain = Signal(8)
+        started = Signal()
+        escaped = Signal()
+        broken = Signal()
+        held = Signal(16)
+        held_count = Signal(range(3))
         m.d.comb += [
             flag.eq(byte == FLAG),
             plain.eq(Mux(escaped, byte ^ ESCAPE_XOR, byte)),
@@ -115,7 +120,9 @@ class Framer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.crc = crc = _crc()
-        byte, last, fcs_left = Signal(8), Signal(), Signal(range(3))
+        byte = Signal(8)
+        last = Signal()
+        fcs_left = Signal(range(3))
         escape = (byte == FLAG) | (byte == ESCAPE)
         m.d.comb += crc.data.eq(self.i.payload.data)
         with m.FSM():

@@ -100,8 +100,13 @@ class Executor(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         found, reply = self.requests.payload, self.replies.payload
-        before, known, delivered = Signal(reply_job), Signal(), Signal()
-        executes, executed, missed, counts = Signal(), Signal(), Signal(), Signal()
+        before = Signal(reply_job)
+        known = Signal()
+        delivered = Signal()
+        executes = Signal()
+        executed = Signal()
+        missed = Signal()
+        counts = Signal()
         verdict, is_stream = self._elaborate_verdict(m)
         repeats = known & (verdict == Status.OK) & (found.channel != Channel.STATUS)
         repeats &= (found.channel == before.channel[:7]) & (found.sequence == before.sequence)
@@ -157,7 +162,8 @@ class Executor(wiring.Component):
     def _elaborate_verdict(self, m):
         """Return what is wrong with the request, and whether it is for a stream."""
         found = self.requests.payload
-        verdict, is_stream = Signal(4), Signal()
+        verdict = Signal(4)
+        is_stream = Signal()
         with m.If(found.bad):
             m.d.comb += verdict.eq(Status.BAD_FRAME)
         with m.Elif(found.long):
@@ -288,7 +294,8 @@ class Replier(wiring.Component):
         m = Module()
         job = self.replies.payload
         head_bytes = HEADER_BYTES + 1
-        at, byte = Signal(range(head_bytes + RESULT_MAX)), Signal(8)
+        at = Signal(range(head_bytes + RESULT_MAX))
+        byte = Signal(8)
         in_body = Signal(range(RESULT_MAX))
         length = Signal(16)
         m.d.comb += [

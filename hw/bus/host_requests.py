@@ -80,8 +80,12 @@ class RequestReceiver(wiring.Component):
         m = Module()
         sizes = self._config.beat_bytes
         found, byte = self.o.payload, self.i.payload.data
-        header, count = Signal(range(HEADER_BYTES + 1)), Signal(range(PAYLOAD_MAX + 2))
-        lane, lane_last, dropping, inside = Signal(range(max(sizes))), Signal(), Signal(), Signal()
+        header = Signal(range(HEADER_BYTES + 1))
+        count = Signal(range(PAYLOAD_MAX + 2))
+        lane = Signal(range(max(sizes)))
+        lane_last = Signal()
+        dropping = Signal()
+        inside = Signal()
         drops = dropping | (self.o.valid & ~inside)
         in_payload = header == HEADER_BYTES
         m.d.comb += [

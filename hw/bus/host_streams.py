@@ -79,8 +79,11 @@ class Feeder(wiring.Component):
         config = self._config
         sizes = config.beat_bytes
         job = Signal.like(self.job.payload)
-        at, beat = Signal(range(PAYLOAD_MAX + 1)), Signal(8 * max(sizes), reset_less=True)
-        lane, lane_last, ready = Signal(range(max(sizes))), Signal(), Signal()
+        at = Signal(range(PAYLOAD_MAX + 1))
+        beat = Signal(8 * max(sizes), reset_less=True)
+        lane = Signal(range(max(sizes)))
+        lane_last = Signal()
+        ready = Signal()
         m.d.comb += self.read_at.eq(Cat(at[:10], job.bank))
         with m.FSM():
             with m.State("Idle"):
@@ -174,16 +177,17 @@ class ResultCollector(wiring.Component):
         m.submodules.store = store = memory.Memory(shape=8, depth=SEGMENTS * RESULT_MAX, init=[])
         write, read = store.write_port(), store.read_port()
         size = config.result_bytes
-        beat, last, lane = Signal(8 * size, reset_less=True), Signal(), Signal(range(size))
+        beat = Signal(8 * size, reset_less=True)
+        last = Signal()
+        lane = Signal(range(size))
         layout = data.StructLayout({"length": range(RESULT_MAX + 1), "last": 1})
         segments = [Signal(layout, name=f"segment_{i}") for i in range(SEGMENTS)]
-        filling, oldest = Signal(range(SEGMENTS)), Signal(range(SEGMENTS))
-        fill, finish, ends_packet, room = (
-            Signal(range(RESULT_MAX + 1)),
-            Signal(),
-            Signal(),
-            Signal(),
-        )
+        filling = Signal(range(SEGMENTS))
+        oldest = Signal(range(SEGMENTS))
+        fill = Signal(range(RESULT_MAX + 1))
+        finish = Signal()
+        ends_packet = Signal()
+        room = Signal()
         m.d.comb += [
             room.eq(self.finished < SEGMENTS - 1),
             write.addr.eq(Cat(fill[:-1], filling)),

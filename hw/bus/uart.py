@@ -52,13 +52,17 @@ class UartReceiver(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         divisor = self._config.divisor
-        line, before = Signal(init=1), Signal(init=1)
+        line = Signal(init=1)
+        before = Signal(init=1)
         m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
         m.d.sync += before.eq(line)
         # The edge was up to a cycle before it was seen.
         middle, apart = (divisor - 1) // 2, max(divisor // 16, 1)
-        timer, index, byte = Signal(range(divisor)), Signal(range(10)), Signal(8)
-        samples, vote = Signal(2), Signal()
+        timer = Signal(range(divisor))
+        index = Signal(range(10))
+        byte = Signal(8)
+        samples = Signal(2)
+        vote = Signal()
         m.d.comb += vote.eq((samples[0] & samples[1]) | (samples.any() & line))
         m.d.sync += self.o.valid.eq(0)
         with m.FSM():
@@ -113,7 +117,9 @@ class UartTransmitter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         divisor = self._config.divisor
-        timer, left, bits = Signal(range(divisor)), Signal(range(11)), Signal(9)
+        timer = Signal(range(divisor))
+        left = Signal(range(11))
+        bits = Signal(9)
         m.d.comb += self.i.ready.eq(left == 0)
         with m.If(self.i.ready):
             with m.If(self.i.valid):

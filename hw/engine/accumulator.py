@@ -74,7 +74,8 @@ class Accumulator(wiring.Component):
         config = self._config
         cols, width = config.datapath.cols, config.acc_width
         beat = self.psums.payload
-        row, bank = Signal(range(config.acc_depth)), Signal()
+        row = Signal(range(config.acc_depth))
+        bank = Signal()
         closes = self.psums.valid & beat.last & beat.end
         with m.If(self.psums.valid):
             m.d.sync += row.eq(Mux(beat.end, 0, row + 1))
@@ -105,7 +106,8 @@ class Accumulator(wiring.Component):
             held = [Mux(adds[i], self.sums[i][c], 0) for i in range(2)]
             m.d.sync += total[c].eq(addends[1][c] + (held[0] | held[1]).as_signed())
 
-        asked, read_row = Signal(2), Signal.like(self.read_row)
+        asked = Signal(2)
+        read_row = Signal.like(self.read_row)
         m.d.sync += [
             asked.eq(Cat(self.read_valid & (self.read_bank == i) for i in range(2))),
             read_row.eq(self.read_row),

@@ -81,9 +81,11 @@ class ActBuffer(wiring.Component):
         lanes = config.datapath.act_lanes
         address_bits = (config.act_depth - 1).bit_length()
         # Banks lie far apart: what they have in common is registered before it goes there.
-        read, written = self._elaborate_ends(m, "read", self.read_at, address_bits), Signal(2)
+        read = self._elaborate_ends(m, "read", self.read_at, address_bits)
+        written = Signal(2)
         write = self._elaborate_ends(m, "store", self.store_at, address_bits)
-        load_at, load_data = Signal(address_bits), Signal.like(self.load_data)
+        load_at = Signal(address_bits)
+        load_data = Signal.like(self.load_data)
         stored = Signal.like(self.store_data)
         m.d.comb += self.load_ready.eq(~self.store.any())
         m.d.sync += [
@@ -120,8 +122,10 @@ class ActBuffer(wiring.Component):
         """Register what bank ``bank`` writes: a store's element, or a load's lane."""
         config = self._config
         lanes = config.datapath.act_lanes
-        address, word = Signal.like(buffer.write_at), Signal.like(buffer.write_data)
-        enable, hits = Signal(), Signal(config.drain_lanes)
+        address = Signal.like(buffer.write_at)
+        word = Signal.like(buffer.write_data)
+        enable = Signal()
+        hits = Signal(config.drain_lanes)
         # Element j of a store at lane l belongs to bank (l + j) mod lanes.
         m.d.sync += hits.eq(Cat(
             self.store[j] & (self.store_at.lane == (bank - j) % lanes)

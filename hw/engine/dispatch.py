@@ -155,6 +155,9 @@ class Dispatcher(wiring.Component):
             Signal(16, name="row"), Signal(8, name="lane"),
             Signal(2, name="part"), Signal(16, name="left"),
         )
+        self._last_row = Signal(name="last_row")
+        self._last_lane = Signal(name="last_lane")
+        self._last_part = Signal(name="last_part")
         self._record = Signal(parameter_layout(self._config), name="record")
         m.d.comb += self.param.eq(self._record)
         m.d.sync += self.param_write.eq(0)
@@ -167,7 +170,7 @@ class Dispatcher(wiring.Component):
                 m.d.comb += self.cmd.ready.eq(1)
                 m.d.sync += settle.eq(2)
                 with m.If(self.cmd.valid):
-                    self._elaborate_collect(m, words, place, opcode)
+                    self._elaborate_collect(m, place, opcode)
             with m.State("Discard"):
                 m.d.comb += self.cmd.ready.eq(1)
                 with m.If(self.cmd.valid & self.cmd.payload.last):
@@ -190,6 +193,9 @@ class Dispatcher(wiring.Component):
                     left.eq(field(words, "PARAM", "count")),
                     lane.eq(0),
                     part.eq(0),
+                    self._last_row.eq(field(words, "PARAM", "count") == 1),
+                    self._last_lane.eq(self._config.drain_lanes == 1),
+                    self._last_part.eq(0),
                 ]
                 with m.If(waits_met):
                     m.next = "Push"
@@ -212,22 +218,23 @@ class Dispatcher(wiring.Component):
         )
         return m
 
-    def _elaborate_collect(self, m, words, place, opcode):
+    def _elaborate_collect(self, m, place, opcode):
         """Take a word; after the last one go on to check them, or drop a packet of wrong length."""
         word, last = self.cmd.payload.data, self.cmd.payload.last
-        at_last, goes_on = Signal(), Signal()
+        at_last = Signal()
+        goes_on = Signal()
         m.d.sync += place.eq(place << 1)
-        for i, here in enumerate(place):
-            with m.If(here):
-                m.d.sync += words[i].eq(word)
         with m.If(place[0]):
-            m.d.sync += opcode.eq(word[:8])
+            short = [c.opcode for c in COMMANDS.values() if c.words == 2]
+            # Only PARAM goes on after its last fixed word.
+            m.d.sync += [
+                opcode.eq(word[:8]),
+                goes_on.eq(word[:8] == COMMANDS["PARAM"].opcode),
+                at_last.eq(Cat(word[:8] == code for code in short).any()),
+            ]
             with m.Switch(word[:8]):
                 for command in COMMANDS.values():
                     with m.Case(command.opcode):
-                        # Only PARAM goes on after its last fixed word.
-                        m.d.sync += goes_on.eq(command.name == "PARAM")
-                        m.d.sync += at_last.eq(command.words == 2)
                         m.d.comb += self.errors[1].eq(last)
                 with m.Default():
                     m.d.sync += place.eq(1)
@@ -269,12 +276,21 @@ class Dispatcher(wiring.Component):
 
     def _elaborate_checks(self, m, opcode, place, words, bad_field):
         """Set ``bad_field`` four cycles after a word with a field out of range was taken."""
-        arrived, word, at = Signal(2), Signal(32), Signal.like(place, name="at", init=0)
+        arrived = Signal(2)
+        word = Signal(32)
+        at = Signal.like(place, name="at", init=0)
+        takes = self.cmd.valid & self.cmd.ready
         m.d.sync += [
-            arrived.eq(Cat(self.cmd.valid & self.cmd.ready, arrived[0])),
-            word.eq(self.cmd.payload.data), at.eq(place),
+            arrived.eq(Cat(takes, arrived[0])), word.eq(self.cmd.payload.data), at.eq(place),
         ]
-        held, total = Signal(32), Signal(17)
+        # Words are written a cycle late: the flip-flops of one lie wherever its readers do.
+        for i in range(len(place)):
+            here = Signal(name=f"writes_{i}")
+            m.d.sync += here.eq(takes & place[i])
+            with m.If(here):
+                m.d.sync += words[i].eq(word)
+        held = Signal(32)
+        total = Signal(17)
         m.d.sync += [held.eq(word), total.eq(word[:16] + word[16:])]
         with m.If(arrived[0] & at[0]):
             m.d.sync += bad_field.eq(0)
@@ -334,14 +350,16 @@ class Dispatcher(wiring.Component):
             for i in range(config.bias_words):
                 with m.If(part == i + 1):
                     m.d.sync += record.bias[i].eq(word)
-            m.d.sync += part.eq(part + 1)
-            ends = Signal()
-            with m.If(part == config.bias_words):
+            last_row, last_lane, last_part = self._last_row, self._last_lane, self._last_part
+            m.d.sync += [part.eq(part + 1), last_part.eq(part == config.bias_words - 1)]
+            with m.If(last_part):
                 m.d.sync += [self.param_write.eq(1), part.eq(0), lane.eq(lane + 1)]
                 m.d.sync += [self.param_row.eq(row), self.param_lane.eq(lane)]
-                with m.If(lane == config.drain_lanes - 1):
+                m.d.sync += last_lane.eq((lane == config.drain_lanes - 2) | last_lane)
+                with m.If(last_lane):
                     m.d.sync += [lane.eq(0), row.eq(row + 1), left.eq(left - 1)]
-                    m.d.comb += ends.eq(left == 1)
+                    m.d.sync += [last_row.eq(left == 2), last_lane.eq(config.drain_lanes == 1)]
+            ends = last_row & last_lane & last_part
             with m.If(self.cmd.payload.last != ends):
                 m.d.comb += self.errors[1].eq(1)
                 m.next = "Discard"

@@ -125,9 +125,12 @@ class Drain(wiring.Component):
         m = Module()
         words = Signal(command_layout("GEMM"))
         tag = Signal(self._tag)
-        active, issue, starts_tile = Signal(), Signal(), Signal()
+        active = Signal()
+        issue = Signal()
+        starts_tile = Signal()
         # Rows are asked for only while the output queue has room for all that is under way.
-        room, busy = Signal(init=1), Signal()
+        room = Signal(init=1)
+        busy = Signal()
         m.d.comb += [issue.eq(active & room), self.read_valid.eq(issue)]
         waiting = Signal(range(3))
         taken = Signal()
@@ -190,17 +193,26 @@ class Drain(wiring.Component):
         def get(name):
             return field(words, "GEMM", name)
 
-        m_left, n_left, first_n = Signal(16), Signal(16), Signal()
+        m_left = Signal(16)
+        n_left = Signal(16)
+        last_m = Signal()
+        first_n = Signal()
         tile_ended = Signal()
         m.d.sync += tile_ended.eq(self._tile_ends)
         self._last_n = last_n = Signal()
+        n_ends = Signal()
         last_tile = Signal()
-        group, last_group = Signal(range(config.groups)), Signal(range(config.groups))
+        group = Signal(range(config.groups))
+        last_group = Signal(range(config.groups))
         last_mask = Signal(config.drain_lanes)
         row = data.StructLayout({"at": self.read_row.shape(), "left": 16, "last": 1})
-        here, window = Signal(row), Signal(row, name="window")
-        pool_left, pool_last = Signal(16), Signal()
-        tile_new, row_first, group_first = Signal(), Signal(), Signal()
+        here = Signal(row)
+        window = Signal(row, name="window")
+        pool_left = Signal(16)
+        pool_last = Signal()
+        tile_new = Signal()
+        row_first = Signal()
+        group_first = Signal()
         self._group_first = group_first
         group_last = group == last_group
         window_last = pool_last | here.last
@@ -208,10 +220,12 @@ class Drain(wiring.Component):
         with m.If(self.cmd.ready):
             m.d.sync += [
                 m_left.eq(field(payload, "GEMM", "m_tiles") - 1),
+                last_m.eq(field(payload, "GEMM", "m_tiles") == 1),
                 n_left.eq(field(payload, "GEMM", "n_tiles") - 1),
+                n_ends.eq(field(payload, "GEMM", "n_tiles") == 1),
                 first_n.eq(1),
             ]
-        self._elaborate_tile(m, words, active, (m_left, n_left, last_tile, last_group, last_mask),
+        self._elaborate_tile(m, words, active, (last_m, n_ends, last_tile, last_group, last_mask),
                              (here, window))
         with m.If(~active):
             m.d.sync += [
@@ -234,10 +248,10 @@ class Drain(wiring.Component):
                 with m.Else():
                     m.d.sync += [group.eq(group + 1), here.eq(window)]
         with m.If(tile_ended):
-            m.d.sync += [n_left.eq(n_left - 1), first_n.eq(0)]
+            m.d.sync += [n_left.eq(n_left - 1), n_ends.eq(n_left == 1), first_n.eq(0)]
             with m.If(last_n):
-                m.d.sync += [n_left.eq(get("n_tiles") - 1), first_n.eq(1)]
-                m.d.sync += m_left.eq(m_left - 1)
+                m.d.sync += [n_left.eq(get("n_tiles") - 1), n_ends.eq(get("n_tiles") == 1)]
+                m.d.sync += [first_n.eq(1), m_left.eq(m_left - 1), last_m.eq(m_left == 1)]
         m.d.comb += [
             tag.valid.eq(issue),
             tag.emit.eq(window_last),
@@ -252,9 +266,8 @@ class Drain(wiring.Component):
     def _elaborate_tile(self, m, words, active, tile, rows):
         """Between two tiles: set rows, groups and flags of the one that follows."""
         config = self._config
-        m_left, n_left, last_tile, last_group, last_mask = tile
+        last_m, n_ends, last_tile, last_group, last_mask = tile
         last_n = self._last_n
-        final = m_left == 0
         lanes = config.drain_lanes
 
         def last_of(channels):
@@ -266,18 +279,20 @@ class Drain(wiring.Component):
         of_last_tile = Signal(len(last_group) + lanes)
         of_others = last_of(Const(config.datapath.cols, 16))
         m.d.sync += of_last_tile.eq(last_of(field(words, "GEMM", "n_last")))
+        counts = []
+        for name in ("tile_rows", "last_rows"):
+            count = field(words, "GEMM", name)
+            left, single = Signal(16, name=f"{name}_left"), Signal(name=f"{name}_single")
+            m.d.sync += [left.eq(count - 1), single.eq(count == 1)]
+            counts.append(Cat(left, single))
         with m.If(~active):
             m.d.sync += [
-                last_tile.eq(final & (n_left == 0)),
-                last_n.eq(n_left == 0),
-                Cat(last_group, last_mask).eq(Mux(n_left == 0, of_last_tile, of_others)),
+                last_tile.eq(last_m & n_ends),
+                last_n.eq(n_ends),
+                Cat(last_group, last_mask).eq(Mux(n_ends, of_last_tile, of_others)),
             ]
             for row in rows:
-                m.d.sync += row.at.eq(0)
-                for flag, name in ((~final, "tile_rows"), (final, "last_rows")):
-                    count = field(words, "GEMM", name)
-                    with m.If(flag):
-                        m.d.sync += [row.left.eq(count - 1), row.last.eq(count == 1)]
+                m.d.sync += [row.at.eq(0), Cat(row.left, row.last).eq(Mux(last_m, *counts[::-1]))]
 
     def _elaborate_positions(self, m, words, tag, issue, starts_tile, first_n):
         """Return where the group issued seven cycles ago goes."""
@@ -310,7 +325,8 @@ class Drain(wiring.Component):
         window = self._delay(
             m, Cat(issue & tag.window_first, self._group_first), 3, "window"
         )
-        tile_offset, offset = Signal(Position), Signal(Position)
+        tile_offset = Signal(Position)
+        offset = Signal(Position)
         self._elaborate_offset(m, tile_offset, tile, config.datapath.cols, Position(Const(0, 24)))
         self._elaborate_offset(m, offset, window, config.drain_lanes, tile_offset)
         return sum_positions(m, walker, offset, lanes)
@@ -322,7 +338,8 @@ class Drain(wiring.Component):
         """
         lanes = self._config.datapath.act_lanes
         lane, carry = add_lanes(offset.lane, Const(count % lanes, 8), lanes)
-        later, carried = Signal(2), Signal()
+        later = Signal(2)
+        carried = Signal()
         m.d.sync += [later.eq(begins), carried.eq(carry)]
         with m.If(begins == 0b11):
             m.d.sync += offset.lane.eq(start.lane)
@@ -406,7 +423,8 @@ class Drain(wiring.Component):
         """Return the parameters of the group issued five cycles ago."""
         config = self._config
         layout = parameter_layout(config)
-        base, address = Signal(16), Signal(range(config.param_depth))
+        base = Signal(16)
+        address = Signal(range(config.param_depth))
         with m.If(self.cmd.ready):
             m.d.sync += base.eq(field(self.cmd.payload, "GEMM", "p_base"))
         with m.Elif(self._tile_ends):
@@ -414,9 +432,9 @@ class Drain(wiring.Component):
             m.d.sync += base.eq(following)
         m.d.sync += address.eq(base + tag.group)
         read_at = self._delay(m, address, 2, "address")
-        row, record, writes = (
-            Signal.like(self.param_row), Signal(layout), Signal(config.drain_lanes),
-        )
+        row = Signal.like(self.param_row)
+        record = Signal(layout)
+        writes = Signal(config.drain_lanes)
         m.d.sync += [
             row.eq(self.param_row),
             record.eq(self.param),

@@ -118,7 +118,7 @@ class Loader(wiring.Component):
                     m.next = "Write"
             with m.State("Write"):
                 m.d.comb += self.beats.ready.eq(self.write_ready & ~filling)
-                m.d.sync += self.starved.eq(~filling & ~self.beats.valid)
+                m.d.sync += self.starved.eq(self.beats.ready & ~self.beats.valid)
                 last = self.beats.payload.last & ~filling
                 with m.If(self.write_ready & (filling | self.beats.valid)):
                     m.d.comb += self.write.eq(1)

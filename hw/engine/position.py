@@ -54,9 +54,12 @@ def add_lanes(a, b, lanes: int, excess=None):
 
 def sum_positions(m, a, b, lanes: int):
     """Return ``a + b``, 3 cycles after their lanes; their vectors come a cycle after those."""
-    lane_a, lane_b = Signal(8), Signal(8)
+    lane_a = Signal(8)
+    lane_b = Signal(8)
     excess = Signal.like(lane_excess(b.lane, lanes))
-    total, carried, lane = Signal(16), Signal(), Signal(8)
+    total = Signal(16)
+    carried = Signal()
+    lane = Signal(8)
     lane_sum, carry = add_lanes(lane_a, lane_b, lanes, excess)
     at = Signal(Position)
     m.d.sync += [
@@ -173,10 +176,13 @@ class Walker(wiring.Component):
 
     def _elaborate_position(self, m, op, select):
         """Add the selected step: the lanes first, the vectors a cycle later."""
-        step, excesses = Signal(Position), [lane_excess(s.lane, self._lanes) for s in self.steps]
+        step = Signal(Position)
+        excesses = [lane_excess(s.lane, self._lanes) for s in self.steps]
         excess = Signal.like(excesses[0], name="excess")
-        op_lane, op_vector = Signal(Walk), Signal(Walk)
-        step_vector, carried = Signal(16), Signal()
+        op_lane = Signal(Walk)
+        op_vector = Signal(Walk)
+        step_vector = Signal(16)
+        carried = Signal()
         m.d.sync += [
             op_lane.eq(op),
             step.eq(Array(step.as_value() for step in self.steps)[select]),

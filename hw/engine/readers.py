@@ -139,7 +139,10 @@ class ActReader(wiring.Component):
             )
         )
         # A step is taken over at most every second cycle: the loops advance in between.
-        ready, takes, running, issue = Signal(), Signal(), Signal(), Signal()
+        ready = Signal()
+        takes = Signal()
+        running = Signal()
+        issue = Signal()
         m.d.sync += ready.eq(0)
         with m.FSM():
             with m.State("Idle"):
@@ -173,11 +176,15 @@ class ActReader(wiring.Component):
     def _elaborate_rows(self, m, words, loops, step, ready, takes, running, issue):
         """Issue the rows of a step while the queue has room and a bank is free."""
         accumulate, keep = (field(words, "GEMM", name) for name in ("accumulate", "keep"))
-        row_left, single = Signal(16), Signal(2)
-        row_first, needs_bank, started = Signal(), Signal(), Signal()
+        row_left = Signal(16)
+        single = Signal(2)
+        row_first = Signal()
+        needs_bank = Signal()
+        started = Signal()
         self._row_last = row_last = Signal()
         self._credit = credit = Signal(init=1)
-        free, none_free = Signal(2, init=2), Signal()
+        free = Signal(2, init=2)
+        none_free = Signal()
         m.d.comb += issue.eq(running & credit & ~(needs_bank & none_free))
         m.d.comb += takes.eq(ready & (~running | (issue & row_last)))
         with m.If(self.cmd.ready):
@@ -227,12 +234,16 @@ class ActReader(wiring.Component):
                 walker.steps[i].eq(position(words, f"m{i}")),
             ]
         # The K tile's offset, lane and vector in step with the walker's.
-        reset, step, offset = Signal(4), Signal(Position), Signal(Position)
-        select, moving = Signal(2), Signal(4)
+        reset = Signal(4)
+        step = Signal(Position)
+        offset = Signal(Position)
+        select = Signal(2)
+        moving = Signal(4)
         next_row, next_chunk = position(words, "k_row"), position(words, "k_chunk")
         excess = Signal.like(lane_excess(next_row.lane, lanes), name="excess")
         row_excess, chunk_excess = (lane_excess(p.lane, lanes) for p in (next_row, next_chunk))
-        step_vector, carried = Signal(16), Signal()
+        step_vector = Signal(16)
+        carried = Signal()
         lane, carry = add_lanes(offset.lane, step.lane, lanes, excess)
         m.d.sync += [
             reset.eq(Cat(place.k_first, reset)),
@@ -280,16 +291,19 @@ def _relay(m, queue, out):
     Nothing but registers drives the stream, and what takes beats from the queue is a register too.
     """
     payload = Value.cast(out.payload)
-    spare, spare_full = Signal.like(payload, name="spare", reset_less=True), Signal()
+    spare = Signal.like(payload, name="spare", reset_less=True)
+    spare_full = Signal()
     taken = Signal()
     m.d.comb += [taken.eq(queue.r_rdy & ~spare_full), queue.r_en.eq(~spare_full)]
+    with m.If(~spare_full):
+        m.d.sync += spare.eq(queue.r_data)
     with m.If(out.ready | ~out.valid):
         m.d.sync += [
             payload.eq(Mux(spare_full, spare, queue.r_data)),
             out.valid.eq(spare_full | queue.r_rdy), spare_full.eq(0),
         ]
     with m.Elif(taken):
-        m.d.sync += [spare.eq(queue.r_data), spare_full.eq(1)]
+        m.d.sync += spare_full.eq(1)
     return taken
 
 
@@ -358,8 +372,10 @@ class WeightReader(wiring.Component):
         words = Signal(command_layout("GEMM"))
         loops = _Loops(m, words, ("m_tiles", "n_tiles", "k_rows", "k_chunks"))
         address = Signal(range(config.weight_depth))
-        beat_left, beat_last = Signal(range(beats)), Signal()
-        credit, issue = Signal(init=1), Signal()
+        beat_left = Signal(range(beats))
+        beat_last = Signal()
+        credit = Signal(init=1)
+        issue = Signal()
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.cmd.ready.eq(1)

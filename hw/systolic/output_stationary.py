@@ -62,7 +62,8 @@ class OutputStationary(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        slot, start = Signal(range(config.rows)), Signal()
+        slot = Signal(range(config.rows))
+        start = Signal()
         tile_in, words = self._elaborate_weights(m, slot, start)
         step_in, vector = self._elaborate_acts(m, slot, start)
         m.d.comb += start.eq((slot == 0) & tile_in & step_in)
@@ -70,7 +71,10 @@ class OutputStationary(wiring.Component):
             m.d.sync += slot.eq(Mux(slot == config.rows - 1, 0, slot + 1))
 
         # A cycle after a slot its vector is out of the store, on its way to the row of its number.
-        now, ended, going, present = Signal.like(slot), Signal(), Signal(), Signal()
+        now = Signal.like(slot)
+        ended = Signal()
+        going = Signal()
+        present = Signal()
         turn = Signal(config.rows)
         m.d.sync += [
             going.eq(start | (slot != 0)),
@@ -81,7 +85,8 @@ class OutputStationary(wiring.Component):
         with m.If(present):
             m.d.sync += ended.eq(vector.end)
         # One more register: each vector goes to all rows, each load to a whole row.
-        arrived, loads = Signal.like(vector), Signal(config.rows)
+        arrived = Signal.like(vector)
+        loads = Signal(config.rows)
         m.d.sync += [arrived.eq(vector), loads.eq(turn & present.replicate(config.rows))]
         finished = self._elaborate_rows(m, arrived, loads, words)
         sums = self._elaborate_collection(m, finished, now)

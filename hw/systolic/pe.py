@@ -128,8 +128,10 @@ class WsPe(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        x, w = Signal.like(self.x, reset_less=True), Signal.like(self.w, reset_less=True)
-        swap, shift = Signal(reset_less=True), Signal(reset_less=True)
+        x = Signal.like(self.x, reset_less=True)
+        w = Signal.like(self.w, reset_less=True)
+        swap = Signal(reset_less=True)
+        shift = Signal(reset_less=True)
         m.d.sync += [x.eq(self.x), swap.eq(self.swap), shift.eq(self.shift)]
         with m.If(self.shift):
             m.d.sync += w.eq(self.w)
@@ -209,7 +211,8 @@ class OsPe(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        x, w = Signal.like(self.x, reset_less=True), Signal.like(self.w, reset_less=True)
+        x = Signal.like(self.x, reset_less=True)
+        w = Signal.like(self.w, reset_less=True)
         clear = Signal(reset_less=True)
         m.d.sync += [x.eq(self.x), w.eq(self.w), clear.eq(self.clear)]
         m.d.comb += [self.x_next.eq(x), self.w_next.eq(w), self.clear_next.eq(clear)]

@@ -70,7 +70,9 @@ class WsRim(wiring.Component):
         m = Module()
         rows = self._rows
         # Weights: bit r of `reached` says that beat r of the tile, or a later one, is due.
-        reached, full, filled = Signal(rows, init=1), Signal(), Signal()
+        reached = Signal(rows, init=1)
+        full = Signal()
+        filled = Signal()
         taken = Signal()
         m.d.comb += [
             taken.eq(self.weights_valid & self.weights_ready),
@@ -84,7 +86,8 @@ class WsRim(wiring.Component):
 
         # The distance between steps: `pause` has as many ones as cycles left, at most 3 - k after
         # vector k of a step; `following` has those that the next vector brings.
-        pause, following = Signal(ROW_DISTANCE - 1), Signal(ROW_DISTANCE - 2)
+        pause = Signal(ROW_DISTANCE - 1)
+        following = Signal(ROW_DISTANCE - 2)
         paused = Signal.like(pause)
         m.d.comb += paused.eq(pause >> 1 | following & self.moves.replicate(len(following)))
         with m.If(self.moves):
@@ -95,7 +98,10 @@ class WsRim(wiring.Component):
         m.d.sync += pause.eq(paused)
 
         # The vector held in the next cycle, whether it opens a step, and whether that may start.
-        opening, held, opens, free = Signal(init=1), Signal(), Signal(), Signal()
+        opening = Signal(init=1)
+        held = Signal()
+        opens = Signal()
+        free = Signal()
         m.d.comb += [
             held.eq(self.acts_valid | ~self.acts_ready),
             opens.eq((self.acts_valid & opening) | ~self.acts_ready),

@@ -219,7 +219,7 @@ async def counters(dut):
         bench.send(3)
         await bench.finish()
     for name, monitor in (("x_starved", bench.inputs["x"]), ("w_starved", bench.inputs["w"])):
-        assert 0 < await bench.register(name) <= monitor.starved
+        assert await bench.register(name) == monitor.starved > 0
     assert await bench.register("y_stalled") == bench.results.stalled > 0
 
 
