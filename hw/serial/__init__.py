@@ -1,0 +1,1 @@
+"""Bit-serial and digit-serial arrays: bit planes, signed digits, and serial-parallel MACs."""

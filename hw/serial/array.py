@@ -1,0 +1,186 @@
+"""The serial array, with the PEs that its configuration names."""
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..arith.delay import delay
+from ..arith.local import local_copy
+from ..engine.datapath import act_beat, psum_beat
+from ..shared import Shared
+from .bit_mac import BitMacColumn, BitMacLoader, serial_bits
+from .config import SerialConfig
+from .digits import DigitsColumn, DigitsLoader
+from .pace import Pace
+from .passes import PairPasses, Passes, pass_layout
+from .planes import PlanesColumn, PlanesLoader
+
+__all__ = ["SerialArray"]
+
+_PARTS = {
+    "planes": (PlanesLoader, PlanesColumn, PairPasses),
+    "digits": (DigitsLoader, DigitsColumn, Passes),
+    "bit_mac": (BitMacLoader, BitMacColumn, Passes),
+}
+"""For each kind of PE: what loads tiles, a column, and what counts passes."""
+
+
+class SerialArray(wiring.Component):
+    """Serial array: ``psums = acts @ weights``, some bits or digits of the operands a cycle.
+
+    Up to ``vectors`` activation vectors make a frame; each has a unit in every column and takes a
+    number of passes there, all over the same weights, each unit a cycle behind the one before. The
+    next step's weights load while a step computes.
+
+    Parameters
+    ----------
+    config : SerialConfig
+        See there for ranges.
+
+    Members
+    -------
+    weights : In(stream.Signature(weight_beat_bits))
+        Tiles of ``weight_beats`` beats, see ``tilewright.sw.pack.serial``.
+    acts : In(stream.Signature(act_beat(config)))
+        Activation vectors, ``end`` on the last of a step.
+    psums : Out(stream.Signature(psum_beat(config), always_ready=True))
+        Partial sums, rows in the order of the vectors.
+
+    Latency
+        ``config.latency`` cycles and the passes of a vector; `SerialTiming` says exactly when
+        everything happens.
+    Throughput
+        ``vectors`` vectors every max(passes, vectors, 4) cycles, and ``step_gap`` cycles a step.
+    Numerics
+        Exact: sums have ``psum_width`` bits.
+    Cost
+        See ``docs/units/serial.md``.
+    Reference
+        Umuroglu et al., BISMO, FPL 2018 (planes); arXiv 2503.06342, OPT3 and OPT4 (digits);
+        McDanel, Zhang, Kung, Full-Stack Optimization for Accelerating CNNs, ICS 2019 (bit_mac).
+    """
+
+    def __init__(self, config: SerialConfig):
+        self._config = config
+        super().__init__(
+            {
+                "weights": In(stream.Signature(config.weight_beat_bits)),
+                "acts": In(stream.Signature(act_beat(config))),
+                "psums": Out(stream.Signature(psum_beat(config), always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        loader_kind, column_kind, passes_kind = _PARTS[config.pe]
+        m.submodules.pace = pace = Pace(config)
+        m.submodules.loader = loader = loader_kind(config)
+        m.submodules.passes = passes = passes_kind(config)
+        connect(m, flipped(self.weights), loader.weights)
+        beat = Signal(act_beat(config), reset_less=True)
+        m.d.sync += beat.eq(self.acts.payload)
+        m.d.comb += [
+            pace.valid.eq(self.acts.valid),
+            pace.end.eq(self.acts.payload.end),
+            self.acts.ready.eq(pace.ready),
+            pace.loaded.eq(loader.loaded),
+            pace.near.eq(passes.near),
+            loader.opened.eq(pace.opened),
+            passes.begin.eq(pace.slots[0]),
+            passes.mode.eq(beat.mode) if config.mode_bits else passes.more.eq(loader.more),
+        ]
+
+        layout = pass_layout(config)
+        now, flags, lasts, xs = [passes.now.as_value()], [], [], []
+        lanes = [lane.as_unsigned() for lane in beat.data]
+        groups = _skewed(m, config, lanes) if config.pe != "bit_mac" else []
+        for u in range(config.vectors):
+            marks = Signal(4, name=f"marks_{u}")
+            with m.If(pace.slots[u]):
+                m.d.sync += marks.eq(Cat(beat.first, beat.last, beat.end, pace.full))
+            if u:
+                now.append(delay(m, now[-1], 1, f"now_{u}", reset=True))
+            lasts.append(layout(now[u]).last & marks[3])
+            flags.append(marks[:3])
+            if config.pe == "bit_mac":
+                xs += serial_bits(m, config, lanes, pace.slots[u], f"x_{u}")
+            else:
+                xs += self._elaborate_vector(m, groups, pace.slots[u], layout(now[u]), f"x_{u}")
+
+        unit = self._elaborate_results(m, lasts, flags)
+        width = len(loader.write) // config.cols
+        for n in range(config.cols):
+            m.submodules[f"column_{n}"] = column = Shared(column_kind, config, "column")
+            m.d.comb += [
+                column.now.eq(Cat(now)),
+                column.x.eq(Cat(xs)),
+                column.tile.eq(loader.tile),
+                column.write.eq(loader.write[width * n : width * (n + 1)]),
+                column.unit.eq(local_copy(m, unit, f"unit_{n}", config.fabric)),
+                self.psums.payload.data[n].eq(column.sum),
+            ]
+        return m
+
+    def _elaborate_vector(
+        self, m: Module, groups: list[list[Value]], take: Value, now: data.View, name: str
+    ) -> list[Value]:
+        """Hold a unit's vector; return what its columns see of each group of lanes."""
+        fabric, planes, seen = self._config.fabric, self._config.pe == "planes", []
+        index = now.x if planes else Const(0, 0)
+        for g, group in enumerate(groups):
+            taken = local_copy(m, take, f"{name}_{g}_taken", fabric)
+            held = [
+                Signal(len(lane), name=f"{name}_{g}_{k}", reset_less=True)
+                for k, lane in enumerate(group)
+            ]
+            with m.If(taken):
+                m.d.sync += [x.eq(lane) for x, lane in zip(held, group, strict=True)]
+            if planes:
+                here = local_copy(m, index, f"{name}_{g}_index", fabric)
+                seen.append(_plane(m, held, here, f"{name}_{g}_plane"))
+                index = delay(m, index, 1, f"{name}_{g}_next")
+            else:
+                seen.append(delay(m, Cat(held), 2, f"{name}_{g}_seen"))
+            take = delay(m, take, 1, f"{name}_{g}_take", reset=True)
+        return seen
+
+    def _elaborate_results(self, m: Module, lasts: list[Value], flags: list[Value]) -> Value:
+        """Mark the sums of the unit that ended; return its number for the columns to send.
+
+        Units end in different cycles, each as many after the first one as it started later.
+        """
+        config, psums = self._config, self.psums
+        unit, marks = Signal(range(config.vectors)), Signal(3)
+        for u, last in enumerate(lasts):
+            with m.If(last):
+                m.d.comb += [unit.eq(u), marks.eq(flags[u])]
+        cycles = config.latency - 1
+        m.d.comb += [
+            psums.valid.eq(delay(m, Cat(lasts).any(), cycles, "ends", reset=True)),
+            Cat(psums.payload.first, psums.payload.last, psums.payload.end).eq(
+                delay(m, marks, cycles, "marks")
+            ),
+        ]
+        return delay(m, unit, config.pass_latency - 1, "unit")
+
+
+def _skewed(m: Module, config: SerialConfig, lanes: list[Value]) -> list[list[Value]]:
+    """Return the lanes group by group, the first one a cycle late, each other one more."""
+    return [
+        [
+            delay(m, lane, g + 1, f"lane_{part.start + k}")
+            for k, lane in enumerate(lanes[part])
+        ]
+        for g, part in enumerate(config.groups)
+    ]
+
+
+def _plane(m: Module, lanes: list[Value], index: Value, name: str) -> Value:
+    """Return bit ``index`` of each lane after two cycles: of each four bits, then of those."""
+    low, high = index[:2], delay(m, index[2:], 1, f"{name}_index")
+    fours = [
+        Cat(lane[i : i + 4].bit_select(low, 1) for i in range(0, len(lane), 4)) for lane in lanes
+    ]
+    chosen = [delay(m, four, 1, f"{name}_four_{k}") for k, four in enumerate(fours)]
+    return delay(m, Cat(four.bit_select(high, 1) for four in chosen), 1, name)

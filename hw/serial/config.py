@@ -1,0 +1,358 @@
+"""Configuration, settings and exact timing of the serial arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..arith.encoding import RADIX_4, places
+from ..config import ConfigError, check_choice, check_range, check_width
+from ..engine.config import sum_width
+
+__all__ = ["FRAME_MIN", "GROUP", "MODE_FIELDS", "ModeField", "SerialConfig", "SerialTiming"]
+
+FRAME_MIN = 4
+"""Fewest cycles from one frame to the next; a frame is one vector for each unit."""
+
+GROUP = 16
+"""Lanes that work in step; each further group is a cycle behind, so that no signal goes far."""
+
+Run = tuple[int, int]
+"""Consecutive cycles in which beats are taken: the first cycle and how many beats."""
+
+
+@dataclass(frozen=True)
+class ModeField:
+    """A setting of a GEMM: its place in the word ``mode`` and what it means."""
+
+    name: str
+    lsb: int
+    width: int
+    doc: str
+
+
+MODE_FIELDS = (
+    ModeField("x_bits", 0, 5, "bit planes of the activations, 0 for all"),
+    ModeField("w_bits", 5, 5, "bit planes of the weights, 0 for all"),
+    ModeField("x_unsigned", 10, 1, "activations of fewer bits are unsigned where all are signed"),
+    ModeField("w_unsigned", 11, 1, "weights of fewer bits are unsigned where all are signed"),
+)
+"""Settings of ``pe = "planes"``; the other PEs have none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SerialConfig:
+    """Parameters of a `SerialArray`.
+
+    Attributes
+    ----------
+    pe : str
+        ``"planes"``: bit planes of both operands. ``"digits"``: recoded weights, one digit a cycle,
+        activations in parallel. ``"bit_mac"``: activations bit by bit, weights in parallel, sums as
+        serial streams.
+    rows, cols : int
+        Elements of K and output channels of a weight tile, 1 to 256 each.
+    vectors : int
+        Activation vectors in flight, 1 to 16. All of them use the same weights, each a cycle after
+        the one before.
+    x_bits, w_bits : int
+        Width of activations and of weights, 2 to 8, or 16.
+    x_signed, w_signed : bool
+        Two's complement if true, unsigned otherwise.
+    k_max : int
+        Longest sum that accumulators are made for, 1 to 2**24.
+    encoding : str
+        Signed digits of the weights where ``pe`` is ``"digits"``: ``"booth4"``, ``"ent"``,
+        ``"naf"`` (two places a digit), or ``"hese"`` (one place).
+    fabric : str
+        ``"portable"``: plain arithmetic. ``"ecp5"``: carry cells of the Lattice ECP5, equal bit for
+        bit and cycle for cycle.
+    """
+
+    family: ClassVar[str] = "serial"
+    component: ClassVar[str] = "serial.array:SerialArray"
+
+    pe: str = "planes"
+    rows: int = 16
+    cols: int = 4
+    vectors: int = 4
+    x_bits: int = 8
+    w_bits: int = 8
+    x_signed: bool = True
+    w_signed: bool = True
+    k_max: int = 65536
+    encoding: str = "booth4"
+    fabric: str = "portable"
+
+    def __post_init__(self) -> None:
+        check_choice("pe", self.pe, ("planes", "digits", "bit_mac"))
+        check_range("rows", self.rows, 1, 256)
+        check_range("cols", self.cols, 1, 256)
+        check_range("vectors", self.vectors, 1, 16)
+        check_width("x_bits", self.x_bits)
+        check_width("w_bits", self.w_bits)
+        check_choice("x_signed", self.x_signed, (True, False))
+        check_choice("w_signed", self.w_signed, (True, False))
+        check_range("k_max", self.k_max, 1, 1 << 24)
+        check_choice("encoding", self.encoding, ("booth4", "ent", "naf", "hese"))
+        check_choice("fabric", self.fabric, ("portable", "ecp5"))
+
+    @property
+    def act_lanes(self) -> int:
+        """Elements per activation vector."""
+        return self.rows
+
+    @property
+    def places_per_digit(self) -> int:
+        """Binary places of one digit of a weight."""
+        return 2 if self.pe == "digits" and self.encoding in RADIX_4 else 1
+
+    @property
+    def planes(self) -> int:
+        """Planes of a stored weight: its bits, or its digits."""
+        if self.pe != "digits":
+            return self.w_bits
+        return -(-places(self.encoding, self.w_bits, self.w_signed) // self.places_per_digit)
+
+    @property
+    def weight_beat_bits(self) -> int:
+        """Bits per weight beat: one plane of a column, a whole column, or a whole row."""
+        if self.pe == "planes":
+            return self.rows
+        return (self.rows if self.pe == "digits" else self.cols) * self.w_bits
+
+    @property
+    def weight_beats(self) -> int:
+        """Beats per weight tile."""
+        if self.pe == "planes":
+            return self.cols * self.planes
+        return self.cols if self.pe == "digits" else self.rows
+
+    @property
+    def tile_n(self) -> int:
+        """Columns of a weight tile."""
+        return self.cols
+
+    @property
+    def max_tile_rows(self) -> int | None:
+        """Any number of activation vectors may make a step."""
+        return None
+
+    @property
+    def psum_width(self) -> int:
+        """Signed bits per partial sum, enough for sums of ``rows`` products."""
+        return sum_width(self.x_bits, self.x_signed, self.w_bits, self.w_signed, self.rows)
+
+    @property
+    def mode_bits(self) -> int:
+        """Bits of a GEMM's ``mode`` that are read."""
+        return sum(field.width for field in MODE_FIELDS) if self.pe == "planes" else 0
+
+    def mode_word(self, **settings: int) -> int:
+        """Return the ``mode`` of named settings, see `MODE_FIELDS`.
+
+        Raises
+        ------
+        ConfigError
+            There is no such setting, or its value does not fit this configuration.
+        """
+        fields = {field.name: field for field in MODE_FIELDS if self.mode_bits}
+        word = 0
+        for name, value in settings.items():
+            if name not in fields:
+                raise ConfigError(f"mode must have settings of {sorted(fields)}, not {name!r}")
+            check_range(name, int(value), 0, (1 << fields[name].width) - 1)
+            word |= int(value) << fields[name].lsb
+        self.operand_formats(word)
+        return word
+
+    def operand_formats(self, mode: int) -> tuple[tuple[int, bool], tuple[int, bool]]:
+        """Return bits and signedness of the activations and of the weights under ``mode``.
+
+        Raises
+        ------
+        ConfigError
+            Operands of that many bits do not fit those of the configuration.
+        """
+        found = []
+        values = {f.name: mode >> f.lsb & (1 << f.width) - 1 for f in MODE_FIELDS}
+        for name, full, is_signed in (
+            ("x", self.x_bits, self.x_signed), ("w", self.w_bits, self.w_signed),
+        ):  # fmt: skip
+            bits, other = values[f"{name}_bits"] or full, values[f"{name}_unsigned"]
+            if bits > full - (other and is_signed):
+                raise ConfigError(
+                    f"{name}_bits must be an integer from 1 to {full - (other and is_signed)}, "
+                    f"{'as they are unsigned' if other else 'or 0 for all'}, not {bits}"
+                )
+            found.append((bits, is_signed and not other))
+        return found[0], found[1]
+
+    @property
+    def frame_min(self) -> int:
+        """Fewest cycles from one frame of vectors to the next."""
+        return max(self.vectors, FRAME_MIN)
+
+    @property
+    def step_gap(self) -> int:
+        """Further cycles from the last frame of a step to the next step.
+
+        Sums of the same row stay ``ROW_DISTANCE`` cycles apart and in order, however few passes
+        the next step takes.
+        """
+        return max(3, self.vectors - 1)
+
+    def passes(self, mode: int, digits: int) -> int:
+        """Return the passes of a vector: pairs of planes, digits of the tile, or bits of a sum."""
+        if self.pe == "planes":
+            (x_bits, _), (w_bits, _) = self.operand_formats(mode)
+            return x_bits * w_bits
+        return digits if self.pe == "digits" else self.psum_width
+
+    @property
+    def most_passes(self) -> int:
+        """Most passes of a vector."""
+        return self.passes(0, self.planes)
+
+    @property
+    def groups(self) -> tuple[slice, ...]:
+        """Lanes of each group."""
+        return tuple(
+            slice(low, min(low + GROUP, self.rows)) for low in range(0, self.rows, GROUP)
+        )
+
+    @property
+    def sum_latency(self) -> int:
+        """Cycles in which the lanes are added up: a tree for each group, then group by group."""
+        levels = max(1, (min(self.rows, GROUP) - 1).bit_length())
+        return levels + (len(self.groups) if len(self.groups) > 1 else 0)
+
+    @property
+    def count_latency(self) -> int:
+        """Cycles in which negative digits are counted."""
+        return max(1, (self.rows - 1).bit_length())
+
+    @property
+    def correction_width(self) -> int:
+        """Bits of a column's sum over negative digits of the weights of their places."""
+        return self.planes * self.places_per_digit + self.rows.bit_length()
+
+    @property
+    def pass_latency(self) -> int:
+        """Cycles from a pass at a unit to the sum that holds it."""
+        if self.pe == "bit_mac":
+            return self.rows + 2
+        return (6 if self.pe == "planes" else 5) + self.sum_latency
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the acceptance of a vector to its psum beat, less its passes."""
+        return self.pass_latency + (3 if self.pe == "digits" else 2)
+
+    @property
+    def beat_cycles(self) -> int:
+        """Cycles that a weight beat takes."""
+        return self.planes if self.pe == "digits" else 1
+
+    @property
+    def load_latency(self) -> int:
+        """Cycles from the last beat of a tile to the first vector that may use it."""
+        if self.pe != "digits":
+            return 2
+        return self.beat_cycles + self.count_latency + self.sum_latency + 6
+
+    @property
+    def ii(self) -> int:
+        """Fewest cycles from one step to the next."""
+        return self.frame_min + self.step_gap
+
+    def tile_digits(self, tile: Sequence[int]) -> int:
+        """Return how many digit planes a tile needs: its largest digit's, at least one."""
+        if self.pe != "digits":
+            return self.planes
+        mask, digits = (1 << self.w_bits) - 1, 1
+        for beat in tile:
+            for row in range(self.rows):
+                n = beat >> self.w_bits * row & mask
+                n -= n >> self.w_bits - 1 << self.w_bits if self.w_signed else 0
+                while not self._digit_range(digits)[0] <= n <= self._digit_range(digits)[1]:
+                    digits += 1
+        return digits
+
+    def _digit_range(self, digits: int) -> tuple[int, int]:
+        """Return the least and the largest number of so many digits."""
+        if self.encoding == "booth4":
+            return -(1 << 2 * digits - 1), (1 << 2 * digits - 1) - 1
+        most = {
+            "ent": 2 * (4**digits - 1) // 3,
+            "naf": (2 << 2 * digits) // 3,
+            "hese": (3 << digits) // 4 - (digits > 1),
+        }[self.encoding]
+        return -most, most
+
+    def timing(self) -> "SerialTiming":
+        """Return the model that says when beats are taken and results appear."""
+        return SerialTiming(self)
+
+
+class SerialTiming:
+    """When an array takes beats, for tiles and steps offered without gaps.
+
+    Let a step's vectors take ``S`` passes each, and ``F = max(S, vectors, 4)``. With L the cycle in
+    which the last beat of its tile is taken and s' the start of the last frame of the step before::
+
+        tile's beats   the first from max(offered, L' + beat_cycles, o' + 1), each beat_cycles on
+        first vector   o = max(offered, L + load_latency, s' + F' + step_gap)
+        frames         start in o, o + F, o + 2 F, ...; each takes ``vectors`` vectors, one a cycle
+        psum beat      latency + S cycles after its vector
+
+    Primes mark the step before; o is where the first frame starts. So a step of T vectors costs
+    F cycles for each ``vectors`` of them, and ``step_gap``.
+
+    Attributes
+    ----------
+    last_psum : int
+        Cycle of the last psum beat of the last step.
+    psums : tuple of Run
+        All its psum beats.
+    """
+
+    def __init__(self, config: SerialConfig):
+        self._config = config
+        self._loaded = -config.load_latency
+        self._opened = -1
+        self._free = 0
+        self._digits = 1
+        self.last_psum = -1
+        self.psums: tuple[Run, ...] = ()
+
+    def load(self, offered: int, tile: Sequence[int]) -> tuple[Run, ...]:
+        """Take the next tile, its beats offered from a cycle on; return when they are taken."""
+        config = self._config
+        first = max(offered, self._loaded + config.beat_cycles, self._opened + 1)
+        beats, pace = config.weight_beats, config.beat_cycles
+        self._loaded = first + pace * (beats - 1)
+        self._digits = config.tile_digits(tile)
+        if pace == 1:
+            return ((first, beats),)
+        return tuple((first + pace * beat, 1) for beat in range(beats))
+
+    def step(
+        self, offered: int, vectors: int, *, first: bool, last: bool, mode: int
+    ) -> tuple[Run, ...]:
+        """Take the vectors of the next step, whose tile was loaded; return when they are taken."""
+        config = self._config
+        passes = config.passes(mode, self._digits)
+        frame = max(passes, config.frame_min)
+        start = max(offered, self._loaded + config.load_latency, self._free)
+        self._opened = start
+        frames, rest = divmod(vectors - 1, config.vectors)
+        at_end = start + frames * frame
+        self._free = at_end + frame + config.step_gap
+        self.last_psum = at_end + rest + passes + config.latency
+        if frame == config.vectors:
+            runs: tuple[Run, ...] = ((start, vectors),)
+        else:
+            full = [(start + i * frame, config.vectors) for i in range(frames)]
+            runs = (*full, (at_end, rest + 1))
+        self.psums = tuple((cycle + passes + config.latency, count) for cycle, count in runs)
+        return runs

@@ -1,0 +1,173 @@
+"""The passes of a vector: which planes meet, cycle by cycle."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import MODE_FIELDS, SerialConfig
+
+__all__ = ["PairPasses", "Passes", "pass_layout"]
+
+
+def pass_layout(config: SerialConfig) -> data.StructLayout:
+    """What a unit is told in each pass.
+
+    ``x`` and ``w`` are bit planes, the most significant one first; ``left`` is how many passes
+    follow, which is the digit plane too. ``first`` and ``last`` mark the ends of the passes;
+    ``opens`` and ``closes`` those of a run with one plane of the weights, which ``begins`` the sum
+    where it is the first such run; ``negative``: exactly one of the planes is a sign.
+    """
+    if config.pe != "planes":
+        return data.StructLayout({"first": 1, "last": 1, "left": range(config.most_passes)})
+    planes = {"x": range(config.x_bits), "w": range(config.w_bits)}
+    return data.StructLayout(
+        {"last": 1, "opens": 1, "closes": 1, "begins": 1, "negative": 1, **planes}
+    )
+
+
+class Passes(wiring.Component):
+    """Counts the passes of digit planes, or of the bits of a sum.
+
+    Parameters
+    ----------
+    config : SerialConfig
+        See there for ranges.
+
+    Members
+    -------
+    begin : In(1)
+        A frame starts; its first pass is in the next cycle.
+    more : In(range(config.most_passes))
+        Passes after the first one.
+    now : Out(pass_layout(config))
+        The pass of unit 0. ``first`` and ``last`` are low in cycles without one.
+    near : Out(1)
+        At most two passes follow this one; from the second pass on.
+
+    Latency
+        1 cycle.
+    Throughput
+        A pass a cycle.
+    Numerics
+        None.
+    Reference
+        None.
+    """
+
+    def __init__(self, config: SerialConfig):
+        self._config = config
+        super().__init__(
+            {
+                "begin": In(1),
+                "more": In(range(config.most_passes)),
+                "now": Out(pass_layout(config)),
+                "near": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        left, running, first = Signal.like(self.more), Signal(), Signal()
+        m.d.sync += first.eq(self.begin)
+        with m.If(self.begin):
+            m.d.sync += [left.eq(self.more), running.eq(1)]
+        with m.Elif(left == 0):
+            m.d.sync += running.eq(0)
+        with m.Else():
+            m.d.sync += left.eq(left - 1)
+        m.d.comb += [
+            self.now.first.eq(first),
+            self.now.last.eq(running & (left == 0)),
+            self.now.left.eq(left),
+        ]
+        m.d.sync += self.near.eq(left <= 3)
+        return m
+
+
+class PairPasses(wiring.Component):
+    """Walks over pairs of bit planes, as many of each operand as the mode says.
+
+    Parameters
+    ----------
+    config : SerialConfig
+        See there for ranges.
+
+    Members
+    -------
+    begin : In(1)
+        A frame starts; its first pass is in the next cycle.
+    mode : In(config.mode_bits)
+        Of the vector that starts it.
+    now : Out(pass_layout(config))
+        The pass of unit 0. ``last`` is low in cycles without one.
+    near : Out(1)
+        At most two passes follow this one; from the second pass on.
+
+    Latency
+        1 cycle.
+    Throughput
+        A pass a cycle.
+    Numerics
+        None.
+    Reference
+        Umuroglu, Rasnayake, Sjalander, BISMO, FPL 2018; here with two accumulators instead of an
+        order of pairs by weight.
+    """
+
+    def __init__(self, config: SerialConfig):
+        self._config = config
+        super().__init__(
+            {
+                "begin": In(1),
+                "mode": In(config.mode_bits),
+                "now": Out(pass_layout(config)),
+                "near": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        now = self.now
+        mode = {f.name: self.mode[f.lsb : f.lsb + f.width] for f in MODE_FIELDS}
+        signs, tops = {}, {}
+        for name, full, is_signed in (
+            ("x", self._config.x_bits, self._config.x_signed),
+            ("w", self._config.w_bits, self._config.w_signed),
+        ):  # fmt: skip
+            top = Signal(range(full), name=f"{name}_top")
+            bits, sign = mode[f"{name}_bits"], Signal(name=f"{name}_is_signed")
+            wanted = Signal(range(full), name=f"{name}_wanted")
+            m.d.comb += wanted.eq(Mux(bits == 0, full - 1, bits - 1))
+            with m.If(self.begin):
+                m.d.sync += [top.eq(wanted), sign.eq(is_signed & ~mode[f"{name}_unsigned"])]
+            signs[name], tops[name] = sign, (top, wanted)
+
+        x, w = Signal(range(self._config.x_bits)), Signal(range(self._config.w_bits))
+        running, x_end, w_end = Signal(), Signal(), Signal()
+        m.d.comb += [x_end.eq(x == 0), w_end.eq(w == 0)]
+        with m.If(self.begin):
+            m.d.sync += [x.eq(tops["x"][1]), w.eq(tops["w"][1]), running.eq(1)]
+        with m.Elif(~x_end):
+            m.d.sync += x.eq(x - 1)
+        with m.Elif(~w_end):
+            m.d.sync += [x.eq(tops["x"][0]), w.eq(w - 1)]
+        with m.Else():
+            m.d.sync += running.eq(0)
+        x_top, w_top = Signal(), Signal()
+        m.d.comb += [x_top.eq(x == tops["x"][0]), w_top.eq(w == tops["w"][0])]
+        m.d.comb += [
+            now.x.eq(x),
+            now.w.eq(w),
+            now.last.eq(running & x_end & w_end),
+            now.opens.eq(x_top),
+            now.closes.eq(x_end),
+            now.begins.eq(w_top),
+            now.negative.eq((x_top & signs["x"]) ^ (w_top & signs["w"])),
+        ]
+        of_one, of_two, of_three = (tops["x"][0] == i for i in range(3))
+        m.d.sync += self.near.eq(
+            (w_end & (x <= 3))
+            | ((w == 1) & (of_one | of_two | (of_three & x_end)))
+            | ((w >> 1 == 1) & of_one)
+        )
+        return m

@@ -1,0 +1,196 @@
+"""Judge of datapaths of any family: random steps, exact sums, exact cycles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from amaranth.hdl import Fragment, Shape
+from numpy.typing import NDArray
+
+from ...gen.catalog import find_unit, load
+from ...hw.bus.axi_stream import AxiStreamTop
+from ...hw.engine.datapath import ROW_DISTANCE
+from ...sw.runtime.beats import words_of
+from ..simulate.compiled import CompiledUnit, Traffic
+from ..testbench.stream import Codec
+
+__all__ = ["DatapathJudge"]
+
+_QUIET = 400
+"""Cycles in which nothing may move before a datapath is taken for dead."""
+_STREAMS = {"weights": "s_axis_weights", "acts": "s_axis_acts", "psums": "m_axis_psums"}
+_PAUSES = ((0, 0), (0.5, 0), (0.8, 0), (0.2, 0.6), (0, 0.3), (0, 0.7))
+"""Of weights and of acts, in each run."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Steps and what must come of them.
+
+    Attributes
+    ----------
+    beats : dict
+        Per stream, by suffix, 64-bit words of all beats.
+    taken : dict
+        Cycle in which each beat of the input streams moves if nothing ever pauses.
+    ends : dict
+        Of psum beats that end a sum: which, and the cycle likewise.
+    above : ndarray
+        For every psum beat, where the one of the same row in the step before is, or -1.
+    """
+
+    beats: dict[str, dict[str, NDArray[np.uint64]]]
+    taken: dict[str, list[int]]
+    ends: dict[int, int]
+    above: NDArray[np.int64]
+
+
+class DatapathJudge:
+    """Runs the same random steps on every datapath that it is given: never starved, then pausing.
+
+    Where the streams never pause, every beat must move in the cycle of the configuration's
+    timing rule, and the last of every sum come in its cycle. Partial sums of the same row always
+    keep their distance, as the accumulator needs it. Resets come at many moments, and after each
+    everything is as at first.
+
+    Parameters
+    ----------
+    config : DatapathConfig
+        What the datapaths are made from.
+    steps : int
+        In each run.
+    seed : int
+        Of everything.
+    modes : sequence of int
+        What GEMMs may ask for.
+    """
+
+    def __init__(
+        self, config: Any, steps: int = 160, seed: int = 1, modes: Sequence[int] = (0,)
+    ):
+        self._config, self._modes = config, modes
+        self._rng = np.random.default_rng(seed)
+        row = find_unit(config.family)
+        self._golden, self._pack = load(row.golden), load(f"sw.pack.{config.family}:pack_tile")
+        top = AxiStreamTop(load(row.component)(config))
+        Fragment.get(top, None)
+        self._codecs = dict(zip(_STREAMS, map(Codec, top.axi_streams), strict=True))
+        self._widths = {
+            name: Shape.cast(port.payload).width
+            for name, port in zip(_STREAMS, top.axi_streams, strict=True)
+        }
+        self._short = self._make(6)
+        self._runs = [self._make(steps) for _ in _PAUSES]
+
+    def _values(self, shape: tuple[int, int], bits: int, is_signed: bool) -> NDArray[np.int64]:
+        low, high = (-(1 << bits - 1), 1 << bits - 1) if is_signed else (0, 1 << bits)
+        if self._rng.random() < 0.3:
+            return self._rng.choice([low, high - 1], shape)
+        return self._rng.integers(low, high, shape)
+
+    def _make(self, steps: int) -> _Run:
+        config, rng, timing = self._config, self._rng, self._config.timing()
+        beats: dict[str, list[dict[str, int]]] = {name: [] for name in _STREAMS}
+        taken: dict[str, list[int]] = {"weights": [], "acts": []}
+        ends: dict[int, int] = {}
+        above: list[int] = []
+        own_sums = config.max_tile_rows is not None
+        sums, rows, last, mode = np.zeros((0, config.cols), np.int64), 0, True, 0
+        for step in range(steps):
+            before, first = rows, bool(rng.integers(2))
+            if last or not own_sums:
+                most = 2 * config.act_lanes + 5
+                rows = int(rng.choice((1, 1, 2, 3, rng.integers(1, most))))
+                rows, mode = min(rows, config.max_tile_rows or rows), int(rng.choice(self._modes))
+            if own_sums:
+                first = last
+            last = bool(rng.integers(2)) or (own_sums and step == steps - 1)
+            x_format, w_format = self._formats(mode)
+            x = self._values((rows, config.act_lanes), *x_format)
+            w = self._values((config.act_lanes, config.cols), *w_format)
+            tile = self._pack(config, w)
+            flags = {"first": first, "last": last}
+            beats["weights"] += map(self._codecs["weights"].encode, tile)
+            with_mode = flags | ({"mode": mode} if config.mode_bits else {})
+            beats["acts"] += self._beats("acts", x, with_mode)
+            product = self._golden(config, x, w, mode)
+            sums = product if first or not own_sums else sums + product
+            for name, runs in (
+                ("weights", timing.load(0, tile)),
+                ("acts", timing.step(0, rows, **flags, mode=mode)),
+            ):
+                taken[name] += [cycle + i for cycle, count in runs for i in range(count)]
+            if own_sums and not last:
+                continue
+            begin = len(above) - before
+            above += [begin + i if i < before and not own_sums else -1 for i in range(rows)]
+            beats["psums"] += self._beats("psums", sums, flags | {"first": first or own_sums})
+            if last:
+                ends[len(beats["psums"]) - 1] = timing.last_psum
+        columns = {
+            name: {
+                suffix: words_of([beat[suffix] for beat in found], self._bits(name, suffix))
+                for suffix in found[0]
+            }
+            for name, found in beats.items()
+        }
+        return _Run(columns, taken, ends, np.array(above))
+
+    def _formats(self, mode: int) -> tuple[tuple[int, bool], tuple[int, bool]]:
+        """Return bits and signedness of x and of w."""
+        config = self._config
+        if config.mode_bits:
+            return config.operand_formats(mode)
+        return (config.x_bits, config.x_signed), (config.w_bits, config.w_signed)
+
+    def _beats(self, name: str, table: NDArray[np.int64], flags: dict[str, int]) -> list[Any]:
+        """Return the beats of a step's rows on a stream that has flags."""
+        return [
+            self._codecs[name].encode({"data": row, "end": i == len(table) - 1, **flags})
+            for i, row in enumerate(table.tolist())
+        ]
+
+    def _bits(self, name: str, suffix: str) -> int:
+        """Return the width of a signal of a stream."""
+        return 1 if suffix == "last" else self._widths[name]
+
+    def __call__(self, unit: CompiledUnit) -> bool:
+        """Return whether a datapath, fresh from reset, does all that it should."""
+        for number, (run, pauses) in enumerate(zip(self._runs, _PAUSES, strict=True)):
+            if not self._right(unit, run, number, pauses):
+                return False
+        # Resets in the middle of things, each at another moment; then everything is as at first.
+        for cycles in range(20, 60):
+            for name in ("weights", "acts"):
+                unit.offer(_STREAMS[name], self._runs[3].beats[name])
+            unit.step(cycles)
+            unit.reset()
+            if not self._right(unit, self._short, 0, (0, 0)):
+                return False
+        return True
+
+    def _right(
+        self, unit: CompiledUnit, run: _Run, number: int, pauses: tuple[float, float]
+    ) -> bool:
+        unit.forget()
+        for i, name in enumerate(("weights", "acts")):
+            unit.pause(_STREAMS[name], Traffic(pauses[i], 2 * number + i + 1))
+            unit.offer(_STREAMS[name], run.beats[name])
+        expected = run.beats["psums"]
+        unit.run(_STREAMS["psums"], len(expected["data"]), quiet=_QUIET)
+        unit.step(40)
+        seen = {name: unit.seen(stream) for name, stream in _STREAMS.items()}
+        found = seen["psums"].beats
+        if any(not np.array_equal(found[suffix], words) for suffix, words in expected.items()):
+            return False
+        times, above = seen["psums"].cycles, run.above
+        if (times - times[above])[above >= 0].min(initial=ROW_DISTANCE) < ROW_DISTANCE:
+            return False
+        if any(pauses):
+            return True
+        times = times - seen["acts"].cycles[0] + run.taken["acts"][0]
+        if any(times[beat] != cycle for beat, cycle in run.ends.items()):
+            return False
+        origin = int(seen["acts"].cycles[0]) - run.taken["acts"][0]
+        return all((seen[n].cycles - origin).tolist() == run.taken[n] for n in run.taken)
