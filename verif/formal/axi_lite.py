@@ -4,6 +4,7 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
+from ...hw.arith.delay import registered
 from ...hw.bus.axi_lite import AxiLite, RegisterBank, Response
 from ...hw.bus.registers import Register, RegisterBankConfig
 from .properties import bounded_response
@@ -24,7 +25,8 @@ class BankSpec(wiring.Component):
     """A bank of one register to write and one to read.
 
     Assumed: the manager holds what it offers. Asserted: the bank does so too, answers every access
-    once and within 2 cycles of the last transfer, and gives back what was last written.
+    once in time, a write within 2 cycles of the last transfer and a read within 3, and gives back
+    what was last written.
 
     Members
     -------
@@ -81,10 +83,13 @@ class BankSpec(wiring.Component):
             Cover((counts["b"] == 2) & (counts["r"] == 2)),
         ]
         bounded_response(m, writes_open != 0, bus.bvalid, 2)
-        bounded_response(m, counts["ar"] != counts["r"], bus.rvalid, 2)
+        bounded_response(m, counts["ar"] != counts["r"], bus.rvalid, 3)
 
     def _assert_contents(self, m, bus, bank, moves):
-        """Answers tell what exists; a write without strobes, or to nowhere, changes nothing."""
+        """Answers tell what exists; a write without strobes, or to nowhere, changes nothing.
+
+        What is written is there a cycle after its answer.
+        """
         address, data, strobes = Signal(4), Signal(32), Signal(4)
         with m.If(moves["aw"]):
             m.d.sync += address.eq(bus.awaddr)
@@ -100,6 +105,10 @@ class BankSpec(wiring.Component):
         m.d.comb += hit.eq(begins & (then[2:] == 1))
         with m.If(begins):
             m.d.comb += Assert(bus.bresp == Mux(then[2:] == 1, Response.OKAY, Response.SLVERR))
+        hit, was, strobed = (
+            registered(m, value, 1, f"{name}_held")
+            for name, value in (("hit", hit), ("was", was), ("strobed", strobed))
+        )
         running = Signal()
         m.d.sync += running.eq(1)
         for i in range(4):

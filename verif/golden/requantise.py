@@ -11,15 +11,15 @@ def requantise(
     bias: ArrayLike,
     mult: ArrayLike,
     shift: ArrayLike,
-    zero_point: int,
-    low: int,
-    high: int,
+    zero_point: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
     rounding: str = "half_even",
 ) -> NDArray[np.int64]:
     """Computes clamp(round((acc + bias) * mult / 2**shift) + zero_point, lo, hi), exactly.
 
-    Parameters / Returns: ``acc`` [..., n] and ``bias``, ``mult``, ``shift`` [n] or scalar, with
-    ``mult`` in 0..65535 and ``shift`` in 0..63; returns [..., n] in ``low..high``.
+    Parameters / Returns: ``acc`` [..., n] and the others [n] or scalar, with ``mult`` in 0..65535
+    and ``shift`` in 0..63; returns [..., n] in ``low..high``.
     Exactness: exact for any width; int64 where the product fits it, Python integers beyond.
     Order: ties go to the even neighbour (``"half_even"``) or away from zero (``"half_away"``).
     Independent check: test_requantise compares with fractions.Fraction and decimal.
@@ -40,4 +40,4 @@ def requantise(
     tie = (rest == half) & (s > 0)
     up = whole & 1 == 1 if rounding == "half_even" else p > 0
     rounded = whole + ((rest > half) | (tie & up))
-    return np.clip(rounded + zero_point, low, high).astype(np.int64)
+    return np.clip(rounded + np.asarray(zero_point), low, high).astype(np.int64)

