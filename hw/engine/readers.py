@@ -2,7 +2,6 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from .act_buffer import ActBuffer
@@ -20,6 +19,7 @@ from .position import (
     position,
     sum_positions,
 )
+from .queue import Queue
 
 __all__ = ["ActReader", "WeightReader"]
 
@@ -268,7 +268,7 @@ class ActReader(wiring.Component):
         """Queue what the buffer returns; a credit is a free place for a vector in flight."""
         latency = 7 + ActBuffer.READ_LATENCY
         beat = act_beat(self._config.datapath)
-        m.submodules.queue = queue = SyncFIFO(width=beat.size, depth=QUEUE_DEPTH)
+        m.submodules.queue = queue = Queue(beat.size, QUEUE_DEPTH)
         in_flight, following = issue, flags
         for i in range(latency):
             delayed = Signal(name=f"in_flight_{i}"), Signal.like(flags, name=f"flags_{i}")
@@ -278,8 +278,8 @@ class ActReader(wiring.Component):
         m.d.comb += [
             arriving.data.eq(self.read_data),
             arriving.as_value()[self.read_data.shape().size :].eq(following),
-            queue.w_data.eq(arriving),
-            queue.w_en.eq(in_flight),
+            queue.write_data.eq(arriving),
+            queue.write.eq(in_flight),
         ]
         taken = _relay(m, queue, self.acts)
         _count_credit(m, self._credit, issue, taken)
@@ -294,13 +294,13 @@ def _relay(m, queue, out):
     spare = Signal.like(payload, name="spare", reset_less=True)
     spare_full = Signal()
     taken = Signal()
-    m.d.comb += [taken.eq(queue.r_rdy & ~spare_full), queue.r_en.eq(~spare_full)]
+    m.d.comb += [taken.eq(queue.valid & ~spare_full), queue.take.eq(~spare_full)]
     with m.If(~spare_full):
-        m.d.sync += spare.eq(queue.r_data)
+        m.d.sync += spare.eq(queue.data)
     with m.If(out.ready | ~out.valid):
         m.d.sync += [
-            payload.eq(Mux(spare_full, spare, queue.r_data)),
-            out.valid.eq(spare_full | queue.r_rdy), spare_full.eq(0),
+            payload.eq(Mux(spare_full, spare, queue.data)),
+            out.valid.eq(spare_full | queue.valid), spare_full.eq(0),
         ]
     with m.Elif(taken):
         m.d.sync += spare_full.eq(1)
@@ -401,7 +401,7 @@ class WeightReader(wiring.Component):
                         with m.If(loops.last("m_tiles")):
                             m.d.comb += self.done.eq(1)
                             m.next = "Idle"
-        m.submodules.queue = queue = SyncFIFO(width=bits, depth=QUEUE_DEPTH)
+        m.submodules.queue = queue = Queue(bits, QUEUE_DEPTH)
         in_flight = Signal(2)
         m.d.sync += in_flight.eq(Cat(issue, in_flight))
         # The blocks of the buffer lie far apart: writes go there by way of registers.
@@ -418,8 +418,8 @@ class WeightReader(wiring.Component):
             buffer.write_at.eq(write_at),
             buffer.write_data.eq(write_data),
             buffer.read_at.eq(address),
-            queue.w_data.eq(buffer.read_data),
-            queue.w_en.eq(in_flight[1]),
+            queue.write_data.eq(buffer.read_data),
+            queue.write.eq(in_flight[1]),
         ]
         _count_credit(m, credit, issue, _relay(m, queue, self.weights))
         return m

