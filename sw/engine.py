@@ -1,8 +1,10 @@
 """Matrix products on the simulated hardware, with the hardware's own cycle counts."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,7 @@ class Engine:
         rest.setdefault("weight_depth", max(4096, 4 * datapath.weight_beats))
         self.config = EngineConfig(datapath=datapath, **rest)
         self._pack = load(f"sw.pack.{family}:pack_tile")
+        self._packs_by_mode = "mode" in inspect.signature(self._pack).parameters
         self._hardware = SimulatedEngine(self.config)
 
     def matmul(
@@ -111,7 +114,8 @@ class Engine:
                 f"x has {acts.shape[1]} columns but w has {weights.shape[0]} rows; "
                 "both are K and must be equal"
             )
-        plan = plan_matmul(self.config, acts, weights, self._pack, word)
+        pack = partial(self._pack, mode=word) if self._packs_by_mode else self._pack
+        plan = plan_matmul(self.config, acts, weights, pack, word)
         result = self._hardware.run(plan.program)
         predicted = predict(self.config, plan.program).cycles
         macs = plan.program.macs

@@ -21,7 +21,7 @@ from .onnx_import import load as load_model
 from .quantise import quantise
 from .quantise.layers import Formats, QuantisedGraph
 from .runtime.simulated import SimulatedEngine
-from .zoo import mnist, mnist_split
+from .zoo import fashion, mnist, mnist_split
 
 __all__ = ["Job", "JobResult", "LayerResult", "Samples", "read_job", "run_job"]
 
@@ -124,7 +124,15 @@ def _mnist(calibration_images: int) -> Samples:
     )
 
 
-DATA: dict[str, Callable[[int], Samples]] = {"mnist": _mnist}
+def _fashion(calibration_images: int) -> Samples:
+    train, (test, labels) = fashion("train")[0][:calibration_images], fashion("test")
+    calibration, values = (
+        (images.astype(np.float32) / 255).reshape(-1, 1, 28, 28) for images in (train, test)
+    )
+    return Samples(calibration=calibration, test=values, labels=labels.astype(np.int64))
+
+
+DATA: dict[str, Callable[[int], Samples]] = {"mnist": _mnist, "fashion": _fashion}
 """Labelled data by name; the argument is how many images to calibrate with."""
 
 _FIELDS = {
@@ -140,7 +148,8 @@ def read_job(path: Path, *, datapath: str | None = None, settings: tuple[str, ..
     path : Path
         Folder or TOML file; the names in it are relative to its folder.
     datapath : str, optional
-        Family to run on in place of the one that the job names.
+        Family to run on in place of the one that the job names; ``engine_FAMILY.toml`` beside
+        ``engine.toml`` then has the settings.
     settings : tuple of str
         ``key=value`` for the engine's configuration.
 
@@ -170,9 +179,11 @@ def read_job(path: Path, *, datapath: str | None = None, settings: tuple[str, ..
             f"calibration_images must be from 1 to 100000, not {fields['calibration_images']}"
         )
     chosen = (f"datapath.family={datapath}",) if datapath else ()
-    engine = configure(
-        "engine", file=file.parent / fields["engine"], settings=(*chosen, *settings)
-    )
+    settings_file = file.parent / fields["engine"]
+    own = settings_file.with_stem(f"{settings_file.stem}_{datapath}")
+    if datapath and own.is_file():
+        settings_file = own
+    engine = configure("engine", file=settings_file, settings=(*chosen, *settings))
     return Job(
         name=file.parent.resolve().name,
         model=file.parent / fields["model"],
@@ -232,7 +243,8 @@ def run_job(
     golden_run = load("verif.golden.network:run")
     if unit.prepare:
         tiles = k_tiles(job.engine, network)
-        network = load(unit.prepare)(job.engine.datapath, network, tiles)
+        inputs = network.quantise_input(samples.calibration)
+        network = load(unit.prepare)(job.engine.datapath, network, tiles, inputs)
         product = load("verif.golden.network:tiled_product")(
             load(unit.golden), job.engine.datapath,
             {layer.name: k for layer, k in zip(network.layers, tiles, strict=True)},

@@ -86,7 +86,7 @@ class TermArray(wiring.Component):
             feeds = column.feeds_next
             sums.append(delay(m, column.sums, config.cols - 1 - col, f"deskew_{col}"))
         beat = self.psums.payload
-        flags = delay(m, Cat(rim.first, rim.last, rim.final), config.tail, "flags")
+        flags = delay(m, Cat(rim.first, rim.last, rim.final_beat), config.tail, "flags")
         m.d.comb += [
             beat.data.as_value().eq(Cat(sums)),
             self.psums.valid.eq(delay(m, rim.valid, config.tail, "valids", reset=True)),
@@ -142,7 +142,12 @@ class TermArray(wiring.Component):
             read.addr.eq(Cat(rim.slot, rim.slot_half)),
             read.en.eq(1),
         ]
-        common = delay(m, Cat(rim.data_half, rim.end), 1, "common")
+        common = Cat(rim.data_half, rim.end)
+        if config.pe == "tmac":
+            index = rim.index[: (config.data_terms - 1).bit_length()]
+            coefficient = rim.coefficient[: (config.coefficients - 1).bit_length()]
+            common = Cat(common, index, rim.convert, coefficient)
+        common = delay(m, common, 1, "common")
         slots = []
         for col in range(config.cols):
             word = Cat(read.data[config.slot_bits * col : config.slot_bits * (col + 1)], common)

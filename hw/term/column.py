@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..shared import Shared
 from .config import TermConfig
 from .plane import PlanePe
+from .tmac import TmacPe
 from .words import feed_layout, gathered, slot_layout
 
 __all__ = ["TermColumn"]
@@ -56,9 +57,10 @@ class TermColumn(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
+        kind = PlanePe if config.pe == "plane" else TmacPe
         slot, sums = self.slot, []
         for row in range(config.rows):
-            m.submodules[f"pe_{row}"] = pe = Shared(PlanePe, config, "pe")
+            m.submodules[f"pe_{row}"] = pe = Shared(kind, config, "pe")
             m.d.comb += [
                 pe.feed.eq(self.feeds[row]),
                 self.feeds_next[row].eq(pe.feed_next),

@@ -8,7 +8,7 @@ from ..arith.encoding import places
 from ..config import ConfigError, check_choice, check_range
 from ..engine.config import sum_width
 
-__all__ = ["ALL_TERMS", "ModeField", "TermConfig", "TermTiming"]
+__all__ = ["MODE_FIELDS", "ModeField", "TermConfig", "TermTiming"]
 
 Run = tuple[int, int]
 """Consecutive cycles in which beats are taken: the first cycle and how many beats."""
@@ -18,10 +18,6 @@ ENCODINGS_BY_MAGNITUDE = ("hese", "naf", "ent", "binary")
 ROW_DISTANCE = 4
 """Cycles between sums for one row: see `hw.engine.datapath`."""
 
-ALL_TERMS = 15
-"""Value of the mode's ``data_terms`` that turns the truncation of data off."""
-
-
 @dataclass(frozen=True)
 class ModeField:
     """A field of a GEMM's mode: where it stands and what it says."""
@@ -30,6 +26,18 @@ class ModeField:
     lsb: int
     width: int
     doc: str
+
+
+MODE_FIELDS = (
+    ModeField("data_terms", 0, 4, "most terms per data value, 1 to 14; 0: as configured, 15: all"),
+    ModeField("group", 4, 3, "weights that share a budget: 1 for 1, 2 for 2, 3 for 4, and so on; "
+              "0: as configured"),
+    ModeField("budget", 7, 9, "most terms per group, 1 to 510; 0: as configured, or all that tiles "
+              "hold where the group differs; 511: all"),
+)  # fmt: skip
+"""Settings of a GEMM. The array reads ``data_terms``; the packer has applied the others."""
+
+_ALL_WEIGHT_TERMS = 511
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,27 +134,40 @@ class TermConfig:
 
     @property
     def mode_bits(self) -> int:
-        """Bits of the mode: none where data always keep all terms."""
+        """Bits of the mode that the array reads; there are no modes where data keep all terms."""
         return 4 if self.data_terms else 0
 
     @property
     def mode_fields(self) -> tuple[ModeField, ...]:
         """Fields of the mode."""
-        doc = "most terms per data value, 1 to 14; 0: as configured, 15: all"
-        return (ModeField("data_terms", 0, 4, doc),) if self.data_terms else ()
+        return MODE_FIELDS if self.data_terms else ()
 
-    def mode_word(self, *, data_terms: int | None = None) -> int:
-        """Return the mode for ``data_terms`` terms per data value: 0 for all, None as configured.
+    def mode_word(self, **settings: int) -> int:
+        """Return the mode of named settings, see `MODE_FIELDS`; 0 terms or a budget of 0 mean all.
 
         Raises
         ------
         ConfigError
-            The value is out of range.
+            There is no such setting, or its value does not fit this configuration.
         """
-        if data_terms is None:
-            return 0
-        check_range("data_terms", data_terms, 0, ALL_TERMS - 1)
-        return data_terms or ALL_TERMS
+        fields = {field.name: field for field in self.mode_fields}
+        word = 0
+        for name, value in settings.items():
+            if name not in fields:
+                raise ConfigError(f"mode must have settings of {sorted(fields)}, not {name!r}")
+            if name == "group":
+                check_choice("group", value, tuple(1 << i for i in range(self.owner_bits + 1)))
+                code = value.bit_length()
+            else:
+                most = (1 << fields[name].width) - 1
+                check_range(name, value, 0, most - 1)
+                code = value or most
+            word |= code << fields[name].lsb
+        group, budget = self.weight_limit(word)
+        asked = settings.get("budget", budget)
+        if (asked or group * self.w_places) > (budget or group * self.w_places):
+            raise ConfigError(f"budget must be from 1 to {budget}, which tiles hold, not {asked}")
+        return word
 
     def data_limit(self, mode: int) -> int:
         """Return how many terms a data value keeps under ``mode``, 0 for all.
@@ -163,6 +184,18 @@ class TermConfig:
             return 0
         return asked if self.data_terms == 1 else max(2, asked)
 
+    def weight_limit(self, mode: int) -> tuple[int, int]:
+        """Return how many weights share a budget under ``mode``, and the budget, 0 for all.
+
+        A group is at most a tile, and a budget at most what tiles hold.
+        """
+        code, asked = mode >> MODE_FIELDS[1].lsb & 7, mode >> MODE_FIELDS[2].lsb & _ALL_WEIGHT_TERMS
+        group = min(1 << code - 1, self.rows) if code else self.group
+        all_ = group * self.w_places
+        most = min(all_, self.tile_terms * group // self.rows)
+        budget = min(asked or (self.budget if group == self.group else 0) or all_, most)
+        return group, budget if budget < all_ else 0
+
     def operand_formats(self, mode: int) -> tuple[tuple[int, bool], tuple[int, bool]]:
         """Return bits and signedness of x and of w, which no mode changes."""
         return (self.x_bits, self.x_signed), (self.w_bits, self.w_signed)
@@ -170,9 +203,33 @@ class TermConfig:
     # -- widths
 
     @property
-    def x_stored_bits(self) -> int:
+    def x_kept_bits(self) -> int:
         """Bits of a data value with its few terms: one more where a single term may round up."""
         return self.x_bits + (self.data_terms == 1)
+
+    @property
+    def x_term_bits(self) -> int:
+        """Bits of a data term of a tMAC: exponent, sign, whether there is one."""
+        return (self.x_places - 1).bit_length() + 2
+
+    @property
+    def x_stored_bits(self) -> int:
+        """Bits of a data value in the stores: itself, or the list of its terms."""
+        return self.x_kept_bits if self.pe == "plane" else self.data_terms * self.x_term_bits
+
+    @property
+    def coefficients(self) -> int:
+        """Coefficients of a tMAC's vector: one for every sum of two exponents."""
+        return self.w_places + self.x_places - 1
+
+    @property
+    def coefficient_width(self) -> int:
+        """Signed bits of a coefficient, and of its sum with a carry.
+
+        The terms of a data value have different exponents, so that a weight term changes a
+        coefficient by one at most; and a carry is no larger than the largest coefficient.
+        """
+        return (2 * self.tile_terms).bit_length() + 1
 
     @property
     def x_highest(self) -> int:
@@ -246,8 +303,23 @@ class TermConfig:
 
     @property
     def truncation(self) -> int:
-        """Cycles that a value spends in the term comparator."""
-        return 2 + -(-self.x_places // 3) if self.data_terms else 0
+        """Cycles of a value in the term comparator; for a tMAC it lists the terms, one a cycle."""
+        listing = self.data_terms if self.pe == "tmac" else 1
+        return 1 + -(-self.x_places // 3) + listing if self.data_terms else 0
+
+    @property
+    def slot_cycles(self) -> int:
+        """Cycles of a slot: a tMAC takes a pair of terms a cycle."""
+        return 1 if self.pe == "plane" else self.data_terms
+
+    @property
+    def conversion(self) -> int:
+        """Cycles of a batch after its slots: a tMAC's coefficients become a number."""
+        return 0 if self.pe == "plane" else self.coefficients
+
+    def batch_cycles(self, slots: int) -> int:
+        """Return the cycles of a batch for a tile of ``slots`` slots in use."""
+        return max(slots, self.shortest) * self.slot_cycles + self.conversion
 
     @property
     def storing(self) -> int:
@@ -270,7 +342,7 @@ class TermConfig:
 
         For a tile of the fewest slots.
         """
-        return self.storing + 3 + self.shortest + self.tail
+        return self.storing + 3 + self.batch_cycles(0) + self.tail
 
     @property
     def tail(self) -> int:
@@ -280,7 +352,7 @@ class TermConfig:
     @property
     def ii(self) -> int:
         """Fewest cycles from one step to the next."""
-        return self.shortest
+        return self.batch_cycles(0)
 
     def timing(self) -> "TermTiming":
         """Return the model that says when beats are taken and results appear."""
@@ -292,7 +364,7 @@ class TermTiming:
 
     A step's vectors run in batches of up to ``rows``. Two tiles and two batches have places. With l
     the cycle in which the last beat of the tile is taken, and w the one in which the last of the
-    ``n`` vectors of batch ``b`` is taken, L the slots of its tile::
+    ``n`` vectors of a batch is taken, L its cycles (`TermConfig.batch_cycles`)::
 
         tile's beats    one a cycle from max(offered, l' + 1, e''), all weight_beats of them
         batch's vectors one a cycle from max(offered, w' + storing - n' + 1, E'' + L'' - 2)
@@ -310,8 +382,8 @@ class TermTiming:
         self._stored = 0
         self._tiles_free = [0, 0]
         self._batches_free = [0, 0]
-        self._free = 0
-        self._slots = 0
+        self._free = config.conversion
+        self._cycles = 0
         self.last_psum = -1
 
     def load(self, offered: int, tile: Sequence[int]) -> tuple[Run, ...]:
@@ -320,8 +392,8 @@ class TermTiming:
         first = max(offered, self._loaded + 1, self._tiles_free[0])
         self._loaded = first + config.weight_beats - 1
         flag = config.weight_beat_bits - 1
-        used = max((i for i, beat in enumerate(tile) if beat >> flag), default=0) + 1
-        self._slots = max(used, config.shortest)
+        longer = sum(beat >> flag for beat in tile[config.shortest :])
+        self._cycles = config.batch_cycles(config.shortest + longer)
         return ((first, config.weight_beats),)
 
     def step(
@@ -335,7 +407,7 @@ class TermTiming:
             runs.append((taken, count))
             self._stored = taken + self._config.storing
             start = max(self._stored + 3, self._loaded + 4, self._free)
-            self._free = start + self._slots
+            self._free = start + self._cycles
             self._batches_free = [self._batches_free[1], self._free - 2]
             self.last_psum = self._free + self._config.tail + count - 1
         self._tiles_free = [self._tiles_free[1], self._free - 2]

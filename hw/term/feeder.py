@@ -68,7 +68,8 @@ class TermFeeder(wiring.Component):
         wait = config.levels
         begins = delay(m, self.load, wait, "begins", reset=True)
         half = delay(m, self.half, wait, "halves")
-        element, held, write = Signal(config.owner_bits), Signal(), Signal()
+        element = Signal(config.owner_bits, reset_less=True)
+        held, write = Signal(reset_less=True), Signal()
         final = element == rows - 1
         with m.If(begins):
             m.d.sync += [element.eq(0), held.eq(half), write.eq(1)]

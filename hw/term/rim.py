@@ -46,13 +46,19 @@ class TermRim(wiring.Component):
         Slot to read.
     slot_half : Out(1)
         Half of the tile store to read.
+    index : Out(range(slot_cycles))
+        Data term that the slot meets.
+    convert : Out(1)
+        In place of a slot, a coefficient is converted.
+    coefficient : Out(range(conversion + 1))
+        Which one.
     data_half : Out(1)
         Half of the PEs' stores that the slot reads.
     end : Out(1)
         Last slot of a batch, or none.
     valid : Out(1)
         A sum will come out: rows of a batch, one after the other, from the cycle after its ``end``.
-    first, last, final : Out(1)
+    first, last, final_beat : Out(1)
         Flags of the sum: those of its vector.
 
     Latency
@@ -83,12 +89,15 @@ class TermRim(wiring.Component):
                 "half": Out(1),
                 "slot": Out(range(config.weight_beats)),
                 "slot_half": Out(1),
+                "index": Out(range(config.slot_cycles)),
+                "convert": Out(1, init=config.conversion > 0),
+                "coefficient": Out(range(config.conversion + 1)),
                 "data_half": Out(1),
-                "end": Out(1, init=1),
+                "end": Out(1, init=config.conversion == 0),
                 "valid": Out(1),
                 "first": Out(1),
                 "last": Out(1),
-                "final": Out(1),
+                "final_beat": Out(1),
             }
         )
 
@@ -104,7 +113,7 @@ class TermRim(wiring.Component):
         return m
 
     def _elaborate_tiles(self, m, leaves):
-        """Take tiles; return the slots, less one, of the next step's, and whether it is there."""
+        """Take tiles; return the cycles, less one, of its batches, and if it is there."""
         config = self._config
         beats = config.weight_beats
         taken, closes, opens = Signal(), Signal(), Signal()
@@ -134,12 +143,14 @@ class TermRim(wiring.Component):
             Cat(was_first, was_last, was_live).eq(Cat(at_first, at_last, self.weights_live)),
             Cat(was_beat, was_half).eq(Cat(self.beat, self.beat_half)),
         ]
-        lengths = [Signal(range(beats), name=f"length_{half}") for half in range(2)]
+        cycles = range(config.batch_cycles(beats))
+        lengths = [Signal(cycles, name=f"length_{half}") for half in range(2)]
         longer = was_live & (was_beat >= config.shortest)
         for half, length in enumerate(lengths):
             with m.If(was_taken & (was_half == half) & (was_first | longer)):
-                m.d.sync += length.eq(Mux(was_first, config.shortest - 1, was_beat))
-        full, length, next_half = Signal(2), Signal(range(beats)), Signal()
+                more = length + config.slot_cycles
+                m.d.sync += length.eq(Mux(was_first, config.batch_cycles(0) - 1, more))
+        full, length, next_half = Signal(2), Signal(cycles), Signal()
         m.d.sync += [
             full.eq(full + (was_taken & was_last) - leaves),
             next_half.eq(next_half ^ leaves),
@@ -193,25 +204,27 @@ class TermRim(wiring.Component):
     def _elaborate_slots(self, m, leaves, closes_step, go, length, ready, batch):
         """Read the slots of one batch after the other, and announce its sums."""
         config = self._config
-        left = Signal(range(config.weight_beats))
-        busy, final = Signal(), Signal()
+        # A tMAC begins with a conversion, which clears its coefficients.
+        left = Signal.like(length, init=max(config.conversion, 1) - 1)
+        busy, finishes = Signal(init=config.conversion > 0), Signal()
+        clearing = Signal(init=config.conversion > 0)
         m.d.comb += go.eq(self.end & ready)
         m.d.sync += [
             left.eq(left - 1),
-            self.slot.eq(self.slot + 1),
-            final.eq(busy & (left == 1)),
-            leaves.eq(busy & (left == 3)),
-            self.end.eq(~go & (~busy | final | (left == 1))),
+            finishes.eq(busy & (left == 1)),
+            leaves.eq(busy & (left == 3) & ~clearing),
+            self.end.eq(~go & (~busy | finishes | (left == 1))),
         ]
         current = Signal.like(batch)
-        with m.If(final):
-            m.d.sync += busy.eq(0)
+        with m.If(finishes):
+            m.d.sync += [busy.eq(0), clearing.eq(0)]
         with m.If(go):
-            m.d.sync += [busy.eq(1), left.eq(length), self.slot.eq(0), current.eq(batch)]
+            m.d.sync += [busy.eq(1), left.eq(length), current.eq(batch)]
+        self._elaborate_place(m, go, busy, left)
         size = current[: len(batch) - 3]
         flags = current[-3:]
         m.d.comb += closes_step.eq(flags[2])
-        with m.If(final & closes_step):
+        with m.If(finishes & closes_step):
             m.d.sync += self.slot_half.eq(~self.slot_half)
 
         rows_left = Signal.like(size)
@@ -219,10 +232,26 @@ class TermRim(wiring.Component):
         m.d.comb += [
             self.first.eq(announced[0]),
             self.last.eq(announced[1]),
-            self.final.eq(announced[2] & (rows_left == 0)),
+            self.final_beat.eq(announced[2] & (rows_left == 0)),
         ]
         m.d.sync += rows_left.eq(rows_left - 1)
         with m.If(rows_left == 0):
             m.d.sync += self.valid.eq(0)
-        with m.If(final):
+        with m.If(finishes & ~clearing):
             m.d.sync += [self.valid.eq(1), rows_left.eq(size), announced.eq(flags)]
+
+    def _elaborate_place(self, m, go, busy, left):
+        """Count slots, the data terms that each meets, and the coefficients after them."""
+        config = self._config
+        moves = self.index == config.slot_cycles - 1
+        m.d.sync += [
+            self.slot.eq(Mux(go, 0, self.slot + moves)),
+            self.index.eq(Mux(go | moves, 0, self.index + 1)),
+        ]
+        if config.conversion:
+            begins = busy & (left == config.conversion)
+            goes_on = self.convert & (left != 0)
+            m.d.sync += [
+                self.convert.eq(begins | goes_on),
+                self.coefficient.eq(Mux(goes_on, self.coefficient + 1, 0)),
+            ]

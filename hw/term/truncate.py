@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith.recode import Recode, RecodeConfig
 from .config import TermConfig
+from .words import data_term
 
 __all__ = ["TermComparator"]
 
@@ -27,8 +28,8 @@ class TermComparator(wiring.Component):
         Data value.
     limit : In(4)
         How many terms it may keep.
-    kept : Out(Shape(x_stored_bits, x_signed))
-        Its largest terms.
+    kept : Out(x_stored_bits)
+        Its largest terms: their sum, or for a tMAC their list, the largest first.
 
     Latency
         ``truncation`` cycles.
@@ -46,7 +47,7 @@ class TermComparator(wiring.Component):
             {
                 "value": In(Shape(config.x_bits, config.x_signed)),
                 "limit": In(4),
-                "kept": Out(Shape(config.x_stored_bits, config.x_signed)),
+                "kept": Out(config.x_stored_bits),
             }
         )
 
@@ -58,7 +59,8 @@ class TermComparator(wiring.Component):
         )
         m.submodules.recode = coder = Recode(recode)
         plus = Signal(config.x_places, name="plus", reset_less=True)
-        minus, left = Signal.like(plus, name="minus"), Signal.like(self.limit, name="left")
+        minus = Signal.like(plus, name="minus")
+        left = Signal.like(self.limit, name="left", reset_less=True)
         m.d.comb += coder.value.eq(self.value)
         m.d.sync += [plus.eq(coder.plus), minus.eq(coder.minus), left.eq(self.limit)]
         high = config.x_places
@@ -66,10 +68,41 @@ class TermComparator(wiring.Component):
             low = max(0, high - _PLACES)
             plus, minus, left = self._elaborate_places(m, plus, minus, left, low, high)
             high = low
+        if config.pe == "tmac":
+            self._elaborate_list(m, plus, minus)
+            return m
         kept = Signal.like(self.kept, reset_less=True)
         m.d.sync += kept.eq(plus - minus)
         m.d.comb += self.kept.eq(kept)
         return m
+
+    def _elaborate_list(self, m, plus, minus):
+        """Take the largest term out again and again, one a cycle."""
+        config = self._config
+        terms = Signal(0)
+        for number in range(config.data_terms):
+            term = Signal(data_term(config), name=f"term_{number}")
+            m.d.comb += term.present.eq((plus | minus).any())
+            highest = Signal.like(plus, name=f"highest_{number}")
+            for place in range(config.x_places):
+                with m.If((plus | minus)[place]):
+                    m.d.comb += [
+                        term.exponent.eq(place),
+                        term.sign.eq(minus[place]),
+                        highest.eq(1 << place),
+                    ]
+            rest = [
+                Signal.like(plus, name=f"{name}_after_{number}", reset_less=True)
+                for name in ("plus", "minus")
+            ]
+            listed = Signal(len(terms) + config.x_term_bits, name=f"list_{number}", reset_less=True)
+            m.d.sync += [
+                rest[0].eq(plus & ~highest),
+                rest[1].eq(minus & ~highest),
+                listed.eq(Cat(terms, term)),
+            ]
+            (plus, minus), terms = rest, listed
+        m.d.comb += self.kept.eq(terms)
 
     def _elaborate_places(self, m, plus, minus, left, low, high):
         """Decide the places from ``high`` - 1 down to ``low``; return masks and what is left."""

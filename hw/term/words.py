@@ -5,7 +5,7 @@ from amaranth.lib import data
 
 from .config import TermConfig
 
-__all__ = ["feed_layout", "gathered", "slot_layout", "stored_slot"]
+__all__ = ["data_term", "feed_layout", "gathered", "slot_layout", "stored_slot"]
 
 
 def feed_layout(config: TermConfig) -> data.StructLayout:
@@ -24,8 +24,20 @@ def stored_slot(config: TermConfig) -> data.StructLayout:
 
 
 def slot_layout(config: TermConfig) -> data.StructLayout:
-    """A slot on its way: the term, the half of the stores that it reads, whether it is the last."""
-    return data.StructLayout({"term": stored_slot(config), "half": 1, "end": 1})
+    """A slot on its way: the term, the half of the stores that it reads, whether it is the last.
+
+    For a tMAC also which of a value's terms it meets, or which coefficient is converted.
+    """
+    members = {"term": stored_slot(config), "half": 1, "end": 1}
+    if config.pe == "tmac":
+        members |= {"index": range(config.data_terms), "convert": 1}
+        members |= {"coefficient": range(config.coefficients)}
+    return data.StructLayout(members)
+
+
+def data_term(config: TermConfig) -> data.StructLayout:
+    """A term of a data value, as a tMAC stores it."""
+    return data.StructLayout({"exponent": config.x_term_bits - 2, "sign": 1, "present": 1})
 
 
 def gathered(m: Module, words: list[Value], name: str) -> Value:

@@ -56,7 +56,7 @@ def slot_counts(config: TermConfig, tile: Ints) -> Ints:
     return np.maximum(counts, begun).sum(0) + 1
 
 
-def pack_tile(config: TermConfig, tile: Ints) -> list[int]:
+def pack_tile(config: TermConfig, tile: Ints, mode: int = 0) -> list[int]:
     """Return the beats of a weight tile, the budget of every group applied.
 
     Parameters
@@ -65,6 +65,8 @@ def pack_tile(config: TermConfig, tile: Ints) -> list[int]:
         The array.
     tile : ndarray
         (rows, cols), rows along K, values in the range of the weights.
+    mode : int
+        That of the GEMM, which may ask for other groups and budgets than the configuration.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def pack_tile(config: TermConfig, tile: Ints) -> list[int]:
     tile = np.asarray(tile, np.int64)
     if tile.shape != (config.rows, config.cols):
         raise ValueError(f"tile must have shape {(config.rows, config.cols)}, not {tile.shape}")
-    kept = reveal(tile, config.encoding, config.group, config.budget)
+    kept = reveal(tile, config.encoding, *config.weight_limit(mode))
     columns = [schedule(config, column) for column in kept.T]
     used = max(config.shortest, *map(len, columns))
     padded = [[_IDLE] * (used - len(column)) + column for column in columns]

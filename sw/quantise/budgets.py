@@ -1,8 +1,9 @@
 """Term budgets per layer, searched on calibration data, and the error that they make.
 
-A group of weights that loses terms makes an error in every sum. What later groups of the same sum
-can make good, they do: their weights are corrected, before they lose their own terms, by what
-calibration data say is the best linear answer to the error so far (as in OBQ and GPTQ).
+A weight that loses terms makes an error in every sum. What later weights of the same sum can make
+good, they do: they are corrected, before they lose their own terms, by what calibration data say is
+the best linear answer to the error so far (as in OBQ and GPTQ). Within a group the terms that are
+left go, weight after weight, to the largest of the corrected weights.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from .digits import count_terms
 from .layers import QuantisedGraph, QuantisedLayer
 from .terms import reveal, truncate
 
-__all__ = ["LayerBudget", "compensated", "limited", "search_budgets"]
+__all__ = ["LayerBudget", "compensated", "search_budgets"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -60,22 +61,6 @@ class LayerBudget:
     terms: float
 
 
-def limited(config: TermConfig, tile: Ints, budget: int, slot_counts: SlotCounts) -> Ints:
-    """Return a tile with up to ``budget`` terms per group, fewer where it needs empty slots.
-
-    A column's slots are at most ``budget`` for each group and the last one.
-    """
-    slots = config.groups * budget + (config.pe == "plane")
-    result = np.zeros_like(tile)
-    left = np.ones(tile.shape[1], bool)
-    for terms in range(budget, 0, -1):
-        kept = reveal(tile, config.encoding, config.group, terms)
-        fits = left & (slot_counts(config, kept) <= slots)
-        result[:, fits] = kept[:, fits]
-        left &= ~fits
-    return result
-
-
 def compensated(
     config: TermConfig,
     weights: Ints,
@@ -109,19 +94,68 @@ def compensated(
     inverse = np.linalg.inv(moment)
     wanted = weights.astype(np.float64)
     result = np.zeros_like(weights)
-    high = (1 << config.w_bits - 1) - 1
     open_ = np.ones(k, bool)
     for lanes in tiles:
-        held = lanes >= 0
-        here = lanes[held]
-        tile = np.zeros((len(lanes), weights.shape[1]), np.int64)
-        tile[held] = np.clip(np.rint(wanted[here]), -high, high).astype(np.int64)
-        result[here] = limited(config, tile, budget, slot_counts)[held]
+        here = lanes[lanes >= 0]
+        result[here] = _tile(config, lanes, wanted, inverse, budget, slot_counts)
         open_[here] = False
         rest = np.flatnonzero(open_)
         gain = inverse[np.ix_(rest, here)] @ np.linalg.inv(inverse[np.ix_(here, here)])
         wanted[rest] -= gain @ (wanted[here] - result[here])
         inverse[np.ix_(rest, rest)] -= gain @ inverse[np.ix_(here, rest)]
+    return result
+
+
+def _tile(
+    config: TermConfig,
+    lanes: Ints,
+    wanted: Floats,
+    inverse: Floats,
+    budget: int,
+    slot_counts: SlotCounts,
+) -> Ints:
+    """Return the weights of a tile, fewer terms in columns that would need more slots.
+
+    Slots are at most ``budget`` for each group and the last one.
+    """
+    slots = config.groups * budget + (config.pe == "plane")
+    here = lanes[lanes >= 0]
+    result = np.zeros((len(here), wanted.shape[1]), np.int64)
+    left = np.arange(wanted.shape[1])
+    for terms in range(budget, 0, -1):
+        kept = np.zeros((len(lanes), len(left)), np.int64)
+        for first in range(0, len(lanes), config.group):
+            group = np.arange(first, first + config.group)
+            group = group[lanes[group] >= 0]
+            ids = lanes[group]
+            kept[group] = _group(
+                config, wanted[np.ix_(ids, left)], inverse[np.ix_(ids, ids)], terms
+            )
+        fits = slot_counts(config, kept) <= slots
+        result[:, left[fits]] = kept[lanes >= 0][:, fits]
+        left = left[~fits]
+        if not len(left):
+            break
+    return result
+
+
+def _group(config: TermConfig, wanted: Floats, inverse: Floats, budget: int) -> Ints:
+    """Return the weights [group, N] of a group: those that matter most to the sums come first."""
+    wanted, inverse = wanted.copy(), inverse.copy()
+    result = np.zeros(wanted.shape, np.int64)
+    left = np.full(wanted.shape[1], budget)
+    high = (1 << config.w_bits - 1) - 1
+    order = np.argsort(np.diag(inverse), kind="stable")
+    for number, weight in enumerate(order):
+        ids = order[number:]
+        whole = np.clip(np.rint(wanted[ids]), -high, high).astype(np.int64)
+        kept = reveal(whole, config.encoding, len(whole), left)[0]
+        result[weight] = kept
+        left = left - count_terms(kept, config.encoding)
+        rest = ids[1:]
+        gain = inverse[rest, weight] / inverse[weight, weight]
+        wanted[rest] -= np.outer(gain, wanted[weight] - kept)
+        inverse[np.ix_(rest, rest)] -= np.outer(gain, inverse[weight, rest])
     return result
 
 

@@ -13,21 +13,21 @@ _PLACES = 18
 """Binary places that are looked at: enough for numbers of 16 bits in every encoding."""
 
 
-def reveal(w: Ints, encoding: str, group: int, budget: int) -> Ints:
+def reveal(w: Ints, encoding: str, group: int, budget: int | Ints) -> Ints:
     """Return weights [K, N] with the ``budget`` largest terms of every ``group`` along K.
 
     Groups start at K = 0, and the last one may be short. Terms of one size go to the lowest
-    indexes. A budget of 0 keeps all.
+    indexes. A budget of 0 keeps all; an array gives each column its own, and 0 there keeps none.
     """
     w = np.asarray(w, np.int64)
-    if not budget:
+    if np.isscalar(budget) and not budget:
         return w.copy()
     k, n = w.shape
     padded = np.zeros((-(-k // group) * group, n), np.int64)
     padded[:k] = w
     plus, minus = (mask.reshape(-1, group, n) for mask in masks(padded, encoding))
     kept = np.zeros_like(plus)
-    left = np.full((len(plus), 1, n), budget)
+    left = np.broadcast_to(budget, (len(plus), 1, n))
     for place in reversed(range(_PLACES)):
         terms = (plus >> place & 1) - (minus >> place & 1)
         present = np.abs(terms)

@@ -13,7 +13,7 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 
-from amaranth.hdl import Module, Shape, Signal, signed
+from amaranth.hdl import Module, Mux, Shape, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,14 +39,17 @@ class Claim:
     name : str
         Unique.
     circuit : callable
-        Makes it. All of its inputs are free, but ``load`` is high in the first cycle.
+        Makes it. All of its inputs are free.
     after : int
         Cycles until a result depends on nothing but inputs.
+    loads : bool
+        Where ``after`` is not 0: the circuit has an input ``load``, high in the first cycle.
     """
 
     name: str
     circuit: Callable[[], wiring.Component]
     after: int
+    loads: bool = True
 
 
 class RowClaim(wiring.Component):
@@ -90,11 +93,12 @@ class AddClaim(wiring.Component):
         m = Module()
         m.submodules.add = add = GatedAdd(self._config)
         total = Signal(signed(self._config.width))
+        new = Mux(self.carry & self._config.subtracts, -self.new, self.new)
         with m.If(self.clear):
-            m.d.comb += total.eq(self.new)
+            m.d.comb += total.eq(new)
         with m.Else():
-            m.d.comb += total.eq(self.new + self.old)
-        carry = self.carry if self._config.carries else 0
+            m.d.comb += total.eq(new + self.old)
+        carry = self.carry if self._config.carries and not self._config.subtracts else 0
         m.d.comb += [
             add.new.eq(self.new),
             add.old.eq(self.old),
@@ -156,10 +160,11 @@ def claims() -> Iterator[Claim]:
             name = f"row_{x_bits}{'s' if x_signed else 'u'}{'n' if negative else 'p'}"
             yield Claim(name, partial(RowClaim, config), 0)
     for width in (1, 2, 15, 32):
-        for carries in (False, True):
-            config = GatedAddConfig(width=width, carries=carries, fabric="ecp5")
-            name = f"add_{width}{'c' if carries else ''}"
-            yield Claim(name, partial(AddClaim, config), 0)
+        for letters in ("", "c", "cs"):
+            config = GatedAddConfig(
+                width=width, carries="c" in letters, fabric="ecp5", subtracts="s" in letters
+            )
+            yield Claim(f"add_{width}{letters}", partial(AddClaim, config), 0)
     cases = [
         (LutProduct, "ecp5", 4, 4),
         (LutProduct, "ecp5", 3, 5),
@@ -206,7 +211,8 @@ def prove(wanted: Iterable[Claim], folder: Path) -> None:
         if claim.after:
             # The first cycle loads, and its product is there `after` cycles later; one cycle more
             # covers weights that are held.
-            goal += f" -seq {claim.after + 2} -prove-skip {claim.after} -set-at 1 load 1"
+            goal += f" -seq {claim.after + 2} -prove-skip {claim.after}"
+            goal += " -set-at 1 load 1" if claim.loads else ""
         script += [
             f"log proving {claim.name}",
             f"read_rtlil {claim.name}.il",

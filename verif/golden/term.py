@@ -16,8 +16,8 @@ def term(config: TermConfig, x: Integers, w: Integers, mode: int = 0) -> Integer
     """Product of data with few terms and weights with few terms per group: ``T(x) @ R(w)``.
 
     Parameters and result: ``x`` (rows, k) and ``w`` (k, cols) integers; returns (rows, cols).
-    ``R`` keeps the ``budget`` largest terms of every ``group`` weights along K, from K = 0 on;
-    ``T`` keeps the largest terms of every data value, as many as ``mode`` and ``config`` say.
+    ``R`` keeps the largest terms of every group of weights along K, from K = 0 on; ``T`` keeps the
+    largest terms of every data value. How many, and in what groups, ``mode`` and ``config`` say.
     Exactness: bit-exact with `TermArray` for every configuration; int64 throughout.
     Order: the receding water: the largest term first, of equal ones that of the lowest index.
     Independent check: test_term compares with a loop over single terms and with the software's
@@ -26,20 +26,20 @@ def term(config: TermConfig, x: Integers, w: Integers, mode: int = 0) -> Integer
     authors' CUDA kernel.
     """
     data = truncated(np.asarray(x, np.int64), config, config.data_limit(mode))
-    weights = revealed(np.asarray(w, np.int64), config)
+    weights = revealed(np.asarray(w, np.int64), config.encoding, *config.weight_limit(mode))
     return exact_product(data, weights)
 
 
-def revealed(w: Integers, config: TermConfig) -> Integers:
-    """Return weights (k, cols) with the budget of every group applied."""
-    if not config.budget:
+def revealed(w: Integers, encoding: str, group: int, budget: int) -> Integers:
+    """Return weights (k, cols) with the budget of every group applied, all terms for 0."""
+    if not budget:
         return w
     k, cols = w.shape
-    padded = np.zeros((-(-k // config.group) * config.group, cols), np.int64)
+    padded = np.zeros((-(-k // group) * group, cols), np.int64)
     padded[:k] = w
-    groups = padded.reshape(-1, config.group, cols).transpose(0, 2, 1)
-    kept = largest_terms(groups.reshape(-1, config.group), config.encoding, config.budget)
-    return kept.reshape(-1, cols, config.group).transpose(0, 2, 1).reshape(-1, cols)[:k]
+    groups = padded.reshape(-1, group, cols).transpose(0, 2, 1)
+    kept = largest_terms(groups.reshape(-1, group), encoding, budget)
+    return kept.reshape(-1, cols, group).transpose(0, 2, 1).reshape(-1, cols)[:k]
 
 
 def truncated(x: Integers, config: TermConfig, terms: int) -> Integers:
@@ -88,8 +88,8 @@ def pair_count(
         x_bits = config.x_bits - config.x_signed
         return products * w.shape[0] * x_bits * (config.w_bits - 1)
     terms = config.data_limit(mode) or config.x_places
-    budget = config.budget or config.group * config.w_places
-    return products * -(-w.shape[0] // config.group) * budget * terms
+    group, budget = config.weight_limit(mode)
+    return products * -(-w.shape[0] // group) * (budget or group * config.w_places) * terms
 
 
 _RANGE = 256

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tilewright.hw.config import ConfigError
 from tilewright.hw.term.config import ENCODINGS_BY_MAGNITUDE, TermConfig
 from tilewright.sw import zoo, zoo_debian
+from tilewright.sw.pack.term import pack_tile, unpack_tile
 from tilewright.sw.quantise.digits import count_terms
 from tilewright.sw.quantise.terms import group_terms, reveal, truncate
 from tilewright.verif.golden.digits import digits
@@ -31,8 +32,7 @@ def water(values, encoding, budget):
 
 def test_worked_examples():
     group = np.array([[1], [12], [5], [137]])
-    config = TermConfig(group=4, budget=4, encoding="binary")
-    assert revealed(group, config).ravel().tolist() == [0, 12, 0, 136]
+    assert revealed(group, "binary", 4, 4).ravel().tolist() == [0, 12, 0, 136]
     assert reveal(group, "binary", 4, 4).ravel().tolist() == [0, 12, 0, 136]
     assert water(group.ravel(), "binary", 4) == [0, 12, 0, 136]
     assert count_terms(np.array([27]), "hese").item() == 4
@@ -56,8 +56,7 @@ def test_three_ways_to_reveal(encoding, group):
         [rng.integers(-128, 128, (2 * group, 6)), rng.choice([-128, 127, 85, 27], (group, 6))]
     )
     for budget in (0, 1, 2, group, 2 * group, 4 * group, 8 * group):
-        config = TermConfig(group=group, budget=budget, encoding=encoding)
-        found = revealed(w, config)
+        found = revealed(w, encoding, group, budget)
         assert (found == reveal(w, encoding, group, budget)).all()
         loop = [
             water(w[at : at + group, col], encoding, budget or 1000)
@@ -146,10 +145,59 @@ def test_modes():
     assert TermConfig(data_terms=1).data_limit(0) == 1
     assert TermConfig(data_terms=0).mode_bits == 0
     assert config.operand_formats(3) == ((8, False), (8, True))
-    with pytest.raises(ConfigError, match="data_terms must be an integer from 0 to 14, not 15"):
-        config.mode_word(data_terms=15)
     tmac = dataclasses.replace(config, pe="tmac")
     assert [tmac.data_limit(mode) for mode in (0, 1, 2, 9, 15)] == [3, 2, 2, 3, 3]
+
+
+def test_modes_of_weights():
+    """Groups and budgets at run time, up to the terms that tiles hold."""
+    full = TermConfig(group=8, budget=0)
+    assert full.weight_limit(0) == (8, 0)
+    assert full.weight_limit(full.mode_word(group=4, budget=5)) == (4, 5)
+    assert full.weight_limit(full.mode_word(group=1)) == (1, 0)
+    assert full.weight_limit(full.mode_word(budget=0)) == (8, 0)
+    held = TermConfig(group=8, groups=2, budget=12)
+    assert held.weight_limit(0) == (8, 12)
+    assert held.weight_limit(held.mode_word(group=16)) == (16, 24)
+    assert held.weight_limit(held.mode_word(group=2, budget=3)) == (2, 3)
+    for mode in np.random.default_rng(0).integers(0, 1 << 32, 200).tolist():
+        group, budget = held.weight_limit(mode)
+        assert 16 % group == 0
+        assert 1 <= budget <= 24 * group // 16
+    w = np.random.default_rng(2).integers(-128, 128, (16, 3))
+    x = np.eye(16, dtype=np.int64)
+    mode = held.mode_word(group=4, budget=3)
+    assert (term(held, x, w, mode) == reveal(w, "hese", 4, 3)).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "settings", "message"),
+    [
+        ({}, {"data_terms": 15}, "data_terms must be an integer from 0 to 14, not 15"),
+        ({}, {"group": 16}, "group must be one of 1, 2, 4, 8, not 16"),
+        ({}, {"budget": 13}, "budget must be from 1 to 12, which tiles hold, not 13"),
+        ({}, {"budget": 0}, "budget must be from 1 to 12, which tiles hold, not 0"),
+        ({}, {"terms": 1}, r"mode must have settings of \['budget', 'data_terms', 'group'\]"),
+        ({"data_terms": 0}, {"group": 8}, r"mode must have settings of \[\], not 'group'"),
+    ],
+)
+def test_modes_refused(fields, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        TermConfig(**fields).mode_word(**settings)
+
+
+def test_limits_are_those_of_the_tile():
+    """Every weight tile fits its beats under every mode, also the worst of columns."""
+    rng = np.random.default_rng(4)
+    for pe in ("plane", "tmac"):
+        config = TermConfig(group=4, groups=2, cols=2, budget=6, pe=pe)
+        for _ in range(60):
+            tile = rng.choice([-128, 127, 85, -86, 1, 0, 64], (8, 2))
+            mode = config.mode_word(group=1 << int(rng.integers(4)))
+            beats = pack_tile(config, tile, mode)
+            assert len(beats) == config.weight_beats
+            kept = reveal(tile, "hese", *config.weight_limit(mode))
+            assert (unpack_tile(config, beats) == kept).all()
 
 
 def deb(path, content):

@@ -1,0 +1,126 @@
+"""The term multiply-accumulator of the paper: exponents add, coefficients count."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arith.delay import delay
+from .config import TermConfig
+from .words import data_term, feed_layout, slot_layout
+
+__all__ = ["TmacPe"]
+
+
+class TmacPe(wiring.Component):
+    """Sum over pairs of terms ``±2**(a + b)``: a vector counts the pairs of every exponent sum.
+
+    Every cycle a term of a weight meets a term of its data value: the exponents are added, and the
+    coefficient of their sum goes up or down by one. Then the binary stream converter passes over
+    the coefficients from the lowest: coefficient plus carry gives a bit of the result and the next
+    carry; and the coefficient becomes 0.
+
+    Parameters
+    ----------
+    config : TermConfig
+        See there.
+
+    Members
+    -------
+    feed : In(feed_layout(config))
+        Data terms of a value, to store.
+    slot : In(slot_layout(config))
+        Weight term and the data term that it meets, or coefficient to convert.
+    feed_next : Out(feed_layout(config))
+        To the PE of the next column, a cycle later.
+    slot_next : Out(slot_layout(config))
+        To the PE of the next row, a cycle later.
+    sums : Out(psum_width)
+        The sum, for one cycle, else 0.
+
+    Latency
+        5 cycles from ``end`` to ``sums``.
+    Throughput
+        One pair of terms or one coefficient a cycle.
+    Numerics
+        Exact: coefficients have ``coefficient_width`` bits.
+    Reference
+        McDanel et al., Term Revealing, 2020. There a data stream is bit-serial; here its terms are
+        in a store.
+    """
+
+    def __init__(self, config: TermConfig):
+        self._config = config
+        feed, slot = feed_layout(config), slot_layout(config)
+        super().__init__(
+            {
+                "feed": In(feed),
+                "slot": In(slot),
+                "feed_next": Out(feed),
+                "slot_next": Out(slot),
+                "sums": Out(config.psum_width),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        feed = Signal.like(self.feed, reset_less=True)
+        slot = Signal.like(self.slot, reset_less=True)
+        m.d.sync += [feed.eq(self.feed), slot.eq(self.slot)]
+        m.d.comb += [self.feed_next.eq(feed), self.slot_next.eq(slot)]
+        m.submodules.store = store = memory.Memory(
+            shape=data.ArrayLayout(data_term(config), config.data_terms), depth=2 * config.rows,
+            init=[], attrs={"ram_style": "distributed"},
+        )  # fmt: skip
+        write, read = store.write_port(), store.read_port(domain="comb")
+        m.d.comb += [
+            write.addr.eq(feed.place),
+            write.data.eq(feed.x),
+            write.en.eq(feed.write),
+            read.addr.eq(Cat(slot.term.owner, slot.half)),
+        ]
+
+        # Data term, then place in the vector and sign of the pair.
+        term = Signal(data_term(config), reset_less=True)
+        weight = Signal.like(slot, reset_less=True)
+        place = Signal(range(config.coefficients), reset_less=True)
+        negative, counts, converts = (Signal(reset_less=True) for _ in range(3))
+        m.d.sync += [
+            term.eq(read.data[slot.index]),
+            weight.eq(slot),
+            negative.eq(term.sign ^ weight.term.sign),
+            counts.eq(term.present & weight.term.present & ~weight.convert & ~weight.end),
+            converts.eq(weight.convert),
+            place.eq(
+                Mux(weight.convert, weight.coefficient, term.exponent + weight.term.place)
+            ),
+        ]
+        end = delay(m, slot.end & slot.convert, 3, "ends")
+        self._elaborate_vector(m, place, negative, counts, converts, end)
+        return m
+
+    def _elaborate_vector(self, m, place, negative, counts, converts, end):
+        """Count pairs of terms; convert the coefficients."""
+        config = self._config
+        shape = signed(config.coefficient_width)
+        m.submodules.vector = vector = memory.Memory(
+            shape=shape, depth=config.coefficients, init=[], attrs={"ram_style": "distributed"}
+        )
+        write, read = vector.write_port(), vector.read_port(domain="comb")
+        total, sum_, change = Signal(shape, reset_less=True), Signal(shape), Signal(shape)
+        m.d.comb += [
+            change.eq(Mux(converts, total >> 1, Mux(negative, -1, 1))),
+            read.addr.eq(place),
+            sum_.eq(read.data + change),
+            write.addr.eq(place),
+            write.en.eq(counts | converts),
+            write.data.eq(Mux(converts, 0, sum_)),
+        ]
+        lower = Signal(config.coefficients, reset_less=True)
+        m.d.sync += total.eq(Mux(converts, sum_, 0))
+        with m.If(converts):
+            m.d.sync += lower.eq(Cat(lower, sum_[0])[1:])
+        found = Signal(config.psum_width, reset_less=True)
+        result = Cat(lower, (total >> 1).as_signed())
+        m.d.sync += found.eq(Mux(end, result.as_signed(), 0))
+        m.d.comb += self.sums.eq(found)
