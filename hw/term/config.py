@@ -374,6 +374,13 @@ class TermTiming:
     Primes mark the batch or tile before, and two the one before that; e'' is E + L - 2 of the last
     batch that used the tile before the one before. So a step of T vectors costs ⌈T / rows⌉ L cycles
     when nothing is starved.
+
+    Attributes
+    ----------
+    last_psum : int
+        Cycle of the last psum beat of the last step.
+    psums : tuple of Run
+        All its psum beats.
     """
 
     def __init__(self, config: TermConfig):
@@ -382,9 +389,10 @@ class TermTiming:
         self._stored = 0
         self._tiles_free = [0, 0]
         self._batches_free = [0, 0]
-        self._free = config.conversion
+        self._free = 0
         self._cycles = 0
         self.last_psum = -1
+        self.psums: tuple[Run, ...] = ()
 
     def load(self, offered: int, tile: Sequence[int]) -> tuple[Run, ...]:
         """Take the next tile, its beats offered from a cycle on; return when they are taken."""
@@ -400,7 +408,7 @@ class TermTiming:
         self, offered: int, vectors: int, *, first: bool, last: bool, mode: int = 0
     ) -> tuple[Run, ...]:
         """Take the vectors of the next step, whose tile was loaded; return when they are taken."""
-        rows, runs = self._config.rows, []
+        rows, runs, psums = self._config.rows, [], []
         for begun in range(0, vectors, rows):
             count = min(rows, vectors - begun)
             taken = max(offered, self._stored, self._batches_free[0])
@@ -409,6 +417,8 @@ class TermTiming:
             start = max(self._stored + 3, self._loaded + 4, self._free)
             self._free = start + self._cycles
             self._batches_free = [self._batches_free[1], self._free - 2]
-            self.last_psum = self._free + self._config.tail + count - 1
+            psums.append((self._free + self._config.tail, count))
+        self.psums = tuple(psums)
+        self.last_psum = sum(psums[-1]) - 1
         self._tiles_free = [self._tiles_free[1], self._free - 2]
         return tuple(runs)

@@ -77,14 +77,14 @@ class TermRim(wiring.Component):
             {
                 "weights_valid": In(1),
                 "weights_live": In(1),
-                "weights_ready": Out(1, init=1),
+                "weights_ready": Out(1, init=config.conversion == 0),
                 "beat": Out(range(config.weight_beats)),
                 "beat_half": Out(1),
                 "acts_valid": In(1),
                 "acts_first": In(1),
                 "acts_last": In(1),
                 "acts_end": In(1),
-                "acts_ready": Out(1, init=1),
+                "acts_ready": Out(1, init=config.conversion == 0),
                 "loads": Out(config.rows),
                 "half": Out(1),
                 "slot": Out(range(config.weight_beats)),
@@ -105,14 +105,17 @@ class TermRim(wiring.Component):
         m = Module()
         # A batch leaves its places two cycles before its last slot has been read.
         leaves, closes_step, go = Signal(), Signal(), Signal()
-        lengths, tile_ready = self._elaborate_tiles(m, leaves & closes_step)
-        batch_ready, batch = self._elaborate_batches(m, leaves, go)
+        # A tMAC begins with a conversion, which clears its coefficients; it takes nothing before.
+        clearing = Signal(init=self._config.conversion > 0)
+        length, tile_ready = self._elaborate_tiles(m, leaves & closes_step, clearing)
+        batch_ready, batch = self._elaborate_batches(m, leaves, go, clearing)
         ready = Signal()
         m.d.sync += ready.eq(tile_ready & batch_ready)
-        self._elaborate_slots(m, leaves, closes_step, go, lengths, ready, batch)
+        state = ready, clearing, length, batch
+        self._elaborate_slots(m, leaves, closes_step, go, *state)
         return m
 
-    def _elaborate_tiles(self, m, leaves):
+    def _elaborate_tiles(self, m, leaves, clearing):
         """Take tiles; return the cycles, less one, of its batches, and if it is there."""
         config = self._config
         beats = config.weight_beats
@@ -126,7 +129,9 @@ class TermRim(wiring.Component):
         m.d.sync += [
             used.eq(used + opens - leaves),
             at_first.eq(Mux(taken, at_last, at_first)),
-            self.weights_ready.eq(Mux(taken, ~at_last, ~at_first) | ~used[1] | leaves),
+            self.weights_ready.eq(
+                ~clearing & (Mux(taken, ~at_last, ~at_first) | ~used[1] | leaves)
+            ),
         ]
         with m.If(taken):
             m.d.sync += [
@@ -158,7 +163,7 @@ class TermRim(wiring.Component):
         ]
         return length, full != 0
 
-    def _elaborate_batches(self, m, leaves, go):
+    def _elaborate_batches(self, m, leaves, go, clearing):
         """Take vectors; return whether the next batch is there, and what is known of it."""
         rows, storing = self._config.rows, self._config.storing
         taken, row, closes = Signal(), Signal(range(rows)), Signal()
@@ -174,7 +179,9 @@ class TermRim(wiring.Component):
         m.d.sync += [
             used.eq(used + (taken & at_first) - leaves),
             pause.eq(Mux(taken, storing - 1 - row, pause - (pause != 0))),
-            self.acts_ready.eq(Mux(taken, ~closes, ~at_first) | ((~used[1] | leaves) & quiet)),
+            self.acts_ready.eq(
+                ~clearing & (Mux(taken, ~closes, ~at_first) | ((~used[1] | leaves) & quiet))
+            ),
             self.half.eq(self.half ^ closes),
         ]
         with m.If(taken):
@@ -201,13 +208,11 @@ class TermRim(wiring.Component):
         m.d.sync += self.data_half.eq(Mux(go, turn, self.data_half))
         return Mux(turn, ready[1], ready[0]), Mux(turn, known[1], known[0])
 
-    def _elaborate_slots(self, m, leaves, closes_step, go, length, ready, batch):
+    def _elaborate_slots(self, m, leaves, closes_step, go, ready, clearing, length, batch):
         """Read the slots of one batch after the other, and announce its sums."""
         config = self._config
-        # A tMAC begins with a conversion, which clears its coefficients.
         left = Signal.like(length, init=max(config.conversion, 1) - 1)
         busy, finishes = Signal(init=config.conversion > 0), Signal()
-        clearing = Signal(init=config.conversion > 0)
         m.d.comb += go.eq(self.end & ready)
         m.d.sync += [
             left.eq(left - 1),
