@@ -12,14 +12,16 @@ from .bit_mac import BitMacColumn, BitMacLoader, serial_bits
 from .config import SerialConfig
 from .digits import DigitsColumn, DigitsLoader
 from .pace import Pace
-from .passes import PairPasses, Passes, pass_layout
+from .passes import BitPasses, PairPasses, Passes, pass_layout
 from .planes import PlanesColumn, PlanesLoader
+from .tables import TablesColumn, TablesLoader
 
 __all__ = ["SerialArray"]
 
 _PARTS = {
     "planes": (PlanesLoader, PlanesColumn, PairPasses),
     "digits": (DigitsLoader, DigitsColumn, Passes),
+    "tables": (TablesLoader, TablesColumn, BitPasses),
     "bit_mac": (BitMacLoader, BitMacColumn, Passes),
 }
 """For each kind of PE: what loads tiles, a column, and what counts passes."""
@@ -56,7 +58,8 @@ class SerialArray(wiring.Component):
     Cost
         See ``docs/units/serial.md``.
     Reference
-        Umuroglu et al., BISMO, FPL 2018 (planes); arXiv 2503.06342, OPT3 and OPT4 (digits);
+        Umuroglu et al., BISMO, FPL 2018 (planes); arXiv 2503.06342, OPT3 and OPT4 (digits); White,
+        Distributed Arithmetic, IEEE ASSP Magazine 1989 (tables);
         McDanel, Zhang, Kung, Full-Stack Optimization for Accelerating CNNs, ICS 2019 (bit_mac).
     """
 
@@ -87,6 +90,7 @@ class SerialArray(wiring.Component):
             pace.loaded.eq(loader.loaded),
             pace.near.eq(passes.near),
             loader.opened.eq(pace.opened),
+            loader.closed.eq(pace.closed) if config.pe == "tables" else [],
             passes.begin.eq(pace.slots[0]),
             passes.mode.eq(beat.mode) if config.mode_bits else passes.more.eq(loader.more),
         ]
@@ -126,8 +130,9 @@ class SerialArray(wiring.Component):
         self, m: Module, groups: list[list[Value]], take: Value, now: data.View, name: str
     ) -> list[Value]:
         """Hold a unit's vector; return what its columns see of each group of lanes."""
-        fabric, planes, seen = self._config.fabric, self._config.pe == "planes", []
-        index = now.x if planes else Const(0, 0)
+        fabric, bits, seen = self._config.fabric, self._config.pe != "digits", []
+        index = {"planes": "x", "tables": "left"}.get(self._config.pe)
+        index = now[index] if index else Const(0, 0)
         for g, group in enumerate(groups):
             taken = local_copy(m, take, f"{name}_{g}_taken", fabric)
             held = [
@@ -136,7 +141,7 @@ class SerialArray(wiring.Component):
             ]
             with m.If(taken):
                 m.d.sync += [x.eq(lane) for x, lane in zip(held, group, strict=True)]
-            if planes:
+            if bits:
                 here = local_copy(m, index, f"{name}_{g}_index", fabric)
                 seen.append(_plane(m, held, here, f"{name}_{g}_plane"))
                 index = delay(m, index, 1, f"{name}_{g}_next")

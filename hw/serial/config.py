@@ -8,13 +8,25 @@ from ..arith.encoding import RADIX_4, places
 from ..config import ConfigError, check_choice, check_range, check_width
 from ..engine.config import sum_width
 
-__all__ = ["FRAME_MIN", "GROUP", "MODE_FIELDS", "ModeField", "SerialConfig", "SerialTiming"]
+__all__ = [
+    "FRAME_MIN",
+    "GROUP",
+    "MODE_FIELDS",
+    "TABLE_ROWS",
+    "ModeField",
+    "SerialConfig",
+    "SerialTiming",
+    "mode_fields",
+]
 
 FRAME_MIN = 4
 """Fewest cycles from one frame to the next; a frame is one vector for each unit."""
 
 GROUP = 16
 """Lanes that work in step; each further group is a cycle behind, so that no signal goes far."""
+
+TABLE_ROWS = 4
+"""Lanes that look up one sum of weights together: the address of a LUT4 as memory."""
 
 Run = tuple[int, int]
 """Consecutive cycles in which beats are taken: the first cycle and how many beats."""
@@ -36,7 +48,7 @@ MODE_FIELDS = (
     ModeField("x_unsigned", 10, 1, "activations of fewer bits are unsigned where all are signed"),
     ModeField("w_unsigned", 11, 1, "weights of fewer bits are unsigned where all are signed"),
 )
-"""Settings of ``pe = "planes"``; the other PEs have none."""
+"""Settings of ``pe = "planes"``; those of the activations of ``"tables"``; others have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +59,8 @@ class SerialConfig:
     ----------
     pe : str
         ``"planes"``: bit planes of both operands. ``"digits"``: recoded weights, one digit a cycle,
-        activations in parallel. ``"bit_mac"``: activations bit by bit, weights in parallel, sums as
-        serial streams.
+        activations in parallel. ``"tables"``: activations bit by bit, sums of weights looked up.
+        ``"bit_mac"``: activations bit by bit, weights in parallel, sums as serial streams.
     rows, cols : int
         Elements of K and output channels of a weight tile, 1 to 256 each.
     vectors : int
@@ -84,7 +96,7 @@ class SerialConfig:
     fabric: str = "portable"
 
     def __post_init__(self) -> None:
-        check_choice("pe", self.pe, ("planes", "digits", "bit_mac"))
+        check_choice("pe", self.pe, ("planes", "digits", "tables", "bit_mac"))
         check_range("rows", self.rows, 1, 256)
         check_range("cols", self.cols, 1, 256)
         check_range("vectors", self.vectors, 1, 16)
@@ -118,14 +130,14 @@ class SerialConfig:
         """Bits per weight beat: one plane of a column, a whole column, or a whole row."""
         if self.pe == "planes":
             return self.rows
-        return (self.rows if self.pe == "digits" else self.cols) * self.w_bits
+        return (self.cols if self.pe == "bit_mac" else self.rows) * self.w_bits
 
     @property
     def weight_beats(self) -> int:
         """Beats per weight tile."""
         if self.pe == "planes":
             return self.cols * self.planes
-        return self.cols if self.pe == "digits" else self.rows
+        return self.rows if self.pe == "bit_mac" else self.cols
 
     @property
     def tile_n(self) -> int:
@@ -143,9 +155,14 @@ class SerialConfig:
         return sum_width(self.x_bits, self.x_signed, self.w_bits, self.w_signed, self.rows)
 
     @property
+    def mode_fields(self) -> tuple[ModeField, ...]:
+        """Settings of a GEMM."""
+        return mode_fields(self)
+
+    @property
     def mode_bits(self) -> int:
         """Bits of a GEMM's ``mode`` that are read."""
-        return sum(field.width for field in MODE_FIELDS) if self.pe == "planes" else 0
+        return max((field.lsb + field.width for field in self.mode_fields), default=0)
 
     def mode_word(self, **settings: int) -> int:
         """Return the ``mode`` of named settings, see `MODE_FIELDS`.
@@ -155,7 +172,7 @@ class SerialConfig:
         ConfigError
             There is no such setting, or its value does not fit this configuration.
         """
-        fields = {field.name: field for field in MODE_FIELDS if self.mode_bits}
+        fields = {field.name: field for field in self.mode_fields}
         word = 0
         for name, value in settings.items():
             if name not in fields:
@@ -174,11 +191,11 @@ class SerialConfig:
             Operands of that many bits do not fit those of the configuration.
         """
         found = []
-        values = {f.name: mode >> f.lsb & (1 << f.width) - 1 for f in MODE_FIELDS}
+        values = {f.name: mode >> f.lsb & (1 << f.width) - 1 for f in self.mode_fields}
         for name, full, is_signed in (
             ("x", self.x_bits, self.x_signed), ("w", self.w_bits, self.w_signed),
         ):  # fmt: skip
-            bits, other = values[f"{name}_bits"] or full, values[f"{name}_unsigned"]
+            bits, other = values.get(f"{name}_bits") or full, values.get(f"{name}_unsigned", 0)
             if bits > full - (other and is_signed):
                 raise ConfigError(
                     f"{name}_bits must be an integer from 1 to {full - (other and is_signed)}, "
@@ -202,10 +219,13 @@ class SerialConfig:
         return max(3, self.vectors - 1)
 
     def passes(self, mode: int, digits: int) -> int:
-        """Return the passes of a vector: pairs of planes, digits of the tile, or bits of a sum."""
-        if self.pe == "planes":
+        """Return the passes of a vector.
+
+        They are pairs of planes, digits of the tile, bits of the activations, or bits of a sum.
+        """
+        if self.mode_bits:
             (x_bits, _), (w_bits, _) = self.operand_formats(mode)
-            return x_bits * w_bits
+            return x_bits * w_bits if self.pe == "planes" else x_bits
         return digits if self.pe == "digits" else self.psum_width
 
     @property
@@ -223,7 +243,10 @@ class SerialConfig:
     @property
     def sum_latency(self) -> int:
         """Cycles in which the lanes are added up: a tree for each group, then group by group."""
-        levels = max(1, (min(self.rows, GROUP) - 1).bit_length())
+        lanes = min(self.rows, GROUP)
+        levels = max(1, (lanes - 1).bit_length())
+        if self.pe == "tables":
+            levels = 1 + (-(-lanes // TABLE_ROWS) - 1).bit_length()
         return levels + (len(self.groups) if len(self.groups) > 1 else 0)
 
     @property
@@ -237,11 +260,26 @@ class SerialConfig:
         return self.planes * self.places_per_digit + self.rows.bit_length()
 
     @property
+    def tables(self) -> int:
+        """Tables of sums of weights in each unit."""
+        return -(-self.rows // TABLE_ROWS)
+
+    @property
+    def entry_bits(self) -> int:
+        """Signed bits of a sum of as many weights as a table has."""
+        return self.w_bits + 2 + (not self.w_signed)
+
+    @property
     def pass_latency(self) -> int:
         """Cycles from a pass at a unit to the sum that holds it."""
         if self.pe == "bit_mac":
             return self.rows + 2
         return (6 if self.pe == "planes" else 5) + self.sum_latency
+
+    @property
+    def close_cycles(self) -> int:
+        """Cycles from the end of a step's last frame until tables may change."""
+        return self.vectors + len(self.groups) + 1
 
     @property
     def latency(self) -> int:
@@ -251,11 +289,13 @@ class SerialConfig:
     @property
     def beat_cycles(self) -> int:
         """Cycles that a weight beat takes."""
-        return self.planes if self.pe == "digits" else 1
+        return {"digits": self.planes, "tables": 1 << TABLE_ROWS}.get(self.pe, 1)
 
     @property
     def load_latency(self) -> int:
         """Cycles from the last beat of a tile to the first vector that may use it."""
+        if self.pe == "tables":
+            return self.beat_cycles
         if self.pe != "digits":
             return 2
         return self.beat_cycles + self.count_latency + self.sum_latency + 6
@@ -294,13 +334,20 @@ class SerialConfig:
         return SerialTiming(self)
 
 
+def mode_fields(config: SerialConfig) -> tuple[ModeField, ...]:
+    """Return the settings of a GEMM."""
+    read = {"planes": ("x", "w"), "tables": ("x",)}.get(config.pe, ())
+    return tuple(field for field in MODE_FIELDS if field.name[0] in read)
+
+
 class SerialTiming:
     """When an array takes beats, for tiles and steps offered without gaps.
 
     Let a step's vectors take ``S`` passes each, and ``F = max(S, vectors, 4)``. With L the cycle in
     which the last beat of its tile is taken and s' the start of the last frame of the step before::
 
-        tile's beats   the first from max(offered, L' + beat_cycles, o' + 1), each beat_cycles on
+        tile's beats   the first from max(offered, L' + beat_cycles, o' + 1), each beat_cycles on;
+                       with tables from max(offered, s' + F' + close_cycles)
         first vector   o = max(offered, L + load_latency, s' + F' + step_gap)
         frames         start in o, o + F, o + 2 F, ...; each takes ``vectors`` vectors, one a cycle
         psum beat      latency + S cycles after its vector
@@ -319,7 +366,7 @@ class SerialTiming:
     def __init__(self, config: SerialConfig):
         self._config = config
         self._loaded = -config.load_latency
-        self._opened = -1
+        self._open_to_tiles = 0
         self._free = 0
         self._digits = 1
         self.last_psum = -1
@@ -328,7 +375,7 @@ class SerialTiming:
     def load(self, offered: int, tile: Sequence[int]) -> tuple[Run, ...]:
         """Take the next tile, its beats offered from a cycle on; return when they are taken."""
         config = self._config
-        first = max(offered, self._loaded + config.beat_cycles, self._opened + 1)
+        first = max(offered, self._loaded + config.beat_cycles, self._open_to_tiles)
         beats, pace = config.weight_beats, config.beat_cycles
         self._loaded = first + pace * (beats - 1)
         self._digits = config.tile_digits(tile)
@@ -344,9 +391,11 @@ class SerialTiming:
         passes = config.passes(mode, self._digits)
         frame = max(passes, config.frame_min)
         start = max(offered, self._loaded + config.load_latency, self._free)
-        self._opened = start
         frames, rest = divmod(vectors - 1, config.vectors)
         at_end = start + frames * frame
+        self._open_to_tiles = start + 1
+        if config.pe == "tables":
+            self._open_to_tiles = at_end + frame + config.close_cycles
         self._free = at_end + frame + config.step_gap
         self.last_psum = at_end + rest + passes + config.latency
         if frame == config.vectors:

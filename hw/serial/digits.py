@@ -365,9 +365,9 @@ class DigitsLoader(wiring.Component):
             layout(tile.w_word[layout.size * k : layout.size * (k + 1)]) for k in range(config.rows)
         ]
         writes = delay(m, active, 1, "writes", reset=True)
-        used = ~Cat(digit.zero for digit in digits).all()
+        used = writes & (~Cat(digit.zero for digit in digits).all()).replicate(config.planes)
         seen = Signal(config.planes)
-        m.d.sync += seen.eq(seen | delay(m, writes & used.replicate(config.planes), 1, "used"))
+        m.d.sync += seen.eq(seen | delay(m, used, 1, "used", reset=True))
         with m.If(self.opened):
             m.d.sync += seen.eq(0)
         top = Signal(range(config.planes))

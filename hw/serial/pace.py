@@ -1,6 +1,6 @@
 """Flow control of activation vectors: frames of vectors that share their weights."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -35,6 +35,8 @@ class Pace(wiring.Component):
         Of the frame's passes at most three are left, this one included.
     opened : Out(1)
         The first vector of a step is being taken.
+    closed : Out(1)
+        In the next cycle a frame after the last one of the step could start.
     slots : Out(vectors)
         The cycle after unit ``u``'s turn to take a vector.
     full : Out(1)
@@ -60,6 +62,7 @@ class Pace(wiring.Component):
                 "loaded": In(1),
                 "near": In(1),
                 "opened": Out(1),
+                "closed": Out(1),
                 "slots": Out(config.vectors),
                 "full": Out(1),
             }
@@ -88,6 +91,7 @@ class Pace(wiring.Component):
 
         over, long_enough = Signal(), Signal()
         m.d.comb += over.eq(busy & (since[-1] | long_enough) & self.near)
+        m.d.comb += self.closed.eq(over & Mux(taken, self.end, between))
         with m.If(since[-1]):
             m.d.sync += long_enough.eq(1)
         with m.If(start):

@@ -6,19 +6,22 @@ from amaranth.lib.wiring import In, Out
 
 from .config import MODE_FIELDS, SerialConfig
 
-__all__ = ["PairPasses", "Passes", "pass_layout"]
+__all__ = ["BitPasses", "PairPasses", "Passes", "pass_layout"]
 
 
 def pass_layout(config: SerialConfig) -> data.StructLayout:
     """What a unit is told in each pass.
 
     ``x`` and ``w`` are bit planes, the most significant one first; ``left`` is how many passes
-    follow, which is the digit plane too. ``first`` and ``last`` mark the ends of the passes;
+    follow, which is the digit plane or the bit too. ``first`` and ``last`` mark the ends of the
+    passes;
     ``opens`` and ``closes`` those of a run with one plane of the weights, which ``begins`` the sum
-    where it is the first such run; ``negative``: exactly one of the planes is a sign.
+    where it is the first such run; ``negative``: exactly one of the planes, or the bit, is a sign.
     """
     if config.pe != "planes":
-        return data.StructLayout({"first": 1, "last": 1, "left": range(config.most_passes)})
+        negative = {"negative": 1} if config.pe == "tables" else {}
+        left = range(config.most_passes)
+        return data.StructLayout({"first": 1, "last": 1, "left": left, **negative})
     planes = {"x": range(config.x_bits), "w": range(config.w_bits)}
     return data.StructLayout(
         {"last": 1, "opens": 1, "closes": 1, "begins": 1, "negative": 1, **planes}
@@ -81,6 +84,64 @@ class Passes(wiring.Component):
             self.now.left.eq(left),
         ]
         m.d.sync += self.near.eq(left <= 3)
+        return m
+
+
+class BitPasses(wiring.Component):
+    """Counts the bits of the activations, as many as the mode says.
+
+    Parameters
+    ----------
+    config : SerialConfig
+        See there for ranges.
+
+    Members
+    -------
+    begin : In(1)
+        A frame starts; its first pass is in the next cycle.
+    mode : In(config.mode_bits)
+        Of the vector that starts it.
+    now : Out(pass_layout(config))
+        The pass of unit 0. ``first`` and ``last`` are low in cycles without one.
+    near : Out(1)
+        At most two passes follow this one; from the second pass on.
+
+    Latency
+        1 cycle.
+    Throughput
+        A pass a cycle.
+    Numerics
+        None.
+    Reference
+        None.
+    """
+
+    def __init__(self, config: SerialConfig):
+        self._config = config
+        super().__init__(
+            {
+                "begin": In(1),
+                "mode": In(config.mode_bits),
+                "now": Out(pass_layout(config)),
+                "near": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        mode = {f.name: self.mode[f.lsb : f.lsb + f.width] for f in config.mode_fields}
+        m.submodules.passes = passes = Passes(config)
+        bits, negative = mode["x_bits"], Signal()
+        with m.If(self.begin):
+            m.d.sync += negative.eq(config.x_signed & ~mode["x_unsigned"])
+        m.d.comb += [
+            passes.begin.eq(self.begin),
+            passes.more.eq(Mux(bits == 0, config.x_bits - 1, bits - 1)),
+            self.near.eq(passes.near),
+            self.now.eq(passes.now),
+            self.now.negative.eq(passes.now.first & negative),
+        ]
         return m
 
 

@@ -22,14 +22,14 @@ def pack_tile(config: SerialConfig, tile: NDArray[np.int64]) -> list[int]:
     -------
     list of int
         ``weight_beats`` beats, the first element in the least significant bits: bit plane by bit
-        plane of each column (``"planes"``), column by column (``"digits"``), or row by row
-        (``"bit_mac"``).
+        plane of each column (``"planes"``), column by column (``"digits"``, ``"tables"``), or row
+        by row (``"bit_mac"``).
     """
     tile = np.asarray(tile)
     if tile.shape != (config.rows, config.cols):
         raise ValueError(f"tile must have shape {(config.rows, config.cols)}, not {tile.shape}")
     bits = tile[:, :, None] >> np.arange(config.w_bits) & 1
-    order = {"planes": (1, 2, 0), "digits": (1, 0, 2), "bit_mac": (0, 1, 2)}[config.pe]
+    order = {"planes": (1, 2, 0), "bit_mac": (0, 1, 2)}.get(config.pe, (1, 0, 2))
     beats = bits.astype(np.uint8).transpose(order).reshape(config.weight_beats, -1)
     packed = np.packbits(beats, axis=1, bitorder="little")
     return [int.from_bytes(beat.tobytes(), "little") for beat in packed]
@@ -41,7 +41,7 @@ def unpack_tile(config: SerialConfig, beats: list[int]) -> NDArray[np.int64]:
     bits = np.array([[beat >> i & 1 for i in range(config.weight_beat_bits)] for beat in beats])
     if config.pe == "planes":
         bits = bits.reshape(cols, planes, rows).transpose(2, 0, 1)
-    elif config.pe == "digits":
+    elif config.pe != "bit_mac":
         bits = bits.reshape(cols, rows, planes).transpose(1, 0, 2)
     tile = (bits.reshape(rows, cols, planes) << np.arange(planes)).sum(axis=2)
     return tile - (tile >> planes - 1 << planes) if config.w_signed else tile

@@ -1,6 +1,5 @@
 """Judge of datapaths of any family: random steps, exact sums, exact cycles."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from ...gen.catalog import find_unit, load
 from ...hw.bus.axi_stream import AxiStreamTop
 from ...hw.engine.datapath import ROW_DISTANCE
 from ...sw.runtime.beats import words_of
+from ..datapaths import formats, psum_cycles, random_mode, sums_inside
 from ..simulate.compiled import CompiledUnit, Traffic
 from ..testbench.stream import Codec
 
@@ -33,16 +33,13 @@ class _Run:
     beats : dict
         Per stream, by suffix, 64-bit words of all beats.
     taken : dict
-        Cycle in which each beat of the input streams moves if nothing ever pauses.
-    ends : dict
-        Of psum beats that end a sum: which, and the cycle likewise.
+        Cycle in which each beat of each stream moves if nothing ever pauses.
     above : ndarray
         For every psum beat, where the one of the same row in the step before is, or -1.
     """
 
     beats: dict[str, dict[str, NDArray[np.uint64]]]
     taken: dict[str, list[int]]
-    ends: dict[int, int]
     above: NDArray[np.int64]
 
 
@@ -50,7 +47,7 @@ class DatapathJudge:
     """Runs the same random steps on every datapath that it is given: never starved, then pausing.
 
     Where the streams never pause, every beat must move in the cycle of the configuration's
-    timing rule, and the last of every sum come in its cycle. Partial sums of the same row always
+    timing rule, partial sums included. Partial sums of the same row always
     keep their distance, as the accumulator needs it. Resets come at many moments, and after each
     everything is as at first.
 
@@ -62,14 +59,10 @@ class DatapathJudge:
         In each run.
     seed : int
         Of everything.
-    modes : sequence of int
-        What GEMMs may ask for.
     """
 
-    def __init__(
-        self, config: Any, steps: int = 160, seed: int = 1, modes: Sequence[int] = (0,)
-    ):
-        self._config, self._modes = config, modes
+    def __init__(self, config: Any, steps: int = 160, seed: int = 1):
+        self._config = config
         self._rng = np.random.default_rng(seed)
         row = find_unit(config.family)
         self._golden, self._pack = load(row.golden), load(f"sw.pack.{config.family}:pack_tile")
@@ -92,23 +85,23 @@ class DatapathJudge:
     def _make(self, steps: int) -> _Run:
         config, rng, timing = self._config, self._rng, self._config.timing()
         beats: dict[str, list[dict[str, int]]] = {name: [] for name in _STREAMS}
-        taken: dict[str, list[int]] = {"weights": [], "acts": []}
-        ends: dict[int, int] = {}
+        taken: dict[str, list[int]] = {name: [] for name in _STREAMS}
         above: list[int] = []
-        own_sums = config.max_tile_rows is not None
+        own_sums = sums_inside(config)
         sums, rows, last, mode = np.zeros((0, config.cols), np.int64), 0, True, 0
         for step in range(steps):
             before, first = rows, bool(rng.integers(2))
             if last or not own_sums:
                 most = 2 * config.act_lanes + 5
                 rows = int(rng.choice((1, 1, 2, 3, rng.integers(1, most))))
-                rows, mode = min(rows, config.max_tile_rows or rows), int(rng.choice(self._modes))
+                rows, mode = min(rows, config.max_tile_rows or rows), random_mode(config, rng)
             if own_sums:
                 first = last
             last = bool(rng.integers(2)) or (own_sums and step == steps - 1)
-            x_format, w_format = self._formats(mode)
+            x_format, w_format = formats(config, mode)
             x = self._values((rows, config.act_lanes), *x_format)
             w = self._values((config.act_lanes, config.cols), *w_format)
+            w >>= int(rng.choice((0, rng.integers(w_format[0]))))
             tile = self._pack(config, w)
             flags = {"first": first, "last": last}
             beats["weights"] += map(self._codecs["weights"].encode, tile)
@@ -126,8 +119,7 @@ class DatapathJudge:
             begin = len(above) - before
             above += [begin + i if i < before and not own_sums else -1 for i in range(rows)]
             beats["psums"] += self._beats("psums", sums, flags | {"first": first or own_sums})
-            if last:
-                ends[len(beats["psums"]) - 1] = timing.last_psum
+            taken["psums"] += psum_cycles(timing, rows)
         columns = {
             name: {
                 suffix: words_of([beat[suffix] for beat in found], self._bits(name, suffix))
@@ -135,14 +127,7 @@ class DatapathJudge:
             }
             for name, found in beats.items()
         }
-        return _Run(columns, taken, ends, np.array(above))
-
-    def _formats(self, mode: int) -> tuple[tuple[int, bool], tuple[int, bool]]:
-        """Return bits and signedness of x and of w."""
-        config = self._config
-        if config.mode_bits:
-            return config.operand_formats(mode)
-        return (config.x_bits, config.x_signed), (config.w_bits, config.w_signed)
+        return _Run(columns, taken, np.array(above))
 
     def _beats(self, name: str, table: NDArray[np.int64], flags: dict[str, int]) -> list[Any]:
         """Return the beats of a step's rows on a stream that has flags."""
@@ -189,8 +174,5 @@ class DatapathJudge:
             return False
         if any(pauses):
             return True
-        times = times - seen["acts"].cycles[0] + run.taken["acts"][0]
-        if any(times[beat] != cycle for beat, cycle in run.ends.items()):
-            return False
         origin = int(seen["acts"].cycles[0]) - run.taken["acts"][0]
         return all((seen[n].cycles - origin).tolist() == run.taken[n] for n in run.taken)
