@@ -14,7 +14,12 @@ from tilewright.verif.formal.term import CarryClaim, ComparatorClaim, claims
 FAMILIES = sorted({claim.name.split("_")[0] for claim in claims()})
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+LONG = ("comparator", "list")
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=[pytest.mark.slow] * (f in LONG)) for f in FAMILIES]
+)
 def test_proved(family):
     wanted = [claim for claim in claims() if claim.name.startswith(f"{family}_")]
     assert len(wanted) >= 4
