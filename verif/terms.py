@@ -1,0 +1,167 @@
+"""Accuracy of a network against term budgets, on the golden model.
+
+``python -m tilewright.verif.terms examples/fashion -k 7 8 -s 3 0`` prints the table; ``--json``
+prints it for programs. Slots are what the arrays compute: cycles of a batch of vectors.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..gen.catalog import load
+from ..hw.config import ConfigError
+from ..hw.engine.config import EngineConfig
+from ..hw.term.config import TermConfig
+from ..sw.cli.output import print_json, print_table, say
+from ..sw.job import DATA, Job, read_job
+from ..sw.mapping.network import k_tiles
+from ..sw.quantise import quantise
+from ..sw.quantise.layers import Formats, QuantisedGraph
+from .golden.network import run as run_network
+from .golden.systolic import exact_product
+from .golden.term import truncated
+
+__all__ = ["Row", "Trial", "main", "slots"]
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One setting: terms per group and per data value, 0 for all, and what becomes of it.
+
+    Attributes
+    ----------
+    budget, data_terms : int
+        k and s.
+    accuracy, loss : float
+        Share of the test images that are right, and what it is less than without limits.
+    slots : float
+        Slots per tile, over all batches of the network.
+    pairs : float
+        Pairs of terms per product, k * s / g.
+    fewer : float
+        How many times fewer than those of all bits of both operands.
+    """
+
+    budget: int
+    data_terms: int
+    accuracy: float
+    loss: float
+    slots: float
+    pairs: float
+    fewer: float
+
+
+class Trial:
+    """A quantised network and its test images.
+
+    Parameters
+    ----------
+    job : Job
+        Model, data and an engine with a term-revealing array.
+    images : int, optional
+        Test images, all by default.
+    """
+
+    def __init__(self, job: Job, images: int | None = None):
+        if not isinstance(job.engine.datapath, TermConfig):
+            raise ConfigError(f"datapath must be 'term', not {job.engine.datapath.family!r}")
+        samples = DATA[job.data](job.calibration_images)
+        graph = load("sw.onnx_import:load")(job.model)
+        self._engine, self._config = job.engine, job.engine.datapath
+        self._network = quantise(
+            graph, Formats.of(job.engine), samples.calibration, calibration=job.calibration
+        )
+        self._inputs = self._network.quantise_input(samples.calibration)
+        self._x = self._network.quantise_input(samples.test[:images])
+        self._labels = samples.labels[:images]
+        self._tiles = k_tiles(job.engine, self._network)
+        self.whole = self._accuracy(self._network, 0)
+
+    def rows(self, budget: int, data_terms: Sequence[int]) -> list[Row]:
+        """Return what a budget gives, for several numbers of terms per data value."""
+        config = dataclasses.replace(self._config, budget=budget)
+        found = []
+        prepared: dict[int, QuantisedGraph] = {}
+        for terms in data_terms:
+            config = dataclasses.replace(config, data_terms=terms)
+            limit = config.data_limit(0)
+            if limit not in prepared:
+                prepared[limit] = load("sw.pack.term:prepare")(
+                    config, self._network, self._tiles, self._inputs
+                )
+            accuracy = self._accuracy(prepared[limit], limit)
+            pairs = (budget / config.group or config.w_places) * (limit or config.x_places)
+            bits = (config.x_bits - config.x_signed) * (config.w_bits - 1)
+            found.append(
+                Row(
+                    budget=budget, data_terms=terms, accuracy=accuracy,
+                    loss=self.whole - accuracy, pairs=pairs, fewer=bits / pairs,
+                    slots=slots(self._engine, config, prepared[limit]),
+                )
+            )  # fmt: skip
+        return found
+
+    def _accuracy(self, network: QuantisedGraph, terms: int) -> float:
+        reach = 1 << self._config.x_bits
+        table = truncated(np.arange(-reach, reach + 1), self._config, terms)
+        outputs = run_network(
+            network, self._x,
+            lambda layer, rows: exact_product(table[rows + reach], layer.weights),
+        )  # fmt: skip
+        found = outputs.reshape(len(outputs), -1).argmax(1)
+        return float((found == self._labels).mean())
+
+
+def slots(engine: EngineConfig, config: TermConfig, network: QuantisedGraph) -> float:
+    """Return the mean slots of the tiles of a network, each as often as it is used."""
+    count = load("sw.pack.term:slot_counts")
+    total = uses = 0
+    for layer, tiles in zip(network.layers, k_tiles(engine, network), strict=True):
+        for lanes in tiles:
+            tile = np.where(lanes[:, None] >= 0, layer.weights[lanes], 0)
+            columns = count(config, tile)
+            for first in range(0, layer.n, config.cols):
+                used = columns[first : first + config.cols].max()
+                total += layer.rows * max(config.shortest, int(used))
+                uses += layer.rows
+    return total / uses
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table that was asked for."""
+    parser = argparse.ArgumentParser(prog="tilewright.verif.terms", description=__doc__)
+    parser.add_argument("job", type=Path)
+    parser.add_argument("-k", type=int, nargs="+", default=[6, 7, 8, 10, 12, 16])
+    parser.add_argument("-s", type=int, nargs="+", default=[1, 2, 3, 4, 0])
+    parser.add_argument("--images", type=int, help="test images, all by default")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    parser.add_argument("--json", action="store_true", help="print JSON to standard output")
+    chosen = parser.parse_args(arguments)
+    try:
+        trial = Trial(read_job(chosen.job, datapath="term", settings=chosen.set), chosen.images)
+        found = []
+        for budget in chosen.k:
+            say(f"budget {budget}")
+            found += trial.rows(budget, chosen.s)
+    except (ConfigError, OSError) as error:
+        say(f"error: {error}")
+        return 1
+    if chosen.json:
+        print_json([dataclasses.asdict(row) for row in found])
+        return 0
+    titles = [field.name for field in dataclasses.fields(Row)]
+    print_table(titles, [list(dataclasses.astuple(row)) for row in found])
+    say(f"without limits: {trial.whole:.4f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
