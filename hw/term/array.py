@@ -110,7 +110,8 @@ class TermArray(wiring.Component):
                 )
                 m.d.comb += [comparator.value.eq(value), comparator.limit.eq(limit)]
                 values[j] = comparator.kept
-        lanes = Cat(skew(m, values, "lane", first=1))
+        wait = 1 if config.data_terms else 1 + config.truncation
+        lanes = Cat(skew(m, values, "lane", first=wait))
         feeds = Signal(data.ArrayLayout(feed_layout(config), config.rows))
         wait = config.truncation + 1
         loads = delay(m, rim.loads, wait, "loads", reset=True)

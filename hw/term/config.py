@@ -303,9 +303,12 @@ class TermConfig:
 
     @property
     def truncation(self) -> int:
-        """Cycles of a value in the term comparator; for a tMAC it lists the terms, one a cycle."""
+        """Cycles of a value in the term comparator; for a tMAC it lists the terms, one a cycle.
+
+        One cycle where there is none.
+        """
         listing = self.data_terms if self.pe == "tmac" else 1
-        return 1 + -(-self.x_places // 3) + listing if self.data_terms else 0
+        return 1 + -(-self.x_places // 3) + listing if self.data_terms else 1
 
     @property
     def slot_cycles(self) -> int:

@@ -7,6 +7,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
+from ..arith.local import local_copy
 from .config import TermConfig
 from .words import feed_layout, slot_layout
 
@@ -196,8 +197,13 @@ class PlanePe(wiring.Component):
             term.eq((found ^ sign.replicate(bits + 1)) & present.replicate(bits + 1)),
             carry.eq(sign & present),
         ]
-        shift, end = delay(m, slot.term.place, 2, "shifts"), delay(m, slot.end, 2, "ends")
-        going = delay(m, ~delay(m, slot.end, 1, "end_before"), 1, "going")
+        shift_before, end_before = delay(m, Cat(slot.term.place, slot.end), 1, "early")
+        shift, end, going = (
+            local_copy(m, value, name, config.fabric)
+            for value, name in (
+                (shift_before, "shift"), (end_before, "end_now"), (~end_before, "going")
+            )
+        )  # fmt: skip
 
         width = config.plane_width
         total = Signal(signed(width), reset_less=True)
