@@ -32,9 +32,9 @@ class GatedAddConfig:
 
 
 class GatedAdd(wiring.Component):
-    """Sum ``new + carry + (0 if clear else old)``, the step of an accumulator.
+    """Sum ``fresh + carry + (0 if clear else old)``, the step of an accumulator.
 
-    Or, where it subtracts, ``(-new if carry else new) + (0 if clear else old)``.
+    Or, where it subtracts, ``(-fresh if carry else fresh) + (0 if clear else old)``.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class GatedAdd(wiring.Component):
 
     Members
     -------
-    new : In(signed(width))
+    fresh : In(signed(width))
         Always added.
     old : In(signed(width))
         Added unless ``clear``.
@@ -71,7 +71,13 @@ class GatedAdd(wiring.Component):
         self._config = config
         shape = signed(config.width)
         super().__init__(
-            {"new": In(shape), "old": In(shape), "clear": In(1), "carry": In(1), "sum": Out(shape)}
+            {
+                "fresh": In(shape),
+                "old": In(shape),
+                "clear": In(1),
+                "carry": In(1),
+                "sum": Out(shape),
+            }
         )
 
     def elaborate(self, platform):
@@ -80,8 +86,8 @@ class GatedAdd(wiring.Component):
         carry: Value = self.carry if config.carries else Const(0, 1)
         flip: Value = self.carry if config.subtracts else Const(0, 1)
         if config.fabric == "portable":
-            new = self.new ^ flip.replicate(config.width) if config.subtracts else self.new
-            m.d.comb += self.sum.eq(new + Mux(self.clear, 0, self.old) + carry)
+            fresh = self.fresh ^ flip.replicate(config.width) if config.subtracts else self.fresh
+            m.d.comb += self.sum.eq(fresh + Mux(self.clear, 0, self.old) + carry)
             return m
         table = Const(0x6696 if config.subtracts else 0xAA5A, 16)
         for low in range(0, config.width, 2):
@@ -92,8 +98,8 @@ class GatedAdd(wiring.Component):
                 p_INIT0=table, p_INIT1=table,
                 p_INJECT1_0="NO", p_INJECT1_1="NO",
                 i_CIN=carry, o_COUT=after,
-                i_A0=self.new[low], i_B0=flip, i_C0=self.old[low], i_D0=self.clear,
-                i_A1=self.new[low + 1] if odd else 0, i_B1=flip if odd else 0,
+                i_A0=self.fresh[low], i_B0=flip, i_C0=self.old[low], i_D0=self.clear,
+                i_A1=self.fresh[low + 1] if odd else 0, i_B1=flip if odd else 0,
                 i_C1=self.old[low + 1] if odd else 0, i_D1=self.clear if odd else 0,
                 o_S0=self.sum[low], o_S1=self.sum[low + 1] if odd else unused,
             )  # fmt: skip

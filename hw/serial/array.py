@@ -144,10 +144,10 @@ class SerialArray(wiring.Component):
             if bits:
                 here = local_copy(m, index, f"{name}_{g}_index", fabric)
                 seen.append(_plane(m, held, here, f"{name}_{g}_plane"))
-                index = delay(m, index, 1, f"{name}_{g}_next")
+                index = here
             else:
                 seen.append(delay(m, Cat(held), 2, f"{name}_{g}_seen"))
-            take = delay(m, take, 1, f"{name}_{g}_take", reset=True)
+            take = taken
         return seen
 
     def _elaborate_results(self, m: Module, lasts: list[Value], flags: list[Value]) -> Value:

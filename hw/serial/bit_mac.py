@@ -275,19 +275,19 @@ class BitMacLoader(wiring.Component):
         m = Module()
         config, weights, tile = self._config, self.weights, self.tile
         bits = config.w_bits
-        taken, final = Signal(), Signal()
+        taken, ending = Signal(), Signal()
         ready, row = Signal(init=1), Signal(config.rows, init=1)
         m.d.comb += [
             weights.ready.eq(ready),
             taken.eq(weights.valid & ready),
-            final.eq(taken & row[-1]),
+            ending.eq(taken & row[-1]),
             self.more.eq(config.psum_width - 1),
             tile.swap.eq(delay(m, self.opened, 2, "swaps", reset=True)),
         ]
         m.d.sync += [
             tile.row.eq(row & taken.replicate(config.rows)),
-            ready.eq((ready & ~final) | self.opened),
-            self.loaded.eq((self.loaded & ~self.opened) | final),
+            ready.eq((ready & ~ending) | self.opened),
+            self.loaded.eq((self.loaded & ~self.opened) | ending),
         ]
         with m.If(taken):
             m.d.sync += row.eq(row.rotate_left(1))

@@ -108,7 +108,7 @@ class DigitsUnit(wiring.Component):
         )
         so_far = Signal(signed(config.psum_width), reset_less=True)
         m.d.comb += [
-            add.new.eq(total),
+            add.fresh.eq(total),
             add.old.eq(so_far << config.places_per_digit),
             add.clear.eq(local_copy(m, first, "first", config.fabric)),
             self.sum.eq(so_far),
@@ -288,25 +288,25 @@ class DigitsLoader(wiring.Component):
         m = Module()
         config, weights, tile = self._config, self.weights, self.tile
         planes = config.planes
-        taken, final, complete = Signal(), Signal(), Signal()
+        taken, ending, complete = Signal(), Signal(), Signal()
         ready, column = Signal(init=1), Signal(config.cols, init=1)
         pause = Signal(planes)
         m.d.comb += [
             weights.ready.eq(ready),
             taken.eq(weights.valid & ready),
-            final.eq(taken & column[-1]),
+            ending.eq(taken & column[-1]),
             pause[0].eq(taken),
         ]
         m.d.sync += [
             pause[1:].eq(pause),
-            complete.eq((complete & ~self.opened) | final),
-            ready.eq((ready & ~taken) | (pause[-1] & ~final & ~complete) | self.opened),
+            complete.eq((complete & ~self.opened) | ending),
+            ready.eq((ready & ~taken) | (pause[-1] & ~ending & ~complete) | self.opened),
         ]
         with m.If(taken):
             m.d.sync += column.eq(column.rotate_left(1))
         waits = config.load_latency - 2
         m.d.sync += self.loaded.eq(
-            (self.loaded & ~self.opened) | delay(m, final, waits, "finals", reset=True)
+            (self.loaded & ~self.opened) | delay(m, ending, waits, "finals", reset=True)
         )
         with m.If(self.opened):
             m.d.sync += tile.w_page.eq(~tile.w_page)

@@ -90,7 +90,7 @@ class PlanesUnit(wiring.Component):
             GatedAddConfig(width=inner_width, carries=True, fabric=config.fabric)
         )
         m.d.comb += [
-            inner_add.new.eq(signed_count),
+            inner_add.fresh.eq(signed_count),
             inner_add.old.eq(inner << 1),
             inner_add.clear.eq(late(now.opens, counted + 1, "opens")),
             inner_add.carry.eq(registered(m, negative, 1, "carry")),
@@ -102,7 +102,7 @@ class PlanesUnit(wiring.Component):
         )
         outer = Signal(signed(config.psum_width), reset_less=True)
         m.d.comb += [
-            add.new.eq(inner),
+            add.fresh.eq(inner),
             add.old.eq(outer << 1),
             add.clear.eq(late(now.begins, counted + 2, "begins")),
             self.sum.eq(outer),
@@ -233,21 +233,21 @@ class PlanesLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, weights, tile = self._config, self.weights, self.tile
-        taken, final, ready = Signal(), Signal(), Signal(init=1)
+        taken, ending, ready = Signal(), Signal(), Signal(init=1)
         column, plane = Signal(config.cols, init=1), Signal(range(config.planes))
         last_plane = plane == config.planes - 1
         m.d.comb += [
             weights.ready.eq(ready),
             taken.eq(weights.valid & ready),
-            final.eq(taken & column[-1] & last_plane),
+            ending.eq(taken & column[-1] & last_plane),
             tile.page.eq(~tile.w_page),
             tile.w_word.eq(delay(m, weights.payload, 1, "beat")),
         ]
         m.d.sync += [
             tile.w_plane.eq(plane),
             self.write.eq(column & taken.replicate(config.cols)),
-            ready.eq((ready & ~final) | self.opened),
-            self.loaded.eq((self.loaded & ~self.opened) | final),
+            ready.eq((ready & ~ending) | self.opened),
+            self.loaded.eq((self.loaded & ~self.opened) | ending),
         ]
         with m.If(taken):
             m.d.sync += plane.eq(plane + 1)

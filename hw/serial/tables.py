@@ -90,7 +90,7 @@ class TablesUnit(wiring.Component):
         )
         so_far = Signal(signed(config.psum_width), reset_less=True)
         m.d.comb += [
-            add.new.eq(chain_sum(m, sums, "sum")),
+            add.fresh.eq(chain_sum(m, sums, "sum")),
             add.old.eq(so_far << 1),
             add.clear.eq(flags[0]),
             add.carry.eq(flags[1]),
@@ -236,12 +236,12 @@ class TablesLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, weights = self._config, self.weights
-        taken, final, free = Signal(), Signal(), Signal()
+        taken, ending, free = Signal(), Signal(), Signal()
         ready, column = Signal(init=1), Signal(config.cols, init=1)
         m.d.comb += [
             weights.ready.eq(ready),
             taken.eq(weights.valid & ready),
-            final.eq(taken & column[-1]),
+            ending.eq(taken & column[-1]),
             free.eq(delay(m, self.closed, config.close_cycles, "closing", reset=True)),
         ]
         index, active, here = Signal(TABLE_ROWS), Signal(), Signal(config.cols, reset_less=True)
@@ -250,11 +250,11 @@ class TablesLoader(wiring.Component):
         m.d.sync += [
             index.eq(index + active),
             active.eq(taken | (active & ~index.all())),
-            more.eq((more | (taken & ~final)) & ~(final | (active & (index == 14)))),
+            more.eq((more | (taken & ~ending)) & ~(ending | (active & (index == 14)))),
             ready.eq((ready & ~taken) | (more & active & (index == 14)) | free),
             self.loaded.eq(
                 (self.loaded & ~self.opened)
-                | delay(m, final, config.load_latency - 2, "finals", reset=True)
+                | delay(m, ending, config.load_latency - 2, "finals", reset=True)
             ),
         ]
         with m.If(taken):

@@ -228,7 +228,7 @@ class OsPe(wiring.Component):
                 )
             )
             m.d.comb += [
-                add.new.eq(product),
+                add.fresh.eq(product),
                 add.old.eq(total),
                 add.clear.eq(self.clear),
                 add.carry.eq(carry if carry is not None else 0),

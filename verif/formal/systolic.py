@@ -86,21 +86,21 @@ class AddClaim(wiring.Component):
         self._config = config
         shape = signed(config.width)
         super().__init__(
-            {"new": In(shape), "old": In(shape), "clear": In(1), "carry": In(1), "wrong": Out(1)}
+            {"fresh": In(shape), "old": In(shape), "clear": In(1), "carry": In(1), "wrong": Out(1)}
         )
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.add = add = GatedAdd(self._config)
         total = Signal(signed(self._config.width))
-        new = Mux(self.carry & self._config.subtracts, -self.new, self.new)
+        fresh = Mux(self.carry & self._config.subtracts, -self.fresh, self.fresh)
         with m.If(self.clear):
-            m.d.comb += total.eq(new)
+            m.d.comb += total.eq(fresh)
         with m.Else():
-            m.d.comb += total.eq(new + self.old)
+            m.d.comb += total.eq(fresh + self.old)
         carry = self.carry if self._config.carries and not self._config.subtracts else 0
         m.d.comb += [
-            add.new.eq(self.new),
+            add.fresh.eq(self.fresh),
             add.old.eq(self.old),
             add.clear.eq(self.clear),
             add.carry.eq(self.carry),
