@@ -1,7 +1,9 @@
-"""Area and clock of the systolic arrays against a textbook array, all measured in one run.
+"""Area and clock of arrays against a textbook array, all measured in one run.
 
 ``python -m tilewright.fpga.bench`` (or ``make bench``) prints the table; ``--json`` prints it for
-programs. Every array is 8x8 INT8, weight-stationary, on an ECP5-85F of speed grade 6.
+programs. Every array is 8x8 INT8 on an ECP5-85F of speed grade 6, alone between registers. The
+term-revealing arrays have the budgets of the Fashion-MNIST example: a loss of less than half a
+point, see ``python -m tilewright.verif.terms``.
 """
 
 import argparse
@@ -9,11 +11,14 @@ import sys
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+from ..gen.catalog import load
 from ..gen.errors import ToolError
 from ..gen.verilog import emit
-from ..hw.systolic.array import SystolicArray
+from ..hw.engine.config import DatapathConfig
 from ..hw.systolic.config import SystolicConfig
+from ..hw.term.config import TermConfig
 from ..sw.cli.output import print_json, print_table, say
 from .flow import Say
 from .measure import Measurement, measure, rtlil_of_verilog
@@ -31,40 +36,56 @@ class Case:
     ----------
     name, title : str
         For folders and for people.
-    pe : str or None
-        Kind of our PEs; None for the textbook array.
+    config : DatapathConfig or None
+        Our array; None for the textbook array.
     options : str
         For ``synth_ecp5``.
     mhz : float
         Clock that place and route aims for: above what the array reaches.
+    macs : float
+        Products a cycle.
     """
 
     name: str
     title: str
-    pe: str | None
+    config: DatapathConfig | None
     options: str
     mhz: float
+    macs: float = SIZE**2
+
+
+def _systolic(pe: str) -> SystolicConfig:
+    return SystolicConfig(rows=SIZE, cols=SIZE, pe=pe, fabric="ecp5")
+
+
+def _term(name: str, title: str, mhz: float, **fields: Any) -> Case:
+    config = TermConfig(**{"cols": SIZE, "budget": 7, "fabric": "ecp5", **fields})
+    macs = config.rows**2 * config.cols / config.batch_cycles(config.shortest)
+    return Case(name, title, config, "", mhz, macs)
 
 
 CASES = (
     Case("textbook_dsp", "textbook, DSPs", None, "", 200),
-    Case("dsp", "tilewright, DSPs", "dsp", "", 250),
+    Case("dsp", "tilewright, DSPs", _systolic("dsp"), "", 250),
     Case("textbook_lut", "textbook, LUTs", None, "-nodsp", 200),
-    Case("lut", "tilewright, LUTs", "lut", "", 250),
+    Case("lut", "tilewright, LUTs", _systolic("lut"), "", 250),
+    _term("plane", "terms of weights", 290, data_terms=0),
+    _term("plane_16", "terms of weights, 16 columns", 260, data_terms=0, cols=16),
+    _term("plane_s3", "terms of weights, 3 of data", 290, data_terms=3),
+    _term("tmac", "tMAC, 3 terms of data", 250, data_terms=3, pe="tmac"),
 )
 
 
 def run(case: Case, folder: Path, seeds: tuple[int, ...], progress: Say) -> Measurement:
     """Measure one array in ``folder``."""
     folder = folder / case.name
-    if case.pe is None:
+    if case.config is None:
         source = resources.files(__package__).joinpath("baseline/ws_array.v")
         top = "ws_array"
         rtlil = rtlil_of_verilog([source.read_text(encoding="utf-8")], top, {"N": SIZE}, folder)
     else:
-        top = "systolic"
-        config = SystolicConfig(rows=SIZE, cols=SIZE, pe=case.pe, fabric="ecp5")
-        rtlil = emit(SystolicArray(config), top).rtlil
+        top = case.config.family
+        rtlil = emit(load(f"hw.{case.config.component}")(case.config), top).rtlil
     return measure(
         rtlil, top, folder, seeds=seeds, mhz=case.mhz, options=case.options, say=progress
     )
@@ -100,8 +121,14 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.json:
         print_json(found)
     else:
-        titles = ("8x8 INT8, ECP5-85F -6", "MHz", "LUT4-eq/PE", "LUT4", "CCU2C", "FF", "DSP")
-        keys = ("title", "mhz", "lut4_equivalents_per_pe", "lut4", "ccu2c", "ff", "dsp")
+        titles = (
+            "INT8, ECP5-85F -6", "MHz", "MAC/cycle", "LUT4-eq", "LUT4", "CCU2C", "FF", "DSP",
+            "GMAC/s/kLUT4-eq",
+        )  # fmt: skip
+        keys = (
+            "title", "mhz", "macs_per_cycle", "lut4_equivalents", "lut4", "ccu2c", "ff", "dsp",
+            "gmacs_per_klut",
+        )  # fmt: skip
         print_table(titles, [[record[key] for key in keys] for record in found])
         say(f"MHz: median of seeds 1 to {chosen.seeds}. LUT4-eq: LUT4 + 2 CCU2C, array alone.")
     return 0
@@ -114,7 +141,10 @@ def _record(case: Case, result: Measurement) -> dict:
         "title": case.title,
         "mhz": round(result.mhz, 1),
         "mhz_by_seed": {seed: round(run.slowest, 1) for seed, run in result.routed.items()},
-        "lut4_equivalents_per_pe": round(area.lut4_equivalents / SIZE**2, 2),
+        "macs_per_cycle": round(case.macs, 2),
+        "lut4_equivalents": area.lut4_equivalents,
+        "lut4_equivalents_per_mac": round(area.lut4_equivalents / case.macs, 2),
+        "gmacs_per_klut": round(case.macs * result.mhz / area.lut4_equivalents, 2),
         "lut4": area.lut4,
         "ccu2c": area.ccu2c,
         "ff": area.ff,
