@@ -35,6 +35,8 @@ class Mutation:
     ----------
     preset : str
         The configuration that is mutated.
+    settings : tuple of str
+        Fields of it that are otherwise, ``key=value`` each.
     judge : str
         Import string of a class; made from the configuration, it says whether a compiled unit
         does what it should.
@@ -48,6 +50,7 @@ class Mutation:
 
     preset: str
     judge: str
+    settings: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     mutants: int = 200
     seed: int = 1
@@ -122,7 +125,9 @@ UNITS: dict[str, Unit] = {
         paper="H. T. Kung, Why Systolic Architectures?, IEEE Computer 15(1), 1982",
         maturity="V1",
         cycles="one activation vector per cycle within a step; see docs/units/systolic.md",
-        mutation=Mutation(preset="tiny", judge="verif.mutate.datapath:DatapathJudge"),
+        mutation=Mutation(
+            preset="tiny", settings=("rows=3",), judge="verif.mutate.datapath:DatapathJudge"
+        ),
     ),
     "term": Unit(
         summary="Term revealing: few signed powers of two per group of weights and per data value",
@@ -144,8 +149,8 @@ UNITS: dict[str, Unit] = {
         testbench="verif.testbench.term",
         formal="verif.formal.term",
         docs="docs/units/term.md",
-        paper="B. McDanel, S. Zhang, H. T. Kung, J. Liu, Term Revealing: Furthering Quantization at "
-        "Run Time on Quantized DNNs, SC 2020",
+        paper="McDanel, Zhang, Kung, Liu, Term Revealing: Furthering Quantization at Run Time on "
+        "Quantized DNNs, SC 2020",
         maturity="V1",
         cycles="a batch of up to `rows` vectors per slots of the tile; see docs/units/term.md",
         prepare="sw.pack.term:prepare",
@@ -227,6 +232,7 @@ UNITS: dict[str, Unit] = {
         },
         mutation=Mutation(
             preset="tiny",
+            settings=("datapath.rows=3", "act_depth=52", "acc_depth=12", "drain_lanes=2"),
             judge="verif.mutate.engine:EngineJudge",
             parts=("dispatcher", "act_reader", "weight_reader"),  # its sequencer
         ),

@@ -19,6 +19,8 @@ COMMANDS = (
     "generate",
     "build",
     "verify",
+    "prove",
+    "mutate",
     "run",
     "zoo",
 )

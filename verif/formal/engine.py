@@ -1,7 +1,7 @@
 """Proofs for the engine: whatever arrives as commands, what units are handed is in range.
 
-The dispatcher is proved alone, with all inputs free, for one packet of the longest command. That
-the engine's streams keep the rules is proved with every other unit's.
+The dispatcher is proved alone, with all inputs free, for one packet of the longest command. So are
+the streams of the engine's parts and of its host adapter, and the register bank.
 """
 
 from functools import partial
@@ -15,6 +15,7 @@ from ...hw.engine.config import EngineConfig
 from ...hw.engine.dispatch import Dispatcher, word_beat
 from ...hw.engine.position import field
 from ...hw.systolic.config import SystolicConfig
+from . import axi_lite, parts
 from .properties import stream_assume, stream_cover
 from .runner import Task
 
@@ -89,11 +90,15 @@ class DispatchSpec(wiring.Component):
 
 
 def tasks() -> list[Task]:
-    """Return what is to be proved: one packet of any kind and the start of the next."""
+    """Return what is to be proved: commands, parts, and registers.
+
+    Commands are one packet of any kind and the start of the next.
+    """
     config = EngineConfig(
         datapath=SystolicConfig(rows=3, cols=2), act_depth=24, weight_depth=20, acc_depth=6,
         param_depth=5, drain_lanes=2,
     )
     packet = COMMANDS["GEMM"].words + 7
     spec = partial(DispatchSpec, config)
-    return [Task("dispatch", spec, packet), Task("dispatch_cover", spec, packet, "cover")]
+    commands = [Task("dispatch", spec, packet), Task("dispatch_cover", spec, packet, "cover")]
+    return [*commands, *parts.tasks(config), *axi_lite.tasks()]

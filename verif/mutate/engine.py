@@ -38,8 +38,10 @@ class EngineJudge:
 
     A third of them never pause and hold good commands only: each packet must end in the cycle
     that `tilewright.sw.cycles` predicts and the engine be busy for as long. The others pause on
-    every stream, and half of those hold malformed commands. Results and error flags are always
-    those of the golden engine, and at the end of each program the engine is idle.
+    every stream, and half of those hold malformed commands; one more holds a packet of every wrong
+    length. Results and error flags are always those of the golden engine, and at the end of each
+    program the engine is idle. Resets come at many moments, and after each everything is as at
+    first.
 
     Parameters
     ----------
@@ -51,18 +53,35 @@ class EngineJudge:
         Of everything.
     long : iterable of str
         Loops of `LONG` that a product of its own takes through all bits of their counters.
+    resets : int
+        How many.
     """
 
     def __init__(
-        self, config: EngineConfig, programs: int = 60, seed: int = 1, long: Iterable[str] = LONG
-    ):
+        self, config: EngineConfig, programs: int = 60, seed: int = 1,
+        long: Iterable[str] = LONG, resets: int = 40,
+    ):  # fmt: skip
         rng = np.random.default_rng(seed)
         maker = ProgramMaker(config, rng)
         self._config = config
         bank = engine_registers(config)
         self._address = {n: bank.find(n).address for n in ("status", "errors", "cycles")}
         self._cases = [self._random(maker, rng, index % 3) for index in range(programs)]
-        self._cases += [self._case(*maker.long(name), rng, 0) for name in long]
+        self._cases.append(self._case(*maker.lengths(), rng, 2))
+        loops = [(least, name) for least in (48, 300, 32800) for name in long]
+        self._long = [
+            self._case(*maker.long(name, int(rng.integers(least, least + 1000))), rng, 0)
+            for least, name in loops
+        ]
+        # What is cut short, when, and what must work after it.
+        self._cut = []
+        for index in range(resets):
+            victim, fresh = (ProgramMaker(config, rng) for _ in range(2))
+            self._cut.append((
+                self._random(victim, rng, index % 3),
+                int(rng.integers(30, 600)),
+                self._random(fresh, rng, 0),
+            ))  # fmt: skip
 
     def _random(self, maker: ProgramMaker, rng: np.random.Generator, kind: int) -> _Case:
         program, expected = maker.program(int(rng.integers(1, 6)), bad=0.6 if kind == 2 else 0.0)
@@ -81,20 +100,34 @@ class EngineJudge:
                 )
                 if not words[0] >> 25 & 1 and not words[0] >> 27 & 1
             )
-            busy = timeline.gemms[-1].done + 1
+            busy = timeline.gemms[-1].done + 2
         pause = tuple(float(rng.choice((0.0, 0.3, 0.8))) if kind else 0.0 for _ in _STREAMS)
         return _Case(program, input_beats(self._config, program), expected, ends, busy, pause)
 
     def __call__(self, unit: CompiledUnit) -> bool:
         """Return whether an engine, fresh from reset, does all that it should."""
-        return all(self._runs(unit, case, index) for index, case in enumerate(self._cases))
+        # The first of the cases fills all buffers, and the others build on it.
+        return all(self._recovers(unit, *cut) for cut in self._cut) and all(
+            self._runs(unit, case, index)
+            for index, case in enumerate([*self._cases, *self._long])
+        )
 
-    def _runs(self, unit: CompiledUnit, case: _Case, index: int) -> bool:
-        unit.forget()
+    def _recovers(self, unit: CompiledUnit, cut: _Case, cycles: int, after: _Case) -> bool:
+        """Reset in the middle of a program; then run another."""
+        self._offer(unit, cut, cycles)
+        unit.step(cycles)
+        unit.reset()
+        return self._runs(unit, after, cycles)
+
+    def _offer(self, unit: CompiledUnit, case: _Case, index: int) -> None:
         for number, (stream, pause) in enumerate(zip(_STREAMS, case.pause, strict=True)):
             unit.pause(stream, Traffic(pause, 4 * index + number + 1))
         for name, (words, ends) in case.beats.items():
             unit.offer(f"s_axis_{name}", {"data": words, "last": ends})
+
+    def _runs(self, unit: CompiledUnit, case: _Case, index: int) -> bool:
+        unit.forget()
+        self._offer(unit, case, index)
         total = sum(case.program.y_beats)
         if not unit.run("m_axis_y", total, quiet=_QUIET + (case.busy or 0)):
             return False

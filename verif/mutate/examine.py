@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...gen.tools import find_tool, run_tool
 from ..formal.runner import prove_rtlil
-from ..simulate.ports import Port, Stream, find_ports, find_streams
+from ..simulate.ports import Port, find_ports, find_streams
 
 __all__ = ["Verdict", "examine", "yosys"]
 
@@ -17,6 +17,7 @@ _STEPS = 2
 
 _MAKE = (
     "read_rtlil ../netlist.il",
+    "hierarchy -top {module}",
     "setattr -mod -unset top -unset keep_hierarchy *",
     "copy {module} gold",
     "rename {module} gate",

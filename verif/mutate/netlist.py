@@ -3,7 +3,8 @@
 import json
 import random
 import re
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,18 @@ _MODES = {
 }
 
 
+_DEFINITE = (
+    "techmap -map +/pmux2mux.v",
+    "opt_expr -mux_undef -mux_bool",
+    "opt_merge",
+    "opt_muxtree",
+    "opt_reduce",
+    "opt_expr -mux_undef",
+    "opt_dff",
+    "opt_clean",
+)
+
+
 @dataclass(frozen=True)
 class Mutant:
     """One change of one bit of one cell.
@@ -36,7 +49,7 @@ class Mutant:
     mode, module, cell, port, bit
         What is changed, and where.
     wire : str
-        Nearest named signal.
+        The named signal that it is, or the nearest that it leads to.
     options : str
         For Yosys' ``mutate``.
     """
@@ -94,7 +107,8 @@ class Netlist:
             f"setattr -mod -set keep_hierarchy 1 {' '.join(chosen)}",
             "flatten",
             f"synth -flatten -noalumacc -nofsm -top {top} -run begin:fine",
-            # What is constant or unused around the parts is no place for a mutant.
+            # What is constant, undefined or unused is no place for a mutant.
+            *_DEFINITE,
             *(("splitcells", "opt_hier") if parts else ()),
             "opt_clean -purge",
             "write_rtlil netlist.il",
@@ -161,8 +175,7 @@ def _draw(
         for cell, content in module["cells"].items()
         if (ports := [(p, b) for p, b in content["connections"].items() if b and p[-3:] != "CLK"])
     ]
-    wires = {bit: wire for wire, net in module["netnames"].items() for bit in net["bits"]
-             if not net["hide_name"]}  # fmt: skip
+    nearest = _names(module)
     found: dict[str, Mutant] = {}
     for _ in range(50 * (end - first)):
         if len(found) == end - first or not cells:
@@ -173,14 +186,49 @@ def _draw(
         mode = rng.choice(list(_MODES))
         same = {"const0": "0", "const1": "1"}.get(mode) == bits[bit]
         fixed = bits[bit] == "x" or (is_memory and isinstance(bits[bit], str))
-        if same or fixed or (mode.startswith("cnot") and bit == control):
+        alone = bit == control or isinstance(bits[control], str)
+        if same or fixed or (mode.startswith("cnot") and alone):
             continue
         options = f"-mode {mode} -cell {cell} -port {port} -portbit {bit}"
         if mode.startswith("cnot"):
             options += f" -ctrlbit {control}"
         text = _MODES[mode].format(control=control)
-        mutant = Mutant(
-            first + len(found) + 1, text, name, cell, port, bit, wires.get(bits[bit], ""), options
-        )
+        wire = nearest(bits[bit], module["cells"][cell])
+        mutant = Mutant(first + len(found) + 1, text, name, cell, port, bit, wire, options)
         found.setdefault(options, mutant)
     return list(found.values())
+
+
+def _names(module: dict[str, Any]) -> Callable[[Any, dict[str, Any]], str]:
+    """Return what names the place of a bit: its signal, or the first that its cell leads to."""
+    names = {
+        bit: f"{wire}[{at}]" if len(net["bits"]) > 1 else wire
+        for wire, net in module["netnames"].items()
+        for at, bit in enumerate(net["bits"])
+        if not net["hide_name"]
+    }
+    readers: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for cell in module["cells"].values():
+        for port, bits in cell["connections"].items():
+            if cell["port_directions"][port] == "input":
+                for bit in bits:
+                    readers[bit].append(cell)
+
+    def nearest(bit: Any, cell: dict[str, Any]) -> str:
+        left, seen = deque([bit, *_outputs(cell)]), set()
+        while left:
+            bit = left.popleft()
+            if bit in names:
+                return names[bit]
+            if bit not in seen and not isinstance(bit, str):
+                seen.add(bit)
+                left.extend(after for reader in readers[bit] for after in _outputs(reader))
+        return ""
+
+    return nearest
+
+
+def _outputs(cell: dict[str, Any]) -> Iterator[Any]:
+    ways = cell["port_directions"]
+    return (bit for port, bits in cell["connections"].items() if ways[port] == "output"
+            for bit in bits)  # fmt: skip

@@ -40,6 +40,16 @@ class MutationReport:
         return len(self.killed) + len(self.survived)
 
     @property
+    def share(self) -> float:
+        """Share of mutants killed."""
+        return len(self.killed) / max(1, self.total)
+
+    @property
+    def explained(self) -> bool:
+        """Whether every survivor is proved equivalent."""
+        return all(v is not None and v.kind == "equivalent" for v in self.survived.values())
+
+    @property
     def score(self) -> float:
         """Share of mutants killed, those that are equivalent not counted."""
         equivalent = sum(v is not None and v.kind == "equivalent" for v in self.survived.values())
@@ -64,7 +74,7 @@ def mutants(
     depth: int = 20,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> MutationReport:
-    """Make ``count`` mutants of a design and let ``judge`` look at each.
+    """Make ``count`` mutants of a design, and let ``judge`` look at each.
 
     All are in one compiled design, chosen by an input, so that it is compiled only once.
 

@@ -58,6 +58,17 @@ class ProgramMaker:
 
         Before every command comes, with probability ``bad``, a malformed one.
         """
+        program = self._build(gemms)
+        if bad:
+            self._spoil(program, bad)
+        return program, self._run(program)
+
+    def _run(self, program: Program) -> GoldenResult:
+        result = self.golden.run(program)
+        program.y_beats = [len(lanes) for lanes, _ in result.packets]
+        return result
+
+    def _build(self, gemms: int) -> Program:
         self._builder = ProgramBuilder(self.config)
         # Last command that loads, reads or stores to each half.
         self._loads, self._reads, self._stores = [None, None], [None, None], [None, None]
@@ -80,18 +91,25 @@ class ProgramMaker:
             last = made >= gemms - 1
             self._gemm(("raw", "requantised") if last else KINDS)
             made += 1
-        program = self._builder.program
-        if bad:
-            self._spoil(program, bad)
-        result = self.golden.run(program)
-        program.y_beats = [len(lanes) for lanes, _ in result.packets]
-        return program, result
+        return self._builder.program
 
-    def long(self, loop: str) -> tuple[Program, GoldenResult]:
-        """Return a program of one product in which ``loop`` counts beyond half of 65536."""
-        config, rng = self.config, self.rng
+    def lengths(self) -> tuple[Program, GoldenResult]:
+        """Return a program of products, each after a packet of another wrong length."""
+        gemm = COMMANDS["GEMM"].words
+        program = self._build(gemm + 8)
+        at = [i for i, words in enumerate(program.commands) if len(words) == gemm]
+        wrong = [program.commands[at[0]][:length] for length in range(1, gemm)]
+        wrong += [[*program.commands[at[0]], *range(extra)] for extra in (1, 2, 9)]
+        wrong += [encode("LOAD_X", count=1)[:length] for length in (1, 2)]
+        wrong += [encode("LOAD_W", count=1)[:1], encode("PARAM", count=1)[:1], [0] * gemm]
+        for place, words in zip(reversed(at), reversed(wrong), strict=False):
+            program.commands.insert(place, words)
+        return program, self._run(program)
+
+    def long(self, loop: str, count: int) -> tuple[Program, GoldenResult]:
+        """Return a program of one product in which ``loop`` counts up to ``count``."""
+        config = self.config
         builder = ProgramBuilder(config)
-        count = int(rng.integers(32770, 34000))
         values = (1, -1, 2, 3)
         for vector in range(8):
             value = values[vector % 4] if config.datapath.x_signed else vector % 3
@@ -118,9 +136,7 @@ class ProgramMaker:
             fields |= {"tile_rows": rows, "last_rows": rows, "n_tiles": 2}
             fields["m_tiles"] = count // rows + 3 if index else count // rows
         builder.gemm(x=loaded, **{n: _signed(v) for n, v in fields.items()})
-        result = self.golden.run(builder.program)
-        builder.program.y_beats = [len(lanes) for lanes, _ in result.packets]
-        return builder.program, result
+        return builder.program, self._run(builder.program)
 
     def _spoil(self, program: Program, bad: float) -> None:
         commands = []

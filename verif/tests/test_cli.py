@@ -309,3 +309,66 @@ def test_new_refuses_bad_names_and_places(tmp_path):
     assert "not 'class'" in refused(tilewright("new", "class"))
     assert "there is a unit 'systolic' already" in refused(tilewright("new", "systolic"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_prove_prints_each_proof(tmp_path):
+    done = tilewright("prove", "requantise", "--only", "unit", "-o", str(tmp_path), "--json")
+    assert done.returncode == 0, done.stderr
+    assert [(p["name"], p["passed"]) for p in json.loads(done.stdout)] == [
+        ("unit", True), ("unit_cover", True),
+    ]  # fmt: skip
+    assert "2 of 2  unit_cover: cover passed" in done.stderr
+
+
+def test_prove_and_mutate_refuse_what_is_not_there(tmp_path):
+    assert "no unit 'sistolic'" in refused(tilewright("mutate", "sistolic"))
+    wrong = tilewright("prove", "requantise", "--only", "nothing", "-o", str(tmp_path))
+    assert "has no proof whose name begins with 'nothing'" in refused(wrong)
+
+
+def called(monkeypatch, capsys, *arguments):
+    """Run a command in this process; return exit code, stdout and stderr."""
+    from tilewright.sw import cli
+
+    monkeypatch.setattr(sys, "argv", ["tilewright", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code, *capsys.readouterr()
+
+
+def test_a_failed_proof_is_a_failure(tmp_path, monkeypatch, capsys):
+    from tilewright.verif.formal import unit
+    from tilewright.verif.formal.runner import Proof
+
+    class Failing:
+        name = "sums"
+
+        def run(self, folder):
+            return Proof("sums", "bmc", 3, False, "assertion at a.py line 1 fails", 1.0, None)
+
+    monkeypatch.setattr(unit, "unit_tasks", lambda name: [Failing()])
+    code, _, told = called(monkeypatch, capsys, "prove", "systolic", "-o", str(tmp_path))
+    assert code == 1
+    assert told.splitlines()[-1] == "1 of 1 proofs failed"
+
+
+def test_too_few_mutants_killed_is_a_failure(monkeypatch, capsys):
+    from tilewright.verif.mutate import unit
+    from tilewright.verif.mutate.examine import Verdict
+    from tilewright.verif.mutate.netlist import Mutant
+    from tilewright.verif.mutate.report import MutationReport
+
+    def mutant(number):
+        return Mutant(number, "inverted", "m", "c", "A", 0, "x", f"-cell c{number}")
+
+    def report(killed, verdict):
+        found = MutationReport(tuple(map(mutant, range(killed))), {mutant(99): verdict})
+        monkeypatch.setattr(unit, "mutate_unit", lambda *args, **named: found)
+        return called(monkeypatch, capsys, "mutate", "systolic", "--json")
+
+    code, printed, told = report(3, Verdict("equivalent"))
+    assert code == 1
+    assert json.loads(printed)["share"] == 0.75
+    assert told.splitlines()[-1] == "75.0% of the mutants are killed, 95% must be"
+    assert report(99, Verdict("equivalent"))[0] == 0
+    assert report(99, Verdict("differs", 3))[0] == 1

@@ -7,8 +7,13 @@ import pytest
 from tilewright.hw.engine import dispatch
 from tilewright.verif.formal.engine import tasks
 
+TASKS = [
+    pytest.param(task, id=task.name, marks=[pytest.mark.slow] * task.name.startswith("part_"))
+    for task in tasks()
+]
 
-@pytest.mark.parametrize("task", tasks(), ids=lambda task: task.name)
+
+@pytest.mark.parametrize("task", TASKS)
 def test_proofs(tmp_path, task):
     proof = task.run(tmp_path)
     assert proof.passed, proof

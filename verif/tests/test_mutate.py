@@ -1,11 +1,19 @@
 """Mutation testing: a thorough judge kills, a lazy one does not, equivalent mutants are proved."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from tilewright.gen.catalog import UNITS, find_unit, load
+from tilewright.gen.configuration import configure
 from tilewright.gen.errors import ToolError
+from tilewright.gen.verilog import emit
+from tilewright.hw.config import ConfigError
+from tilewright.verif.mutate.engine import EngineJudge
 from tilewright.verif.mutate.netlist import SELECT, Netlist
 from tilewright.verif.mutate.report import mutants
+from tilewright.verif.mutate.unit import mutate_unit
 from tilewright.verif.simulate.compiled import Traffic
 from tilewright.verif.tests.units import emitted
 
@@ -74,3 +82,38 @@ def test_number_zero_is_the_unit_itself(tmp_path):
     netlist = Netlist(emitted().rtlil, "summing", tmp_path, count=10, seed=1)
     assert [mutant.number for mutant in netlist.mutants] == list(range(1, 11))
     assert f"\\{SELECT}" in netlist.everything
+
+
+@pytest.mark.parametrize("unit", ["systolic", "requantise"])
+def test_few_mutants_of_a_unit(tmp_path, unit):
+    report = mutate_unit(unit, 20, examine=False, folder=tmp_path)
+    assert report.total == 20
+    assert report.share >= 0.85, report
+
+
+def test_few_mutants_of_the_sequencer(tmp_path):
+    """Of the engine's judge only what is quick."""
+    row = find_unit("engine")
+    config = configure("engine", preset=row.mutation.preset, settings=row.mutation.settings)
+    rtlil = emit(load(row.component)(config), "engine").rtlil
+    judge = EngineJudge(config, 24, long=(), resets=12)
+    report = mutants(
+        rtlil, "engine", judge, 20, parts=row.mutation.parts, folder=tmp_path, examine=False
+    )
+    assert report.total == 20
+    assert all(mutant.module.endswith(row.mutation.parts) for mutant in report.killed)
+    assert report.share >= 0.7, report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", [name for name, row in UNITS.items() if row.mutation])
+def test_mutants_of_a_unit(tmp_path, unit):
+    report = mutate_unit(unit, examine=False, folder=tmp_path)
+    assert report.total == UNITS[unit].mutation.mutants
+    assert report.share >= UNITS[unit].mutation.threshold, report
+
+
+def test_a_unit_without_a_judge_is_an_error(monkeypatch):
+    monkeypatch.setitem(UNITS, "plain", dataclasses.replace(UNITS["systolic"], mutation=None))
+    with pytest.raises(ConfigError, match="unit 'plain' has no judge of its mutants"):
+        mutate_unit("plain")

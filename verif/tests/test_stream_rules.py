@@ -6,11 +6,17 @@ from tilewright.gen.catalog import UNITS, load
 from tilewright.gen.configuration import configure
 from tilewright.gen.verilog import emit
 from tilewright.verif.formal.paths import combinational_paths
-from tilewright.verif.formal.properties import StreamSpec
-from tilewright.verif.formal.runner import prove
+from tilewright.verif.formal.runner import Task
+from tilewright.verif.formal.unit import stream_tasks
 
-SMALL = ("tiny", "narrow", "os", "default")
-"""Presets that a proof can take, the first that a unit has."""
+SMALL = ("tiny", "narrow", "default")
+"""Presets that take little time, the first that a unit has."""
+TASKS = [
+    pytest.param(task, id=f"{unit}-{task.name}", marks=[pytest.mark.slow] * (task.mode == "cover"))
+    for unit in UNITS
+    for task in stream_tasks(unit)
+    if isinstance(task, Task)
+]
 
 
 def portable(unit, preset):
@@ -26,10 +32,9 @@ def component(unit, config):
     return load(UNITS[unit].component)(config)
 
 
-@pytest.mark.parametrize("unit", UNITS)
-def test_streams_keep_what_they_offer(tmp_path, unit):
-    config = portable(unit, small(unit))
-    proof = prove(StreamSpec(component(unit, config)), 10, folder=tmp_path, name=unit)
+@pytest.mark.parametrize("task", TASKS)
+def test_streams_keep_what_they_offer_and_move(tmp_path, task):
+    proof = task.run(tmp_path)
     assert proof.passed, proof
 
 

@@ -1,0 +1,69 @@
+"""`tilewright mutate UNIT`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Json, OutputFolder, UnitName
+
+__all__ = ["command"]
+
+
+def command(
+    unit: UnitName,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", "-n", help="How many mutants, 200 if not said.", min=1),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Which mutants.", min=0)
+    ] = None,
+    examine: Annotated[
+        bool,
+        typer.Option("--examine/--no-examine", help="Find out what is the matter with survivors."),
+    ] = True,
+    output: OutputFolder = Path("build/mutate"),
+    json: Json = False,
+) -> None:
+    """Make one-bit mistakes in a unit's netlist and see whether its judge notices.
+
+    Exit code 0 means that enough mutants were killed, and that survivors, if examined, are proved
+    to be equivalent to the unit.
+    """
+    from ...gen.catalog import find_unit
+    from ...verif.mutate.unit import mutate_unit
+    from .output import print_json, print_table, progress_bar, say
+
+    with progress_bar(f"mutants of {unit}") as move:
+        found = mutate_unit(
+            unit, count, seed, examine=examine, folder=output / unit, progress=move
+        )
+    mutation = find_unit(unit).mutation
+    enough = found.share >= mutation.threshold
+    if json:
+        print_json(
+            {
+                "unit": unit,
+                "preset": mutation.preset,
+                "parts": list(mutation.parts),
+                "seed": mutation.seed if seed is None else seed,
+                "mutants": found.total,
+                "killed": len(found.killed),
+                "share": found.share,
+                "threshold": mutation.threshold,
+                "survivors": [
+                    {"mutant": str(mutant), "verdict": verdict and str(verdict)}
+                    for mutant, verdict in found.survived.items()
+                ],
+            }
+        )
+    else:
+        rows = [(str(m), str(v or "not examined")) for m, v in found.survived.items()]
+        if rows:
+            print_table(("survivor", "verdict"), rows)
+        say(str(found).splitlines()[0])
+    if not enough:
+        say(f"{found.share:.1%} of the mutants are killed, {mutation.threshold:.0%} must be")
+    if not enough or (examine and not found.explained):
+        raise typer.Exit(1)

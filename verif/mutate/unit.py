@@ -1,0 +1,58 @@
+"""Mutants of a unit of the catalog."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ...gen.catalog import UNITS, find_unit, load
+from ...gen.configuration import configure
+from ...gen.verilog import emit
+from ...hw.config import ConfigError
+from .report import MutationReport, mutants
+
+__all__ = ["mutate_unit"]
+
+
+def mutate_unit(
+    name: str,
+    count: int | None = None,
+    seed: int | None = None,
+    *,
+    examine: bool = True,
+    folder: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> MutationReport:
+    """Make mutants of a unit as its row in the catalog says, and judge them.
+
+    Parameters
+    ----------
+    name : str
+        Unit.
+    count, seed : int, optional
+        In place of the row's.
+    examine, folder, progress
+        As in `mutants`.
+
+    Raises
+    ------
+    ConfigError
+        There is no such unit, or no judge of its mutants.
+    ToolError
+        The judge rejects the unit itself, or a tool fails.
+    """
+    row = find_unit(name)
+    if row.mutation is None:
+        judged = ", ".join(unit for unit, other in UNITS.items() if other.mutation)
+        raise ConfigError(f"unit {name!r} has no judge of its mutants (units that have: {judged})")
+    config = configure(name, preset=row.mutation.preset)
+    rtlil = emit(load(row.component)(config), name).rtlil
+    return mutants(
+        rtlil,
+        name,
+        load(row.mutation.judge)(config),
+        row.mutation.mutants if count is None else count,
+        row.mutation.seed if seed is None else seed,
+        parts=row.mutation.parts,
+        folder=folder,
+        examine=examine,
+        progress=progress,
+    )
