@@ -27,6 +27,9 @@ ACT_LATENCY = 15
 WEIGHT_LATENCY = 4
 """From the issue of a weight beat to its offer."""
 
+TILE_CYCLES = 3
+"""From the first weight beat of a tile to that of the next, at least."""
+
 GAP = 6
 """Cycles in which the activation reader issues nothing after a command, the first idle one too."""
 
@@ -117,7 +120,7 @@ class _Engine:
             slack = values[field]
             done = self.done[unit]
             if slack != NO_WAIT and len(done) > slack:
-                wait = max(wait, done[-1 - slack] + 2)
+                wait = max(wait, done[-1 - slack] + 3)
         if name == "PARAM":
             self.dispatcher = wait + 1 + len(words) - count
             return
@@ -144,8 +147,9 @@ class _Engine:
         beats = self.config.datapath.weight_beats
         accumulate, keep = values["accumulate"], values["keep"]
         k_tiles = values["k_rows"] * values["k_chunks"]
-        weight_issue = starts["weights"] + 1
-        first_weight = True
+        weight_issue = starts["weights"] + (1 if beats > 1 else 2)
+        tile_cycles = max(beats, TILE_CYCLES)
+        offered = weight_issue + WEIGHT_LATENCY
         # When a step's rows are taken over, when its first and its last vector is issued.
         takes, ended = starts["acts"] - 1, starts["acts"]
         first_read: int | None = None
@@ -156,12 +160,11 @@ class _Engine:
             rows = values["last_rows"] if final else values["tile_rows"]
             for n in range(values["n_tiles"]):
                 for k in range(k_tiles):
-                    offered = weight_issue + WEIGHT_LATENCY if first_weight else 0
-                    first_weight = False
                     beats_of_tile = self.tile(at)
                     at += beats
                     for run in self.steps.load(offered, beats_of_tile):
                         self.weights.run(*run)
+                    offered += tile_cycles
                     index = self.acts.count
                     takes = max(takes + 2, ended)
                     issued = max(takes + 1, self.acts.at(index - QUEUE) + RETURN)
@@ -183,7 +186,8 @@ class _Engine:
         self.idle["acts"] = ended + GAP
         tiles = values["m_tiles"] * values["n_tiles"] * k_tiles
         last = self.weights.count - 1
-        ended = max(weight_issue + tiles * beats - 1, self.weights.at(last - QUEUE) + RETURN)
+        issued = weight_issue + (tiles - 1) * tile_cycles + beats - 1
+        ended = max(issued, self.weights.at(last - QUEUE) + RETURN)
         self.done["weights"].append(ended)
         self.idle["weights"] = ended + 1
         self.timings.append(drain.finish(first_read or 0, self.done["acts"][-1]))

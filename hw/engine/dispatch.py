@@ -259,10 +259,12 @@ class Dispatcher(wiring.Component):
         """Count unfinished commands per unit; return whether the command's waits are met."""
         counts = [Signal(4, name=f"unfinished_{i}") for i in range(5)]
         self._starts = Signal(5)
+        done = Signal(5)
+        m.d.sync += done.eq(self.done)
         for i, count in enumerate(counts):
-            with m.If(self._starts[i] & ~self.done[i]):
+            with m.If(self._starts[i] & ~done[i]):
                 m.d.sync += count.eq(count + 1)
-            with m.Elif(~self._starts[i] & self.done[i]):
+            with m.Elif(~self._starts[i] & done[i]):
                 m.d.sync += count.eq(count - 1)
         self._unfinished = Cat(count.any() for count in counts).any()
         names = ("wait_x", "wait_w", "wait_g", "wait_g", "wait_s")

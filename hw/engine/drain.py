@@ -215,7 +215,8 @@ class Drain(wiring.Component):
         row_first = Signal()
         group_first = Signal()
         self._group_first = group_first
-        group_last = group == last_group
+        group_last = Signal()
+        only_group = Signal()
         window_last = pool_last | here.last
         ends_tile = window_last & here.last & group_last
         with m.If(self.cmd.ready):
@@ -226,8 +227,8 @@ class Drain(wiring.Component):
                 n_ends.eq(field(payload, "GEMM", "n_tiles") == 1),
                 first_n.eq(1),
             ]
-        self._elaborate_tile(m, words, active, (last_m, n_ends, last_tile, last_group, last_mask),
-                             (here, window))
+        flags = (last_group, last_mask, group_last, only_group)
+        self._elaborate_tile(m, words, active, (last_m, n_ends, last_tile), flags, (here, window))
         with m.If(~active):
             m.d.sync += [
                 group.eq(0), pool_left.eq(get("pool") - 1), pool_last.eq(get("pool") == 1),
@@ -245,9 +246,10 @@ class Drain(wiring.Component):
                 m.d.sync += [pool_left.eq(get("pool") - 1), pool_last.eq(get("pool") == 1)]
                 m.d.sync += group_first.eq(group_last)
                 with m.If(group_last):
-                    m.d.sync += [group.eq(0), window.eq(following)]
+                    m.d.sync += [group.eq(0), group_last.eq(only_group), window.eq(following)]
                 with m.Else():
                     m.d.sync += [group.eq(group + 1), here.eq(window)]
+                    m.d.sync += group_last.eq(group + 1 == last_group)
         with m.If(tile_ended):
             m.d.sync += [n_left.eq(n_left - 1), n_ends.eq(n_left == 1), first_n.eq(0)]
             with m.If(last_n):
@@ -264,20 +266,22 @@ class Drain(wiring.Component):
         ]
         return first_n, ends_tile, last_tile
 
-    def _elaborate_tile(self, m, words, active, tile, rows):
+    def _elaborate_tile(self, m, words, active, tile, flags, rows):
         """Between two tiles: set rows, groups and flags of the one that follows."""
         config = self._config
-        last_m, n_ends, last_tile, last_group, last_mask = tile
+        last_m, n_ends, last_tile = tile
+        bits = len(flags[0])
         last_n = self._last_n
         lanes = config.drain_lanes
 
         def last_of(channels):
-            """Return the last group of so many channels, and which lanes it fills."""
+            """Return the last group of so many channels, its lanes, twice whether it is first."""
             last = channels - 1
             mask = Cat((last & lanes - 1) >= i for i in range(lanes))
-            return Cat(Value.cast(last >> (lanes - 1).bit_length())[: len(last_group)], mask)
+            group = Value.cast(last >> (lanes - 1).bit_length())[:bits]
+            return Cat(group, mask, (group == 0).replicate(2))
 
-        of_last_tile = Signal(len(last_group) + lanes)
+        of_last_tile = Signal(bits + lanes + 2)
         of_others = last_of(Const(config.datapath.cols, 16))
         m.d.sync += of_last_tile.eq(last_of(field(words, "GEMM", "n_last")))
         counts = []
@@ -290,7 +294,7 @@ class Drain(wiring.Component):
             m.d.sync += [
                 last_tile.eq(last_m & n_ends),
                 last_n.eq(n_ends),
-                Cat(last_group, last_mask).eq(Mux(n_ends, of_last_tile, of_others)),
+                Cat(flags).eq(Mux(n_ends, of_last_tile, of_others)),
             ]
             for row in rows:
                 m.d.sync += [row.at.eq(0), Cat(row.left, row.last).eq(Mux(last_m, *counts[::-1]))]

@@ -341,14 +341,18 @@ class WeightReader(wiring.Component):
         Pulses when a command reads no more.
 
     Latency
-        The first beat of a command taken in cycle t is offered in cycle t + 5.
+        The first beat of a command taken in cycle t is offered in cycle t + 5, in cycle t + 6
+        where a tile is a single beat.
     Throughput
-        One beat a cycle; one cycle between commands.
+        One beat a cycle, but at most one tile every `TILE_CYCLES` = 3 cycles; one cycle between
+        commands.
     Numerics
         None.
     Reference
         None.
     """
+
+    TILE_CYCLES = 3
 
     def __init__(self, config: EngineConfig):
         self._config = config
@@ -376,6 +380,19 @@ class WeightReader(wiring.Component):
         beat_last = Signal()
         credit = Signal(init=1)
         issue = Signal()
+        # The loops advance a cycle after the last beat of a tile, and their flags follow another
+        # cycle later; where tiles are shorter than that, beats wait.
+        hold = Signal(self.TILE_CYCLES)
+        pause = (1 << max(0, self.TILE_CYCLES - beats)) - 1
+        advances = Signal()
+        wraps = Signal()
+        ends = Signal()
+        m.d.sync += [
+            hold.eq(hold >> 1), advances.eq(issue & beat_last),
+            wraps.eq(loops.last("n_tiles")), ends.eq(loops.last("m_tiles")),
+        ]
+        with m.If(advances):
+            loops.advance()
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.cmd.ready.eq(1)
@@ -384,21 +401,22 @@ class WeightReader(wiring.Component):
                     address.eq(field(self.cmd.payload, "GEMM", "w_base")),
                     beat_left.eq(beats - 1),
                     beat_last.eq(beats == 1),
+                    hold.eq(pause >> 1),
                 ]
                 loops.load(self.cmd.payload)
                 with m.If(self.cmd.valid):
                     m.next = "Run"
             with m.State("Run"):
-                m.d.comb += issue.eq(credit)
+                m.d.comb += issue.eq(credit & ~hold[0])
                 with m.If(issue):
                     m.d.sync += [address.eq(address + 1), beat_left.eq(beat_left - 1)]
                     m.d.sync += beat_last.eq(beat_left == 1)
                     with m.If(beat_last):
                         m.d.sync += [beat_left.eq(beats - 1), beat_last.eq(beats == 1)]
-                        loops.advance()
-                        with m.If(loops.last("n_tiles")):
+                        m.d.sync += hold.eq(pause)
+                        with m.If(wraps):
                             m.d.sync += address.eq(field(words, "GEMM", "w_base"))
-                        with m.If(loops.last("m_tiles")):
+                        with m.If(ends):
                             m.d.comb += self.done.eq(1)
                             m.next = "Idle"
         m.submodules.queue = queue = Queue(bits, QUEUE_DEPTH)

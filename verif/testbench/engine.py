@@ -206,7 +206,7 @@ async def back_to_back(dut):
         timeline = predict(bench.config, program)
         origin = bench.inputs["cmd"].cycles[begin]
         assert bench.results.cycles[-1] - origin + 1 == timeline.cycles
-        assert await bench.register("cycles") == timeline.gemms[-1].done + 1
+        assert await bench.register("cycles") == timeline.gemms[-1].done + 2
         assert await bench.register("y_stalled") == 0
 
 
