@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.fpga.board import build_board
+from tilewright.fpga.board import build_board, check_fit
 from tilewright.gen.configuration import configure
 from tilewright.hw.config import ConfigError
 
@@ -74,6 +74,11 @@ def test_refused_before_any_work(tmp_path, fields, mhz, said):
     with pytest.raises(ConfigError, match=said):
         build_board(small(**fields), BOARD, tmp_path, mhz=mhz, say=stop)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", sorted(Path("examples").glob("*/engine*.toml")), ids=str)
+def test_engines_of_the_examples_fit(path):
+    check_fit(configure("engine", file=path), BOARD)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
