@@ -93,7 +93,13 @@ def yosys(folder: Path, *script: str) -> str:
 
 
 def examine(
-    netlist: Path, module: str, options: str, folder: Path, depth: int = 20, seconds: int = 60
+    netlist: Path,
+    module: str,
+    options: str,
+    folder: Path,
+    depth: int = 20,
+    seconds: int = 60,
+    allowed: str = "1",
 ) -> Verdict:
     """Tell whether a mutant can be told apart from the sound module by its outputs.
 
@@ -116,11 +122,13 @@ def examine(
         Cycles in which to look for a difference that can be drawn.
     seconds : int
         Time for each of the last two.
+    allowed : str
+        In Verilog, what users promise of the inputs.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     ports = find_ports(netlist.read_text(encoding="utf-8"), module)
-    (folder / "pair.sv").write_text("\n".join(_pair(ports)) + "\n", encoding="utf-8")
+    (folder / "pair.sv").write_text("\n".join(_pair(ports, allowed)) + "\n", encoding="utf-8")
     make = [line.format(module=module, options=options) for line in _MAKE]
     same_states = "Equivalence successfully proven" in yosys(folder, *make, *_SAME_STATES, *_FLAT)
     proof = prove_rtlil(
@@ -139,7 +147,7 @@ def examine(
     return Verdict("differs", int(found[2])) if found[1] == "SAT" else Verdict("equivalent")
 
 
-def _pair(ports: list[Port]) -> Iterator[str]:
+def _pair(ports: list[Port], allowed: str) -> Iterator[str]:
     """Yield Verilog of the sound module and the mutant side by side, asserted to be equal."""
     streams = find_streams(ports)
     inputs = [port for port in ports if port.is_input]
@@ -178,7 +186,7 @@ def _pair(ports: list[Port]) -> Iterator[str]:
             same = f"{_id(stream.valid)} && beat{number} == {{{payload}}}"
             held.append(f"(!waiting{number} || {same})")
     equal = [f"{_id(port, 'sound')} == {_id(port, 'mutant')}" for port in outputs]
-    yield f"  wire allowed = {' && '.join(held) or 1};"
+    yield f"  wire allowed = {' && '.join([*held, f'({allowed})'])};"
     yield "  reg was_allowed = 1;"
     yield "  always @(posedge clk) was_allowed <= was_allowed && allowed;"
     yield f"  assign differ = allowed && was_allowed && !({' && '.join(equal)});"

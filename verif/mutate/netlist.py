@@ -152,14 +152,16 @@ class Netlist:
         """RTLIL of the design with all mutants, chosen by the input `SELECT`."""
         return (self._folder / "all.il").read_text()
 
-    def examine(self, mutant: Mutant, *, depth: int = 20, seconds: int = 60) -> Verdict:
+    def examine(
+        self, mutant: Mutant, *, depth: int = 20, seconds: int = 60, allowed: str = "1"
+    ) -> Verdict:
         """Tell whether a mutant can be told apart from the sound module by its outputs.
 
         See `tilewright.verif.mutate.examine`.
         """
         folder = self._folder / f"mutant{mutant.number}"
         netlist = self._folder / "netlist.il"
-        return examine(netlist, mutant.module, mutant.options, folder, depth, seconds)
+        return examine(netlist, mutant.module, mutant.options, folder, depth, seconds, allowed)
 
 
 def _draw(

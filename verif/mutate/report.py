@@ -72,6 +72,7 @@ def mutants(
     folder: Path | None = None,
     examine: bool = True,
     depth: int = 20,
+    allowed: str = "1",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> MutationReport:
     """Make ``count`` mutants of a design, and let ``judge`` look at each.
@@ -94,6 +95,8 @@ def mutants(
         Try to prove survivors equivalent, or to find what tells them apart.
     depth : int
         Cycles to search for a difference.
+    allowed : str
+        In Verilog, what users promise of the inputs: differences without it do not count.
     progress : callable
         Called with mutants judged and mutants in all.
 
@@ -113,7 +116,10 @@ def mutants(
         accepted = _accepts(judge, unit.another(**{SELECT: mutant.number}))
         (survivors if accepted else killed).append(mutant)
         progress(done, len(netlist.mutants))
-    verdicts = {m: netlist.examine(m, depth=depth) if examine else None for m in survivors}
+    verdicts = {
+        mutant: netlist.examine(mutant, depth=depth, allowed=allowed) if examine else None
+        for mutant in survivors
+    }
     return MutationReport(tuple(killed), verdicts)
 
 

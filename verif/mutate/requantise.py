@@ -29,6 +29,11 @@ class RequantiseJudge:
         Random cases, beside the corner cases.
     seed : int
         Of everything.
+
+    Attributes
+    ----------
+    allowed : str
+        In Verilog, that the clamps are in order and in the range of a result.
     """
 
     def __init__(self, config: RequantiseConfig, cases: int = 3000, seed: int = 1):
@@ -41,6 +46,12 @@ class RequantiseJudge:
         rng.shuffle(chosen)
         beats = [Codec(given).encode(case._asdict())["data"] for case in chosen]
         results = [Codec(taken).encode(value)["data"] for value in expected(config, chosen)]
+        lo, hi = (
+            f"$signed(s_axis_i_tdata[{field.offset + field.width - 1}:{field.offset}])"
+            for field in (given.payload[name] for name in ("lo", "hi"))
+        )
+        low, high = config.out_range
+        self.allowed = f"{lo} <= {hi} && {lo} >= {low} && {hi} <= {high}"
         self._beats = words_of(beats, Shape.cast(given.payload).width)
         self._results = words_of(results, Shape.cast(taken.payload).width)
 

@@ -45,14 +45,16 @@ def mutate_unit(
         raise ConfigError(f"unit {name!r} has no judge of its mutants (units that have: {judged})")
     config = configure(name, preset=row.mutation.preset)
     rtlil = emit(load(row.component)(config), name).rtlil
+    judge = load(row.mutation.judge)(config)
     return mutants(
         rtlil,
         name,
-        load(row.mutation.judge)(config),
+        judge,
         row.mutation.mutants if count is None else count,
         row.mutation.seed if seed is None else seed,
         parts=row.mutation.parts,
         folder=folder,
         examine=examine,
+        allowed=getattr(judge, "allowed", "1"),
         progress=progress,
     )

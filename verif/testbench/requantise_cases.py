@@ -26,6 +26,13 @@ def random_cases(config: RequantiseConfig, count: int, rng: random.Random) -> li
     return [(_drawn if rng.random() < 0.5 else _decided)(config, rng) for _ in range(count)]
 
 
+def _zero_point(config: RequantiseConfig, rng: random.Random) -> int:
+    """Draw a zero point, now and then far outside the range of results."""
+    low, high = config.out_range
+    far = 1 << config.clamp_bits - 1
+    return rng.choice((0, low, high, rng.randrange(low, high + 1), rng.randrange(-far, far)))
+
+
 def _drawn(config: RequantiseConfig, rng: random.Random) -> Case:
     """Draw operands, most of them so that the result is near its range."""
     limit = 1 << config.acc_width - 1
@@ -43,7 +50,7 @@ def _drawn(config: RequantiseConfig, rng: random.Random) -> Case:
     lo, hi = sorted(rng.choices(range(low, high + 1), k=2))
     if rng.random() < 0.7:
         lo, hi = low, high
-    zero_point = rng.choice((0, low, high, rng.randrange(low, high + 1)))
+    zero_point = _zero_point(config, rng)
     return Case(acc, bias, mult, shift, zero_point, lo, hi)
 
 
@@ -68,7 +75,7 @@ def _decided(config: RequantiseConfig, rng: random.Random) -> Case:
     total = min(max(product >> power, -2 * limit), 2 * limit - 2)
     bias = rng.randrange(max(-limit, total - limit + 1), min(limit - 1, total + limit) + 1)
     bias = rng.choice((bias, 0 if -limit <= total < limit else bias))
-    zero_point = rng.choice((0, low, high, rng.randrange(low, high + 1)))
+    zero_point = _zero_point(config, rng)
     value = zero_point + ((total << power) + half >> shift)
     near = value + rng.choice((0, 1, -1)) * (1 << rng.randrange(config.out_bits))
     near = min(max(near, low), high)
