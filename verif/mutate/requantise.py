@@ -36,7 +36,7 @@ class RequantiseJudge:
         In Verilog, that the clamps are in order and in the range of a result.
     """
 
-    def __init__(self, config: RequantiseConfig, cases: int = 3000, seed: int = 1):
+    def __init__(self, config: RequantiseConfig, cases: int = 8000, seed: int = 1):
         rng = random.Random(seed)
         self._config = config
         top = AxiStreamTop(Requantise(config))

@@ -64,7 +64,9 @@ def _decided(config: RequantiseConfig, rng: random.Random) -> Case:
     low, high = config.out_range
     shift = rng.randrange(min(64, config.product_width + 2))
     bit, half = 1 << rng.randrange(max(1, shift)), 1 << shift >> 1
-    product = rng.choice((0, -1, rng.randrange(low - 2, high + 3))) << shift
+    far = 2 << config.clamp_bits - 1  # what a zero point can just bring back
+    near = rng.randrange(low - 2, high + 3)
+    product = rng.choice((0, -1, near, near, rng.randrange(-far, far))) << shift
     product += rng.choice((0, half, bit, half + bit, half - bit))
     if rng.random() < 0.4:
         product ^= 1 << rng.randrange(config.product_width - 1)
