@@ -14,6 +14,11 @@ from amaranth.lib import wiring
 
 from ..gen.verilog import emit
 from ..hw.arith.product_config import ProductConfig
+from ..hw.serial.bit_mac import BitMac
+from ..hw.serial.config import SerialConfig
+from ..hw.serial.digits import DigitsUnit
+from ..hw.serial.planes import PlanesUnit
+from ..hw.serial.tables import TablesUnit
 from ..hw.systolic.pe import PeConfig, WsPe
 from ..hw.term.config import TermConfig
 from ..hw.term.plane import PlanePe
@@ -55,7 +60,8 @@ class Gates:
     logic : float
         Without flip-flops and memory.
     macs : float
-        Products a cycle at the budget of 7 terms per 8 weights and 3 per data value.
+        Products a cycle, of eight bits each; those of terms at the budget of 7 per 8 weights and
+        3 per data value.
     per_mac, logic_per_mac : float
         Gates, and gates without flip-flops, by products a cycle.
     """
@@ -92,10 +98,18 @@ def main(arguments: list[str] | None = None) -> int:
     )
     plane = TermConfig(budget=7, data_terms=0)
     tmac = TermConfig(budget=7, data_terms=3, pe="tmac")
+    serial = {
+        pe: SerialConfig(pe=pe, x_signed=False) for pe in ("planes", "digits", "tables", "bit_mac")
+    }
+    rates = {pe: config.rows / config.most_passes for pe, config in serial.items()}
     cases = (
         ("parallel", WsPe(PeConfig(kind="L", product=product, psum_width=20)), 1.0),
         ("plane", PlanePe(plane), _PER_TERM / plane.batch_cycles(8)),
         ("tmac", TmacPe(tmac), _PER_TERM / tmac.batch_cycles(8)),
+        ("serial_planes", PlanesUnit(serial["planes"]), rates["planes"]),
+        ("serial_digits", DigitsUnit(serial["digits"]), rates["digits"]),
+        ("serial_tables", TablesUnit(serial["tables"]), rates["tables"]),
+        ("serial_bit_mac", BitMac(8), 1 / serial["bit_mac"].most_passes),
     )
     found = []
     for name, component, macs in cases:

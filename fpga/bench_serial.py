@@ -1,0 +1,177 @@
+"""Area, clock and throughput of the serial arrays, all measured in one run.
+
+``python -m tilewright.fpga.bench_serial`` prints the table; ``--json`` prints it for programs. An
+array stands between registers on an ECP5-85F of speed grade 6, without DSPs. Recoded digits are
+counted from the weights of a job's network, Fashion-MNIST's by default.
+"""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..gen.errors import ToolError
+from ..gen.verilog import emit
+from ..hw.serial.array import SerialArray
+from ..hw.serial.config import SerialConfig
+from ..sw.cli.output import print_json, print_table, say
+from ..sw.job import read_job
+from ..sw.onnx_import import load
+from ..sw.pack.serial import pack_tile
+from ..sw.quantise.digits import count_terms
+from .flow import PLACERS
+from .measure import measure
+
+__all__ = ["CASES", "Row", "digit_counts", "main", "rows_of", "weights_of"]
+
+CASES = {
+    "planes": SerialConfig(pe="planes", rows=64, cols=4, fabric="ecp5"),
+    "digits": SerialConfig(pe="digits", rows=32, cols=4, fabric="ecp5"),
+    "tables": SerialConfig(pe="tables", rows=32, cols=16, vectors=1, fabric="ecp5"),
+    "bit_mac": SerialConfig(pe="bit_mac", rows=16, cols=8, fabric="ecp5"),
+}
+"""Arrays to measure, by kind of PE."""
+AIM = 300.0
+"""MHz that place and route aims for: above what any of them reaches."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One array at one precision.
+
+    Attributes
+    ----------
+    pe : str
+        Kind of PE.
+    operands : str
+        Bits of weights and activations.
+    passes : float
+        Cycles of a frame.
+    mhz, mhz_low, mhz_high : float
+        Clock: median, least and most over the seeds.
+    lut4_equivalents, ff : int
+        Area of the array.
+    gmacs_per_klut : float
+        Products a second, in thousand millions, per thousand LUT4-equivalents.
+    """
+
+    pe: str
+    operands: str
+    passes: float
+    mhz: float
+    mhz_low: float
+    mhz_high: float
+    lut4_equivalents: int
+    ff: int
+    gmacs_per_klut: float
+
+
+def weights_of(job: Path) -> list[tuple[str, np.ndarray, int]]:
+    """Return name, INT8 weights [K, N] and uses per input of each layer of a job's network.
+
+    Symmetric, one scale per output channel.
+    """
+    from ..sw.quantise import quantise
+    from ..sw.quantise.layers import Formats
+
+    chosen = read_job(job)
+    graph = load(chosen.model)
+    images = np.random.default_rng(1).random((2, 1, 28, 28), np.float32)
+    network = quantise(graph, Formats.of(chosen.engine), images)
+    return [(layer.name, layer.weights, layer.rows) for layer in network.layers]
+
+
+def digit_counts(
+    config: SerialConfig, layers: list[tuple[str, np.ndarray, int]]
+) -> Iterator[tuple[str, float, float, int]]:
+    """Yield name, digits that are not zero per weight, digit planes per tile, and products."""
+    for name, weights, uses in layers:
+        k, n = -(-weights.shape[0] // config.rows), -(-weights.shape[1] // config.cols)
+        padded = np.zeros((k * config.rows, n * config.cols), np.int64)
+        padded[: weights.shape[0], : weights.shape[1]] = weights
+        tiles = padded.reshape(k, config.rows, n, config.cols)
+        planes = [
+            config.tile_digits(pack_tile(config, tile))
+            for tile in tiles.transpose(0, 2, 1, 3).reshape(-1, config.rows, config.cols)
+        ]
+        digits = float(count_terms(weights, config.encoding).mean())
+        yield name, digits, statistics.fmean(planes), weights.size * uses
+
+
+def rows_of(
+    name: str, folder: Path, seeds: tuple[int, ...], placer: str, planes: float
+) -> list[Row]:
+    """Measure one array; ``planes`` is how many digit planes a tile has on average."""
+    config = CASES[name]
+    rtlil = emit(SerialArray(config), name).rtlil
+    found = measure(
+        rtlil, name, folder / name, mhz=AIM, seeds=seeds, options="-nodsp", placer=placer, say=say
+    )
+    area, lanes = found.area, config.rows * config.cols * config.vectors
+    clocks = [run.slowest for run in found.routed.values()]
+    bits = (1, 2, 4, 8) if name in ("planes", "tables") else (8,)
+    rows = []
+    for x_bits in bits:
+        mode = config.mode_word(x_bits=x_bits) if name == "tables" else 0
+        if name == "planes":
+            mode = config.mode_word(x_bits=x_bits, w_bits=x_bits)
+        passes = planes if name == "digits" else config.passes(mode, config.planes)
+        frame = max(passes, config.frame_min)
+        rate = found.mhz / 1e3 * lanes / frame / (area.lut4_equivalents / 1e3)
+        operands = f"W{x_bits if name == 'planes' else 8}A{x_bits}"
+        extremes = min(clocks), max(clocks)
+        rows.append(
+            Row(
+                name, operands, frame, found.mhz, *extremes, area.lut4_equivalents, area.ff, rate
+            )
+        )
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure the arrays that were asked for and print the table."""
+    parser = argparse.ArgumentParser(prog="tilewright.fpga.bench_serial", description=__doc__)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
+    parser.add_argument("--seeds", type=int, default=3, help="place and route with seeds 1 to N")
+    parser.add_argument("--placer", choices=PLACERS, default="static")
+    parser.add_argument("--job", type=Path, default=Path("examples/fashion"))
+    parser.add_argument("--digits", action="store_true", help="count digits and measure nothing")
+    parser.add_argument("--json", action="store_true", help="print JSON to standard output")
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/bench_serial"))
+    chosen = parser.parse_args(arguments)
+    if unknown := [name for name in chosen.cases if name not in CASES]:
+        parser.error(f"there is no case {unknown[0]!r} (cases: {', '.join(CASES)})")
+    if chosen.seeds < 1:
+        parser.error(f"--seeds must be at least 1, not {chosen.seeds}")
+    counts = list(digit_counts(CASES["digits"], weights_of(chosen.job)))
+    products = sum(count[3] for count in counts)
+    planes = sum(count[2] * count[3] for count in counts) / products
+    digits = sum(count[1] * count[3] for count in counts) / products
+    if chosen.digits:
+        titles = ("layer", "digits per weight", "digit planes per tile", "products")
+        print_table(titles, [*counts, ("all", digits, planes, products)])
+        return 0
+    seeds, rows = tuple(range(1, chosen.seeds + 1)), []
+    for name in chosen.cases or CASES:
+        try:
+            rows += rows_of(name, chosen.output, seeds, chosen.placer, planes)
+        except (ToolError, OSError) as error:
+            say(f"error: {error}")
+            return 1
+        except KeyboardInterrupt:
+            say("interrupted")
+            return 130
+    if chosen.json:
+        print_json([asdict(row) for row in rows])
+    else:
+        print_table(list(asdict(rows[0])), [list(asdict(row).values()) for row in rows])
+        say(f"MHz: median, least and most of seeds 1 to {chosen.seeds}, placer {chosen.placer}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
