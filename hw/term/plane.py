@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal, Value, signed
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
 from ..arith.local import local_copy
 from .config import TermConfig
-from .words import feed_layout, slot_layout
+from .words import pe_members, slot_and_value
 
 __all__ = ["HalvingAdd", "HalvingAddConfig", "PlanePe"]
 
@@ -154,42 +154,17 @@ class PlanePe(wiring.Component):
 
     def __init__(self, config: TermConfig):
         self._config = config
-        feed, slot = feed_layout(config), slot_layout(config)
-        super().__init__(
-            {
-                "feed": In(feed),
-                "slot": In(slot),
-                "feed_next": Out(feed),
-                "slot_next": Out(slot),
-                "sums": Out(config.psum_width),
-            }
-        )
+        super().__init__(pe_members(config))
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        feed = Signal.like(self.feed, reset_less=True)
-        slot = Signal.like(self.slot, reset_less=True)
-        m.d.sync += [feed.eq(self.feed), slot.eq(self.slot)]
-        m.d.comb += [self.feed_next.eq(feed), self.slot_next.eq(slot)]
-
-        store = memory.Memory(
-            shape=config.x_stored_bits, depth=2 * config.rows, init=[],
-            attrs={"ram_style": "distributed"},
-        )  # fmt: skip
-        m.submodules.store = store
-        write, read = store.write_port(), store.read_port(domain="comb")
-        m.d.comb += [
-            write.addr.eq(feed.place),
-            write.data.eq(feed.x),
-            write.en.eq(feed.write),
-            read.addr.eq(Cat(slot.term.owner, slot.half)),
-        ]
+        slot, value = slot_and_value(m, self, config)
 
         # The value found, then the term: the value, or its complement and a carry.
         bits = config.x_stored_bits
         found = Signal(bits + 1, reset_less=True)
-        m.d.sync += found.eq(Cat(read.data, read.data[-1] if config.x_signed else 0))
+        m.d.sync += found.eq(Cat(value, value[-1] if config.x_signed else 0))
         flags = Cat(slot.term.sign, slot.term.present)
         sign, present = delay(m, flags, 1, "flags")
         term, carry = Signal(signed(bits + 1), reset_less=True), Signal(reset_less=True)

@@ -2,11 +2,10 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, wiring
-from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
 from .config import TermConfig
-from .words import data_term, feed_layout, slot_layout
+from .words import data_term, pe_members, slot_and_value
 
 __all__ = ["TmacPe"]
 
@@ -50,35 +49,13 @@ class TmacPe(wiring.Component):
 
     def __init__(self, config: TermConfig):
         self._config = config
-        feed, slot = feed_layout(config), slot_layout(config)
-        super().__init__(
-            {
-                "feed": In(feed),
-                "slot": In(slot),
-                "feed_next": Out(feed),
-                "slot_next": Out(slot),
-                "sums": Out(config.psum_width),
-            }
-        )
+        super().__init__(pe_members(config))
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        feed = Signal.like(self.feed, reset_less=True)
-        slot = Signal.like(self.slot, reset_less=True)
-        m.d.sync += [feed.eq(self.feed), slot.eq(self.slot)]
-        m.d.comb += [self.feed_next.eq(feed), self.slot_next.eq(slot)]
-        m.submodules.store = store = memory.Memory(
-            shape=data.ArrayLayout(data_term(config), config.data_terms), depth=2 * config.rows,
-            init=[], attrs={"ram_style": "distributed"},
-        )  # fmt: skip
-        write, read = store.write_port(), store.read_port(domain="comb")
-        m.d.comb += [
-            write.addr.eq(feed.place),
-            write.data.eq(feed.x),
-            write.en.eq(feed.write),
-            read.addr.eq(Cat(slot.term.owner, slot.half)),
-        ]
+        slot, value = slot_and_value(m, self, config)
+        terms = data.View(data.ArrayLayout(data_term(config), config.data_terms), value)
 
         # Data term, then place in the vector and sign of the pair.
         term = Signal(data_term(config), reset_less=True)
@@ -86,7 +63,7 @@ class TmacPe(wiring.Component):
         place = Signal(range(config.coefficients), reset_less=True)
         negative, counts, converts = (Signal(reset_less=True) for _ in range(3))
         m.d.sync += [
-            term.eq(read.data[slot.index]),
+            term.eq(terms[slot.index]),
             weight.eq(slot),
             negative.eq(term.sign ^ weight.term.sign),
             counts.eq(term.present & weight.term.present & ~weight.convert & ~weight.end),

@@ -1,11 +1,17 @@
 """What travels between PEs: data values on their way to the stores, and slots of weight terms."""
 
-from amaranth.hdl import Module, Signal, Value
-from amaranth.lib import data
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import data, memory
+from amaranth.lib.wiring import In, Out
 
 from .config import TermConfig
 
-__all__ = ["data_term", "feed_layout", "gathered", "slot_layout", "stored_slot"]
+__all__ = [
+    "data_term", "feed_layout", "gathered", "pe_members", "slot_and_value", "slot_layout",
+    "stored_slot",
+]  # fmt: skip
 
 
 def feed_layout(config: TermConfig) -> data.StructLayout:
@@ -57,3 +63,35 @@ def gathered(m: Module, words: list[Value], name: str) -> Value:
             after.append(found)
         words, level = after, level + 1
     return words[0]
+
+
+def pe_members(config: TermConfig) -> dict[str, Any]:
+    """Members of a PE of either kind: data values and slots on their way, and its sum."""
+    feed, slot = feed_layout(config), slot_layout(config)
+    return {
+        "feed": In(feed),
+        "slot": In(slot),
+        "feed_next": Out(feed),
+        "slot_next": Out(slot),
+        "sums": Out(config.psum_width),
+    }
+
+
+def slot_and_value(m: Module, pe: Any, config: TermConfig) -> tuple[Any, Value]:
+    """Pass data and slots on, store data; return the slot and the value stored for its owner."""
+    feed = Signal.like(pe.feed, name="feed", reset_less=True)
+    slot = Signal.like(pe.slot, name="slot", reset_less=True)
+    m.d.sync += [feed.eq(pe.feed), slot.eq(pe.slot)]
+    m.d.comb += [pe.feed_next.eq(feed), pe.slot_next.eq(slot)]
+    m.submodules.store = store = memory.Memory(
+        shape=config.x_stored_bits, depth=2 * config.rows, init=[],
+        attrs={"ram_style": "distributed"},
+    )  # fmt: skip
+    write, read = store.write_port(), store.read_port(domain="comb")
+    m.d.comb += [
+        write.addr.eq(feed.place),
+        write.data.eq(feed.x),
+        write.en.eq(feed.write),
+        read.addr.eq(Cat(slot.term.owner, slot.half)),
+    ]
+    return slot, read.data

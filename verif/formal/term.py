@@ -21,28 +21,10 @@ from ...hw.term.config import ENCODINGS_BY_MAGNITUDE, TermConfig
 from ...hw.term.plane import HalvingAdd, HalvingAddConfig
 from ...hw.term.truncate import TermComparator
 from ...hw.term.words import data_term
+from .serial import RecodeClaim
 from .systolic import Claim
 
-__all__ = ["CarryClaim", "ComparatorClaim", "HalvingClaim", "ListClaim", "RecodeClaim", "claims"]
-
-
-class RecodeClaim(wiring.Component):
-    """`Recode` keeps the value and never uses a place twice; ``wrong`` where not."""
-
-    def __init__(self, config: RecodeConfig):
-        self._config = config
-        super().__init__({"value": In(Shape(config.bits, config.is_signed)), "wrong": Out(1)})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.recode = recode = Recode(self._config)
-        m.d.comb += [
-            recode.value.eq(self.value),
-            self.wrong.eq(
-                (recode.plus - recode.minus != self.value) | (recode.plus & recode.minus).any()
-            ),
-        ]
-        return m
+__all__ = ["CarryClaim", "ComparatorClaim", "HalvingClaim", "ListClaim", "claims"]
 
 
 class HalvingClaim(wiring.Component):
