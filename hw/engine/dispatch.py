@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .commands import COMMANDS, NO_WAIT
+from .commands import COMMANDS
 from .config import EngineConfig
 from .position import field
 
@@ -141,30 +141,31 @@ class Dispatcher(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        words = Signal(data.ArrayLayout(32, COMMANDS["GEMM"].words))
+        words = Signal(data.ArrayLayout(32, COMMANDS["GEMM"].words), reset_less=True)
         # The place of the next word, one-hot: a decoder would stand before every word's registers.
         place = Signal(COMMANDS["GEMM"].words, init=1)
-        opcode = Signal(8)
+        opcode = Signal(8, reset_less=True)
         bad_field = Signal()
         waits_met = self._elaborate_waits(m, words)
         pending = Signal(5)
         parameters = COMMANDS["PARAM"].opcode
 
         # Body of PARAM: row, lane, word of the channel, rows left.
+        lanes = range(self._config.drain_lanes)
         self._place = (
-            Signal(16, name="row"), Signal(8, name="lane"),
-            Signal(2, name="part"), Signal(16, name="left"),
+            Signal(16, name="row", reset_less=True), Signal(lanes, name="lane", reset_less=True),
+            Signal(2, name="part", reset_less=True), Signal(16, name="left", reset_less=True),
         )
-        self._last_row = Signal(name="last_row")
-        self._last_lane = Signal(name="last_lane")
-        self._last_part = Signal(name="last_part")
-        self._record = Signal(parameter_layout(self._config), name="record")
+        self._last_row = Signal(name="last_row", reset_less=True)
+        self._last_lane = Signal(name="last_lane", reset_less=True)
+        self._last_part = Signal(name="last_part", reset_less=True)
+        self._record = Signal(parameter_layout(self._config), name="record", reset_less=True)
         m.d.comb += self.param.eq(self._record)
         m.d.sync += self.param_write.eq(0)
         self._elaborate_checks(m, opcode, place, words, bad_field)
         inconsistent = self._inconsistent(m, opcode, words)
         self._elaborate_offers(m, words, pending)
-        settle = Signal(2)
+        settle = Signal(2, reset_less=True)
         with m.FSM() as fsm:
             with m.State("Collect"):
                 m.d.comb += self.cmd.ready.eq(1)
@@ -221,8 +222,8 @@ class Dispatcher(wiring.Component):
     def _elaborate_collect(self, m, place, opcode):
         """Take a word; after the last one go on to check them, or drop a packet of wrong length."""
         word, last = self.cmd.payload.data, self.cmd.payload.last
-        at_last = Signal()
-        goes_on = Signal()
+        at_last = Signal(reset_less=True)
+        goes_on = Signal(reset_less=True)
         m.d.sync += place.eq(place << 1)
         with m.If(place[0]):
             short = [c.opcode for c in COMMANDS.values() if c.words == 2]
@@ -256,31 +257,27 @@ class Dispatcher(wiring.Component):
                     m.next = "Discard"
 
     def _elaborate_waits(self, m, words):
-        """Count unfinished commands per unit; return whether the command's waits are met."""
-        counts = [Signal(4, name=f"unfinished_{i}") for i in range(5)]
+        """Note which units have unfinished commands; return whether the command's waits are met.
+
+        A unit takes a command only when it has finished the one before, so that no more than one is
+        ever unfinished, and whoever allows one waits for nothing.
+        """
+        unfinished = Signal(5)
         self._starts = Signal(5)
         done = Signal(5)
-        m.d.sync += done.eq(self.done)
-        for i, count in enumerate(counts):
-            with m.If(self._starts[i] & ~done[i]):
-                m.d.sync += count.eq(count + 1)
-            with m.Elif(~self._starts[i] & done[i]):
-                m.d.sync += count.eq(count - 1)
-        self._unfinished = Cat(count.any() for count in counts).any()
+        m.d.sync += [done.eq(self.done), unfinished.eq(self._starts | (unfinished & ~done))]
+        self._unfinished = unfinished.any()
         names = ("wait_x", "wait_w", "wait_g", "wait_g", "wait_s")
-        blocked = Cat(
-            (field(words, "GEMM", name) != NO_WAIT) & (count > field(words, "GEMM", name))
-            for name, count in zip(names, counts, strict=True)
-        )
-        waits_met = Signal()
+        blocked = unfinished & Cat(field(words, "GEMM", name) == 0 for name in names)
+        waits_met = Signal(reset_less=True)
         m.d.sync += waits_met.eq(~blocked.any())
         return waits_met
 
     def _elaborate_checks(self, m, opcode, place, words, bad_field):
         """Set ``bad_field`` four cycles after a word with a field out of range was taken."""
         arrived = Signal(2)
-        word = Signal(32)
-        at = Signal.like(place, name="at", init=0)
+        word = Signal(32, reset_less=True)
+        at = Signal.like(place, name="at", init=0, reset_less=True)
         takes = self.cmd.valid & self.cmd.ready
         m.d.sync += [
             arrived.eq(Cat(takes, arrived[0])), word.eq(self.cmd.payload.data), at.eq(place),
@@ -291,18 +288,18 @@ class Dispatcher(wiring.Component):
             m.d.sync += here.eq(takes & place[i])
             with m.If(here):
                 m.d.sync += words[i].eq(word)
-        held = Signal(32)
-        total = Signal(17)
+        held = Signal(32, reset_less=True)
+        total = Signal(17, reset_less=True)
         m.d.sync += [held.eq(word), total.eq(word[:16] + word[16:])]
         with m.If(arrived[0] & at[0]):
             m.d.sync += bad_field.eq(0)
         found = []
         for (name, index), checks in _limits(self._config).items():
             # The opcode is known as soon as a second word has come.
-            here = Signal(name=f"at_{name.lower()}_{index}")
+            here = Signal(name=f"at_{name.lower()}_{index}", reset_less=True)
             m.d.sync += here.eq((opcode == COMMANDS[name].opcode) & at[index])
             for i, bad in enumerate(checks):
-                is_bad = Signal(name=f"bad_{name.lower()}_{index}_{i}")
+                is_bad = Signal(name=f"bad_{name.lower()}_{index}_{i}", reset_less=True)
                 m.d.sync += is_bad.eq(arrived[1] & here & bad(held, total, words))
                 found.append(is_bad)
         with m.If(Cat(found).any()):
@@ -317,7 +314,7 @@ class Dispatcher(wiring.Component):
         single = (field(words, "GEMM", "m_tiles") == 1) & (field(words, "GEMM", "n_tiles") == 1)
         pool = field(words, "GEMM", "pool")
         self._keeps = (kept, keep)
-        inconsistent = Signal()
+        inconsistent = Signal(reset_less=True)
         m.d.sync += inconsistent.eq(
             (opcode == COMMANDS["GEMM"].opcode)
             & (((accumulate | keep) & ~single) | (accumulate != kept)

@@ -123,7 +123,7 @@ class Drain(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        words = Signal(command_layout("GEMM"))
+        words = Signal(command_layout("GEMM"), reset_less=True)
         tag = Signal(self._tag)
         active = Signal()
         issue = Signal()
@@ -194,8 +194,8 @@ class Drain(wiring.Component):
         def get(name):
             return field(words, "GEMM", name)
 
-        m_left = Signal(16)
-        n_left = Signal(16)
+        m_left = Signal(16, reset_less=True)
+        n_left = Signal(16, reset_less=True)
         last_m = Signal()
         first_n = Signal()
         tile_ended = Signal()
@@ -207,9 +207,9 @@ class Drain(wiring.Component):
         last_group = Signal(range(config.groups))
         last_mask = Signal(config.drain_lanes)
         row = data.StructLayout({"at": self.read_row.shape(), "left": 16, "last": 1})
-        here = Signal(row)
-        window = Signal(row, name="window")
-        pool_left = Signal(16)
+        here = Signal(row, reset_less=True)
+        window = Signal(row, name="window", reset_less=True)
+        pool_left = Signal(16, reset_less=True)
         pool_last = Signal()
         tile_new = Signal()
         row_first = Signal()
@@ -330,8 +330,8 @@ class Drain(wiring.Component):
         window = self._delay(
             m, Cat(issue & tag.window_first, self._group_first), 3, "window"
         )
-        tile_offset = Signal(Position)
-        offset = Signal(Position)
+        tile_offset = Signal(Position, reset_less=True)
+        offset = Signal(Position, reset_less=True)
         self._elaborate_offset(m, tile_offset, tile, config.datapath.cols, Position(Const(0, 24)))
         self._elaborate_offset(m, offset, window, config.drain_lanes, tile_offset)
         return sum_positions(m, walker, offset, lanes)
@@ -399,7 +399,7 @@ class Drain(wiring.Component):
             best = Signal(shape, name=f"best_{i}")
             # The sign of a difference is ready sooner than a comparison.
             keeps = ~lane_tag.valid | (~lane_tag.window_first & (lane.value - best)[-1])
-            biased = Signal(signed(config.acc_width + 1), name=f"biased_{i}")
+            biased = Signal(signed(config.acc_width + 1), name=f"biased_{i}", reset_less=True)
             m.d.sync += [
                 best.eq(Mux(keeps, best, lane.value)),
                 biased.eq(lane.acc + Mux(has_bias, lane.bias, 0)),
@@ -428,8 +428,8 @@ class Drain(wiring.Component):
         """Return the parameters of the group issued five cycles ago."""
         config = self._config
         layout = parameter_layout(config)
-        base = Signal(16)
-        address = Signal(range(config.param_depth))
+        base = Signal(16, reset_less=True)
+        address = Signal(range(config.param_depth), reset_less=True)
         with m.If(self.cmd.ready):
             m.d.sync += base.eq(field(self.cmd.payload, "GEMM", "p_base"))
         with m.Elif(self._tile_ends):
@@ -437,8 +437,8 @@ class Drain(wiring.Component):
             m.d.sync += base.eq(following)
         m.d.sync += address.eq(base + tag.group)
         read_at = self._delay(m, address, 2, "address")
-        row = Signal.like(self.param_row)
-        record = Signal(layout)
+        row = Signal.like(self.param_row, reset_less=True)
+        record = Signal(layout, reset_less=True)
         writes = Signal(config.drain_lanes)
         m.d.sync += [
             row.eq(self.param_row),
@@ -467,13 +467,14 @@ class Drain(wiring.Component):
         bank = self._delay(m, self.read_bank, 4, "bank")
         sums = []
         for i in range(lanes):
-            chosen = [Signal(signed(config.acc_width), name=f"sum_{i}_{b}") for b in range(2)]
+            shape = signed(config.acc_width)
+            chosen = [Signal(shape, name=f"sum_{i}_{b}", reset_less=True) for b in range(2)]
             for b in range(2):
                 with m.Switch(group):
                     for g in range(-(-(config.datapath.cols - i) // lanes)):
                         with m.Case(g):
                             m.d.sync += chosen[b].eq(self.sums[b][g * lanes + i])
-            total = Signal(signed(config.acc_width), name=f"sum_{i}")
+            total = Signal(shape, name=f"sum_{i}", reset_less=True)
             m.d.sync += total.eq(Mux(bank, chosen[1], chosen[0]))
             sums.append(total)
         return sums

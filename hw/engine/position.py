@@ -54,14 +54,14 @@ def add_lanes(a, b, lanes: int, excess=None):
 
 def sum_positions(m, a, b, lanes: int):
     """Return ``a + b``, 3 cycles after their lanes; their vectors come a cycle after those."""
-    lane_a = Signal(8)
-    lane_b = Signal(8)
-    excess = Signal.like(lane_excess(b.lane, lanes))
-    total = Signal(16)
-    carried = Signal()
-    lane = Signal(8)
+    lane_a = Signal(8, reset_less=True)
+    lane_b = Signal(8, reset_less=True)
+    excess = Signal.like(lane_excess(b.lane, lanes), reset_less=True)
+    total = Signal(16, reset_less=True)
+    carried = Signal(reset_less=True)
+    lane = Signal(8, reset_less=True)
     lane_sum, carry = add_lanes(lane_a, lane_b, lanes, excess)
-    at = Signal(Position)
+    at = Signal(Position, reset_less=True)
     m.d.sync += [
         lane_a.eq(a.lane), lane_b.eq(b.lane), excess.eq(lane_excess(b.lane, lanes)),
         lane.eq(lane_sum), carried.eq(carry), total.eq(a.vector + b.vector),
@@ -138,15 +138,18 @@ class Walker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         loops = self._loops
-        counters = [Signal(16, name=f"counter_{i}") for i in range(loops)]
-        remembered = [Signal(16, name=f"remembered_{i}") for i in range(loops)]
+        def registers(bits, name):
+            return [Signal(bits, name=f"{name}_{i}", reset_less=True) for i in range(loops)]
+
+        counters = registers(16, "counter")
+        remembered = registers(16, "remembered")
         # Counters hold what is left, and flags whether that is nothing: the carry from loop to
         # loop runs through flags only. advances[i]: every loop inside i is at its end.
-        ended = [Signal(name=f"ended_{i}") for i in range(loops)]
-        remembered_ended = [Signal(name=f"remembered_ended_{i}") for i in range(loops)]
+        ended = registers(1, "ended")
+        remembered_ended = registers(1, "remembered_ended")
         advances = [Cat(ended[i + 1 :]).all() for i in range(loops)]
 
-        select = Signal(range(loops))
+        select = Signal(range(loops), reset_less=True)
         op_select = Signal(Walk)
         moves = Signal()
         m.d.comb += moves.eq((self.op == Walk.NEXT) | (self.op == Walk.TILE))
@@ -176,13 +179,13 @@ class Walker(wiring.Component):
 
     def _elaborate_position(self, m, op, select):
         """Add the selected step: the lanes first, the vectors a cycle later."""
-        step = Signal(Position)
+        step = Signal(Position, reset_less=True)
         excesses = [lane_excess(s.lane, self._lanes) for s in self.steps]
-        excess = Signal.like(excesses[0], name="excess")
+        excess = Signal.like(excesses[0], name="excess", reset_less=True)
         op_lane = Signal(Walk)
         op_vector = Signal(Walk)
-        step_vector = Signal(16)
-        carried = Signal()
+        step_vector = Signal(16, reset_less=True)
+        carried = Signal(reset_less=True)
         m.d.sync += [
             op_lane.eq(op),
             step.eq(Array(step.as_value() for step in self.steps)[select]),
@@ -197,7 +200,7 @@ class Walker(wiring.Component):
             ("lane", op_lane, self.lane, self.base.lane, lane),
             ("vector", op_vector, self.vector, self.base.vector, vector),
         ):
-            tile_start = Signal.like(at, name=f"tile_{name}")
+            tile_start = Signal.like(at, name=f"tile_{name}", reset_less=True)
             with m.Switch(op):
                 with m.Case(Walk.START):
                     m.d.sync += [at.eq(base), tile_start.eq(base)]

@@ -36,9 +36,12 @@ class _Loops:
 
     def __init__(self, m, words, names):
         self._m, self._words, self._names = m, words, names
-        self._left = [Signal(16, name=f"{name}_left") for name in names]
-        self._at_first = [Signal(name=f"{name}_first") for name in names]
-        self._at_last = [Signal(name=f"{name}_last") for name in names]
+        def registers(bits, part):
+            return [Signal(bits, name=f"{name}_{part}", reset_less=True) for name in names]
+
+        self._left = registers(16, "left")
+        self._at_first = registers(1, "first")
+        self._at_last = registers(1, "last")
 
     def load(self, words):
         """Set all loops to their first iteration."""
@@ -67,11 +70,11 @@ class _Loops:
             count = field(self._words, "GEMM", name)
             left, last = self._left[i], self._at_last[i]
             with m.If(Cat(self._at_last[i + 1 :]).all()):
-                m.d.sync += [
-                    left.eq(Mux(last, count - 1, left - 1)),
-                    last.eq(Mux(last, count == 1, left == 1)),
-                    self._at_first[i].eq(last),
-                ]
+                m.d.sync += [left.eq(left - 1), last.eq(left == 1), self._at_first[i].eq(0)]
+                if i:  # the outermost loop is never begun again
+                    with m.If(last):
+                        m.d.sync += [left.eq(count - 1), last.eq(count == 1)]
+                        m.d.sync += self._at_first[i].eq(1)
 
 
 class ActReader(wiring.Component):
@@ -130,8 +133,8 @@ class ActReader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        words = Signal(command_layout("GEMM"))
-        gap = Signal(range(self.GAP))
+        words = Signal(command_layout("GEMM"), reset_less=True)
+        gap = Signal(range(self.GAP), reset_less=True)
         loops = _Loops(m, words, ("m_tiles", "n_tiles", "k_rows", "k_chunks"))
         step = Signal(
             data.StructLayout(
@@ -176,10 +179,10 @@ class ActReader(wiring.Component):
     def _elaborate_rows(self, m, words, loops, step, ready, takes, running, issue):
         """Issue the rows of a step while the queue has room and a bank is free."""
         accumulate, keep = (field(words, "GEMM", name) for name in ("accumulate", "keep"))
-        row_left = Signal(16)
-        single = Signal(2)
-        row_first = Signal()
-        needs_bank = Signal()
+        row_left = Signal(16, reset_less=True)
+        single = Signal(2, reset_less=True)
+        row_first = Signal(reset_less=True)
+        needs_bank = Signal(reset_less=True)
         started = Signal()
         self._row_last = row_last = Signal()
         self._credit = credit = Signal(init=1)
@@ -235,15 +238,15 @@ class ActReader(wiring.Component):
             ]
         # The K tile's offset, lane and vector in step with the walker's.
         reset = Signal(4)
-        step = Signal(Position)
-        offset = Signal(Position)
-        select = Signal(2)
+        step = Signal(Position, reset_less=True)
+        offset = Signal(Position, reset_less=True)
+        select = Signal(2, reset_less=True)
         moving = Signal(4)
         next_row, next_chunk = position(words, "k_row"), position(words, "k_chunk")
-        excess = Signal.like(lane_excess(next_row.lane, lanes), name="excess")
+        excess = Signal.like(lane_excess(next_row.lane, lanes), name="excess", reset_less=True)
         row_excess, chunk_excess = (lane_excess(p.lane, lanes) for p in (next_row, next_chunk))
-        step_vector = Signal(16)
-        carried = Signal()
+        step_vector = Signal(16, reset_less=True)
+        carried = Signal(reset_less=True)
         lane, carry = add_lanes(offset.lane, step.lane, lanes, excess)
         m.d.sync += [
             reset.eq(Cat(place.k_first, reset)),
@@ -373,11 +376,11 @@ class WeightReader(wiring.Component):
         config = self._config
         bits, beats = config.datapath.weight_beat_bits, config.datapath.weight_beats
         m.submodules.buffer = buffer = Buffer(bits, config.weight_depth)
-        words = Signal(command_layout("GEMM"))
+        words = Signal(command_layout("GEMM"), reset_less=True)
         loops = _Loops(m, words, ("m_tiles", "n_tiles", "k_rows", "k_chunks"))
-        address = Signal(range(config.weight_depth))
-        beat_left = Signal(range(beats))
-        beat_last = Signal()
+        address = Signal(range(config.weight_depth), reset_less=True)
+        beat_left = Signal(range(beats), reset_less=True)
+        beat_last = Signal(reset_less=True)
         credit = Signal(init=1)
         issue = Signal()
         # The loops advance a cycle after the last beat of a tile, and their flags follow another
@@ -385,8 +388,8 @@ class WeightReader(wiring.Component):
         hold = Signal(self.TILE_CYCLES)
         pause = (1 << max(0, self.TILE_CYCLES - beats)) - 1
         advances = Signal()
-        wraps = Signal()
-        ends = Signal()
+        wraps = Signal(reset_less=True)
+        ends = Signal(reset_less=True)
         m.d.sync += [
             hold.eq(hold >> 1), advances.eq(issue & beat_last),
             wraps.eq(loops.last("n_tiles")), ends.eq(loops.last("m_tiles")),
