@@ -171,14 +171,17 @@ class TablesColumn(wiring.Component):
         # Every table of every column needs its four bits: one crossing of the chip each.
         now = local_copy(m, self.now, "now_here", config.fabric)
         x = local_copy(m, self.x, "x_here", config.fabric)
+        tile = Signal.like(self.tile)
+        m.d.comb += tile.eq(local_copy(m, self.tile, "tile_here", config.fabric))
+        write = local_copy(m, self.write, "write_here", config.fabric)
         sums = []
         for u in range(config.vectors):
             m.submodules[f"unit_{u}"] = unit = Shared(TablesUnit, config, "unit")
             m.d.comb += [
                 unit.now.as_value().eq(now[size * u : size * (u + 1)]),
                 unit.x.eq(x[rows * u : rows * (u + 1)]),
-                unit.tile.eq(self.tile),
-                unit.write.eq(self.write),
+                unit.tile.eq(tile),
+                unit.write.eq(write),
             ]
             sums.append(unit.sum)
         m.d.comb += self.sum.eq(picked(m, config, sums, self.unit))
@@ -262,16 +265,21 @@ class TablesLoader(wiring.Component):
             m.d.sync += column.eq(column.rotate_left(1))
         target = here & active.replicate(config.cols)
         m.d.comb += [
-            self.tile.index.eq(delay(m, index, 2, "indexes")),
-            self.write.eq(delay(m, target, 2, "targets", reset=True)),
+            self.tile.index.eq(delay(m, index, 3, "indexes")),
+            self.write.eq(delay(m, target, 3, "targets", reset=True)),
         ]
+        beat = delay(m, beat, 1, "beat_then")
         for n in range(config.tables):
             m.d.comb += self.tile.entries[n].eq(self._entry(m, beat, index, n))
         return m
 
     def _entry(self, m: Module, beat: Value, index: Value, number: int) -> Value:
-        """Return the sum of the weights of one table that the index selects, two cycles later."""
+        """Return the sum of the weights of one table that the index selects, three cycles later.
+
+        The beat comes a cycle after the index.
+        """
         config = self._config
+        left_out = local_copy(m, ~index, f"left_out_{number}", config.fabric)
         bits, low = config.w_bits, TABLE_ROWS * number
         weights: list[Value] = []
         for row in range(low, low + TABLE_ROWS):
@@ -288,8 +296,8 @@ class TablesLoader(wiring.Component):
             m.d.comb += [
                 pair.a.eq(weights[k]),
                 pair.b.eq(weights[k + 1]),
-                pair.not_a.eq(~index[k]),
-                pair.not_b.eq(~index[k + 1]),
+                pair.not_a.eq(left_out[k]),
+                pair.not_b.eq(left_out[k + 1]),
             ]
             halves.append(registered(m, pair.sum, 1, f"pair_sum_{low + k}"))
         entry = Signal(signed(config.entry_bits), name=f"entry_{number}", reset_less=True)

@@ -122,7 +122,7 @@ class EntryClaim(wiring.Component):
     """Entries of the `TablesLoader` against the sums that they stand for; ``wrong`` if one differs.
 
     The beat that ``load`` brings is followed through the 16 entries of its only table, which come
-    two cycles after their index.
+    three cycles after their index.
     """
 
     def __init__(self, config: SerialConfig):
@@ -136,7 +136,7 @@ class EntryClaim(wiring.Component):
         held = Signal.like(self.beat)
         with m.If(loader.weights.ready & self.load):
             m.d.sync += held.eq(self.beat)
-        before = delay(m, held, 2, "before")
+        before = delay(m, held, 3, "held_then")
         total = 0
         shape = Shape(config.w_bits, config.w_signed)
         for k in range(config.rows):
@@ -174,4 +174,4 @@ def claims() -> Iterator[Claim]:
             pe="tables", rows=rows, cols=2, vectors=1, w_bits=3, w_signed=is_signed, fabric="ecp5"
         )
         name = f"entry_{rows}{'s' if is_signed else 'u'}"
-        yield Claim(name, partial(EntryClaim, table), 19)
+        yield Claim(name, partial(EntryClaim, table), 20)
