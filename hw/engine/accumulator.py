@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arith.gated_add import GatedAdd, GatedAddConfig
 from .buffer import Buffer
 from .config import EngineConfig
 from .datapath import psum_beat
@@ -86,8 +87,6 @@ class Accumulator(wiring.Component):
         stages = data.StructLayout({"valid": 1, "bank": 1, "row": row.shape(), "closes": 1})
         stage = [Signal(stages, name=f"stage_{i}") for i in (1, 2, 3)]
         addends = [Signal.like(beat.data, name=f"addends_{i}", reset_less=True) for i in (1, 2)]
-        first = Signal()
-        total = Signal(_row_layout(config), reset_less=True)
         m.d.sync += [
             Cat(stage[0].valid, stage[0].bank, stage[0].row, stage[0].closes).eq(
                 Cat(self.psums.valid, bank, row, closes)
@@ -96,15 +95,25 @@ class Accumulator(wiring.Component):
             stage[2].eq(stage[1]),
             addends[0].eq(beat.data),
             addends[1].eq(addends[0]),
-            first.eq(beat.first),
             self.full.eq(stage[2].closes),
         ]
-        # Which bank's sum is added, if any: one flag a column, since wires to all would be long.
+        # A sum for each bank, though one is written: a choice before the addition takes longer.
+        totals = [
+            Signal(_row_layout(config), name=f"total_{i}", reset_less=True) for i in range(2)
+        ]
+        first = Signal(reset_less=True)
+        m.d.sync += first.eq(beat.first)
+        adder = GatedAddConfig(width=width, carries=False, fabric=config.lane.fabric)
         for c in range(cols):
-            adds = Signal(2, name=f"adds_{c}", attrs={"keep": 1})
-            m.d.sync += adds.eq(Cat(~first & (stage[0].bank == i) for i in range(2)))
-            held = [Mux(adds[i], self.sums[i][c], 0) for i in range(2)]
-            m.d.sync += total[c].eq(addends[1][c] + (held[0] | held[1]).as_signed())
+            # One flag a column, since a wire to all of them would be long.
+            clear = Signal(name=f"clear_{c}", attrs={"keep": 1}, reset_less=True)
+            m.d.sync += clear.eq(first)
+            for i in range(2):
+                m.submodules[f"add_{c}_{i}"] = add = GatedAdd(adder)
+                m.d.comb += [
+                    add.fresh.eq(addends[1][c]), add.old.eq(self.sums[i][c]), add.clear.eq(clear),
+                ]
+                m.d.sync += totals[i][c].eq(add.sum)
 
         asked = Signal(2)
         read_row = Signal.like(self.read_row)
@@ -118,7 +127,7 @@ class Accumulator(wiring.Component):
                 bank_.read_at.eq(Mux(asked[i], read_row, row)),
                 bank_.write.eq(stage[2].valid & (stage[2].bank == i)),
                 bank_.write_at.eq(stage[2].row),
-                bank_.write_data.eq(total),
+                bank_.write_data.eq(totals[i]),
                 self.sums[i].as_value().eq(bank_.read_data),
             ]
         return m

@@ -1,6 +1,6 @@
 """Command reception: collect, check, order and hand over."""
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -144,7 +144,8 @@ class Dispatcher(wiring.Component):
         words = Signal(data.ArrayLayout(32, COMMANDS["GEMM"].words), reset_less=True)
         # The place of the next word, one-hot: a decoder would stand before every word's registers.
         place = Signal(COMMANDS["GEMM"].words, init=1)
-        opcode = Signal(8, reset_less=True)
+        # Of unknown opcodes nothing is kept but that they are.
+        opcode = Signal(range(1 + max(c.opcode for c in COMMANDS.values())), reset_less=True)
         bad_field = Signal()
         waits_met = self._elaborate_waits(m, words)
         pending = Signal(5)
@@ -152,16 +153,19 @@ class Dispatcher(wiring.Component):
 
         # Body of PARAM: row, lane, word of the channel, rows left.
         lanes = range(self._config.drain_lanes)
-        self._place = (
-            Signal(16, name="row", reset_less=True), Signal(lanes, name="lane", reset_less=True),
-            Signal(2, name="part", reset_less=True), Signal(16, name="left", reset_less=True),
+        rows = self._config.param_depth
+        self._place = tuple(
+            Signal(shape, name=name, reset_less=True)
+            for name, shape in (
+                ("row", range(rows)), ("lane", lanes), ("part", 2), ("left", range(rows + 1))
+            )
         )
         self._last_row = Signal(name="last_row", reset_less=True)
         self._last_lane = Signal(name="last_lane", reset_less=True)
         self._last_part = Signal(name="last_part", reset_less=True)
         self._record = Signal(parameter_layout(self._config), name="record", reset_less=True)
         m.d.comb += self.param.eq(self._record)
-        m.d.sync += self.param_write.eq(0)
+        m.d.sync += [self.param_write.eq(0), place.eq(1)]
         self._elaborate_checks(m, opcode, place, words, bad_field)
         inconsistent = self._inconsistent(m, opcode, words)
         self._elaborate_offers(m, words, pending)
@@ -169,7 +173,9 @@ class Dispatcher(wiring.Component):
         with m.FSM() as fsm:
             with m.State("Collect"):
                 m.d.comb += self.cmd.ready.eq(1)
-                m.d.sync += settle.eq(2)
+                m.d.sync += settle.eq(0b11)
+                following = Mux(self.cmd.payload.last, 1, place << 1)
+                m.d.sync += place.eq(Mux(self.cmd.valid, following, place))
                 with m.If(self.cmd.valid):
                     self._elaborate_collect(m, place, opcode)
             with m.State("Discard"):
@@ -177,8 +183,8 @@ class Dispatcher(wiring.Component):
                 with m.If(self.cmd.valid & self.cmd.payload.last):
                     m.next = "Collect"
             with m.State("Settle"):
-                m.d.sync += [place.eq(1), settle.eq(settle - 1)]
-                with m.If(settle == 0):
+                m.d.sync += settle.eq(settle >> 1)
+                with m.If(~settle[0]):
                     m.next = "Check"
             with m.State("Check"):
                 m.next = "Wait"
@@ -188,32 +194,29 @@ class Dispatcher(wiring.Component):
                     with m.If(opcode == parameters):
                         m.next = "Discard"
             with m.State("Wait"):
-                row, lane, part, left = self._place
-                m.d.sync += [
-                    row.eq(field(words, "PARAM", "base")),
-                    left.eq(field(words, "PARAM", "count")),
-                    lane.eq(0),
-                    part.eq(0),
-                    self._last_row.eq(field(words, "PARAM", "count") == 1),
-                    self._last_lane.eq(self._config.drain_lanes == 1),
-                    self._last_part.eq(0),
-                ]
+                units = ("LOAD_X", "LOAD_W", "GEMM", "GEMM", "GEMM")
+                mine = Cat(opcode == COMMANDS[name].opcode for name in units)
+                m.d.sync += pending.eq(Mux(waits_met, mine, 0))
                 with m.If(waits_met):
                     m.next = "Push"
-                    with m.Switch(opcode):
-                        with m.Case(COMMANDS["LOAD_X"].opcode):
-                            m.d.sync += pending.eq(0b00001)
-                        with m.Case(COMMANDS["LOAD_W"].opcode):
-                            m.d.sync += pending.eq(0b00010)
-                        with m.Case(COMMANDS["GEMM"].opcode):
-                            m.d.sync += pending.eq(0b11100)
-                        with m.Default():
-                            m.next = "Parameters"
+                    with m.If(opcode == parameters):
+                        m.next = "Parameters"
             with m.State("Push"):
                 with m.If(~pending.any()):
                     m.next = "Collect"
             with m.State("Parameters"):
                 self._elaborate_parameters(m)
+        with m.If(~fsm.ongoing("Parameters")):
+            row, lane, part, left = self._place
+            m.d.sync += [
+                row.eq(field(words, "PARAM", "base")),
+                left.eq(field(words, "PARAM", "count")),
+                lane.eq(0),
+                part.eq(0),
+                self._last_row.eq(field(words, "PARAM", "count") == 1),
+                self._last_lane.eq(self._config.drain_lanes == 1),
+                self._last_part.eq(0),
+            ]
         m.d.comb += self.busy.eq(
             ~fsm.ongoing("Collect") | ~place[0] | self.cmd.valid | self._unfinished
         )
@@ -224,7 +227,6 @@ class Dispatcher(wiring.Component):
         word, last = self.cmd.payload.data, self.cmd.payload.last
         at_last = Signal(reset_less=True)
         goes_on = Signal(reset_less=True)
-        m.d.sync += place.eq(place << 1)
         with m.If(place[0]):
             short = [c.opcode for c in COMMANDS.values() if c.words == 2]
             # Only PARAM goes on after its last fixed word.
@@ -238,12 +240,9 @@ class Dispatcher(wiring.Component):
                     with m.Case(command.opcode):
                         m.d.comb += self.errors[1].eq(last)
                 with m.Default():
-                    m.d.sync += place.eq(1)
                     m.d.comb += self.errors[0].eq(1)
                     with m.If(~last):
                         m.next = "Discard"
-            with m.If(last):
-                m.d.sync += place.eq(1)
         with m.Else():
             for command in COMMANDS.values():
                 with m.If(opcode == command.opcode):
@@ -252,7 +251,6 @@ class Dispatcher(wiring.Component):
                 m.next = "Settle"
             with m.Elif(at_last | last):
                 m.d.comb += self.errors[1].eq(1)
-                m.d.sync += place.eq(1)
                 with m.If(~last):
                     m.next = "Discard"
 
@@ -282,17 +280,18 @@ class Dispatcher(wiring.Component):
         m.d.sync += [
             arrived.eq(Cat(takes, arrived[0])), word.eq(self.cmd.payload.data), at.eq(place),
         ]
-        # Words are written a cycle late: the flip-flops of one lie wherever its readers do.
+        # Words are written a cycle late: the flip-flops of one lie wherever its readers do. All but
+        # the first may be written before they are there, and again when they are.
         for i in range(len(place)):
             here = Signal(name=f"writes_{i}")
-            m.d.sync += here.eq(takes & place[i])
+            m.d.sync += here.eq(place[i] if i else takes & place[i])
             with m.If(here):
                 m.d.sync += words[i].eq(word)
         held = Signal(32, reset_less=True)
         total = Signal(17, reset_less=True)
         m.d.sync += [held.eq(word), total.eq(word[:16] + word[16:])]
-        with m.If(arrived[0] & at[0]):
-            m.d.sync += bad_field.eq(0)
+        begins = Signal()
+        m.d.sync += begins.eq(arrived[0] & at[0])
         found = []
         for (name, index), checks in _limits(self._config).items():
             # The opcode is known as soon as a second word has come.
@@ -302,7 +301,10 @@ class Dispatcher(wiring.Component):
                 is_bad = Signal(name=f"bad_{name.lower()}_{index}_{i}", reset_less=True)
                 m.d.sync += is_bad.eq(arrived[1] & here & bad(held, total, words))
                 found.append(is_bad)
-        with m.If(Cat(found).any()):
+        # By now checks of the packet before, which may have been cut short, have all been seen.
+        with m.If(begins):
+            m.d.sync += bad_field.eq(0)
+        with m.Elif(Cat(found).any()):
             m.d.sync += bad_field.eq(1)
 
     def _inconsistent(self, m, opcode, words):

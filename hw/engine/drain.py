@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arith.gated_add import GatedAdd, GatedAddConfig
 from .accumulator import banks_layout
 from .buffer import Buffer
 from .config import EngineConfig
@@ -384,6 +385,9 @@ class Drain(wiring.Component):
         m.d.comb += out_tag.eq(Mux(raw, raw_tag, pooled_tag))
         self._result = result = Signal(result_beat(config))
         self._result_valid = result_valid = Signal()
+        adder = GatedAddConfig(
+            width=config.acc_width + 1, carries=False, fabric=config.lane.fabric
+        )
         for i in range(config.drain_lanes):
             lane = m.submodules[f"lane_{i}"] = RequantiseLane(config.lane)
             clamps = [field(words, "GEMM", name) for name in ("zero_point", "low", "high")]
@@ -396,13 +400,17 @@ class Drain(wiring.Component):
             ]
             for port, bits in zip((lane.zero_point, lane.lo, lane.hi), clamps, strict=True):
                 m.d.comb += port.eq(bits.as_signed() if config.datapath.x_signed else bits)
+            m.submodules[f"add_{i}"] = add = GatedAdd(adder)
+            m.d.comb += [
+                add.fresh.eq(lane.acc), add.old.eq(lane.bias), add.clear.eq(~has_bias),
+            ]
             best = Signal(shape, name=f"best_{i}")
             # The sign of a difference is ready sooner than a comparison.
             keeps = ~lane_tag.valid | (~lane_tag.window_first & (lane.value - best)[-1])
             biased = Signal(signed(config.acc_width + 1), name=f"biased_{i}", reset_less=True)
             m.d.sync += [
                 best.eq(Mux(keeps, best, lane.value)),
-                biased.eq(lane.acc + Mux(has_bias, lane.bias, 0)),
+                biased.eq(add.sum),
                 result.data[i].eq(Mux(raw, biased, best)),
                 self.store_data[i].eq(best),
             ]
@@ -415,7 +423,7 @@ class Drain(wiring.Component):
             result_valid.eq(emits & ~stores),
             result.keep.eq(out_tag.mask),
             result.last.eq(out_tag.end),
-            self.store_at.eq(store_at),
+            self.store_at.vector.eq(store_at.vector), self.store_at.lane.eq(store_at.lane),
             self.store.eq(Mux(emits & stores & inside, out_tag.mask & ~beyond, 0)),
             self.outside.eq(emits & stores & ~inside),
         ]

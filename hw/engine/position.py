@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from .commands import COMMANDS
 
 __all__ = [
-    "Position", "Walk", "Walker", "add_lanes", "field", "lane_excess", "position", "sum_positions",
+    "Position", "Walk", "Walker", "add_lanes", "field", "lane_excess", "position",
+    "position_within", "sum_positions",
 ]
 
 
@@ -16,6 +17,11 @@ class Position(data.Struct):
 
     vector: unsigned(16)
     lane: unsigned(8)
+
+
+def position_within(vector_bits: int, lanes: int) -> data.StructLayout:
+    """A `Position` of which only so many bits of the vector, and lanes below ``lanes``, matter."""
+    return data.StructLayout({"vector": vector_bits, "lane": max(1, (lanes - 1).bit_length())})
 
 
 def field(words, command: str, name: str):
@@ -54,14 +60,15 @@ def add_lanes(a, b, lanes: int, excess=None):
 
 def sum_positions(m, a, b, lanes: int):
     """Return ``a + b``, 3 cycles after their lanes; their vectors come a cycle after those."""
-    lane_a = Signal(8, reset_less=True)
-    lane_b = Signal(8, reset_less=True)
+    shape = position_within(len(a.vector), lanes)
+    lane_a = Signal(shape["lane"].width, reset_less=True)
+    lane_b = Signal(shape["lane"].width, reset_less=True)
     excess = Signal.like(lane_excess(b.lane, lanes), reset_less=True)
-    total = Signal(16, reset_less=True)
+    total = Signal(shape["vector"].width, reset_less=True)
     carried = Signal(reset_less=True)
-    lane = Signal(8, reset_less=True)
+    lane = Signal(shape["lane"].width, reset_less=True)
     lane_sum, carry = add_lanes(lane_a, lane_b, lanes, excess)
-    at = Signal(Position, reset_less=True)
+    at = Signal(shape, reset_less=True)
     m.d.sync += [
         lane_a.eq(a.lane), lane_b.eq(b.lane), excess.eq(lane_excess(b.lane, lanes)),
         lane.eq(lane_sum), carried.eq(carry), total.eq(a.vector + b.vector),
@@ -95,6 +102,8 @@ class Walker(wiring.Component):
         Number of loops.
     lanes : int
         Lanes per vector.
+    vector_bits : int
+        Bits of a vector that matter.
 
     Members
     -------
@@ -106,9 +115,9 @@ class Walker(wiring.Component):
         Iterations per loop, outermost first, at least 1; must be stable.
     steps : In(ArrayLayout(Position, loops))
         Jump per loop; must be stable one cycle after the beat.
-    lane : Out(8)
+    lane : Out(range(lanes))
         Lane of the beat given three cycles earlier.
-    vector : Out(16)
+    vector : Out(vector_bits)
         Vector of the beat given four cycles earlier.
 
     Latency
@@ -116,22 +125,23 @@ class Walker(wiring.Component):
     Throughput
         One beat a cycle.
     Numerics
-        Vectors wrap modulo 65536.
+        Vectors wrap modulo 2**vector_bits.
     Reference
         None; the nest is that of an implicit-GEMM convolution.
     """
 
-    def __init__(self, loops: int, lanes: int):
+    def __init__(self, loops: int, lanes: int, vector_bits: int = 16):
         self._loops = loops
         self._lanes = lanes
+        self._shape = shape = position_within(vector_bits, lanes)
         super().__init__(
             {
                 "op": In(Walk),
                 "base": In(Position),
                 "counts": In(data.ArrayLayout(16, loops)),
                 "steps": In(data.ArrayLayout(Position, loops)),
-                "lane": Out(8),
-                "vector": Out(16),
+                "lane": Out(shape["lane"].shape),
+                "vector": Out(shape["vector"].shape),
             }
         )
 
@@ -179,23 +189,25 @@ class Walker(wiring.Component):
 
     def _elaborate_position(self, m, op, select):
         """Add the selected step: the lanes first, the vectors a cycle later."""
-        step = Signal(Position, reset_less=True)
+        step = Signal(self._shape, reset_less=True)
+        bits = len(self.vector), len(self.lane)
+        steps = [Cat(s.vector[: bits[0]], s.lane[: bits[1]]) for s in self.steps]
         excesses = [lane_excess(s.lane, self._lanes) for s in self.steps]
         excess = Signal.like(excesses[0], name="excess", reset_less=True)
         op_lane = Signal(Walk)
         op_vector = Signal(Walk)
-        step_vector = Signal(16, reset_less=True)
+        step_vector = Signal.like(self.vector, name="step_vector", reset_less=True)
         carried = Signal(reset_less=True)
         m.d.sync += [
             op_lane.eq(op),
-            step.eq(Array(step.as_value() for step in self.steps)[select]),
+            step.eq(Array(steps)[select]),
             excess.eq(Array(excesses)[select]),
             op_vector.eq(op_lane),
             step_vector.eq(step.vector),
         ]
         lane, carry = add_lanes(self.lane, step.lane, self._lanes, excess)
         m.d.sync += carried.eq(carry)
-        vector = (self.vector + step_vector + carried)[:16]
+        vector = self.vector + step_vector + carried
         for name, op, at, base, moved in (
             ("lane", op_lane, self.lane, self.base.lane, lane),
             ("vector", op_vector, self.vector, self.base.vector, vector),

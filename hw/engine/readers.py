@@ -17,6 +17,7 @@ from .position import (
     field,
     lane_excess,
     position,
+    position_within,
     sum_positions,
 )
 from .queue import Queue
@@ -110,7 +111,7 @@ class ActReader(wiring.Component):
     Throughput
         One vector a cycle; `GAP` = 6 cycles between commands.
     Numerics
-        Positions wrap modulo 65536 vectors.
+        Positions wrap modulo the least power of two that is the buffer's depth or more.
     Reference
         None.
     """
@@ -226,7 +227,9 @@ class ActReader(wiring.Component):
     def _elaborate_positions(self, m, words, place, row_first, issue):
         """Add the position of the row and that of the K tile."""
         lanes = self._config.datapath.act_lanes
-        m.submodules.walker = walker = Walker(5, lanes)
+        # Of a vector only the bits that address the buffer.
+        vector_bits = (self._config.act_depth - 1).bit_length()
+        m.submodules.walker = walker = Walker(5, lanes, vector_bits)
         m.d.sync += walker.op.eq(Walk.HOLD)
         with m.If(issue):
             m.d.sync += walker.op.eq(Mux(row_first, place.walk, Walk.NEXT))
@@ -238,21 +241,23 @@ class ActReader(wiring.Component):
             ]
         # The K tile's offset, lane and vector in step with the walker's.
         reset = Signal(4)
-        step = Signal(Position, reset_less=True)
-        offset = Signal(Position, reset_less=True)
+        shape = position_within(vector_bits, lanes)
+        step = Signal(shape, reset_less=True)
+        offset = Signal(shape, reset_less=True)
         select = Signal(2, reset_less=True)
         moving = Signal(4)
         next_row, next_chunk = position(words, "k_row"), position(words, "k_chunk")
         excess = Signal.like(lane_excess(next_row.lane, lanes), name="excess", reset_less=True)
         row_excess, chunk_excess = (lane_excess(p.lane, lanes) for p in (next_row, next_chunk))
-        step_vector = Signal(16, reset_less=True)
+        step_vector = Signal(vector_bits, reset_less=True)
         carried = Signal(reset_less=True)
         lane, carry = add_lanes(offset.lane, step.lane, lanes, excess)
         m.d.sync += [
             reset.eq(Cat(place.k_first, reset)),
             moving.eq(Cat(issue & row_first & ~place.k_first, moving)),
             select.eq(Cat(place.k_row, select)),
-            step.eq(Mux(select[1], next_row, next_chunk)),
+            step.vector.eq(Mux(select[1], next_row.vector, next_chunk.vector)),
+            step.lane.eq(Mux(select[1], next_row.lane, next_chunk.lane)),
             excess.eq(Mux(select[1], row_excess, chunk_excess)),
             step_vector.eq(step.vector),
             carried.eq(carry),
@@ -265,7 +270,8 @@ class ActReader(wiring.Component):
             m.d.sync += offset.vector.eq(0)
         with m.Elif(moving[3]):
             m.d.sync += offset.vector.eq(offset.vector + step_vector + carried)
-        m.d.comb += self.read_at.eq(sum_positions(m, walker, offset, lanes))
+        at = sum_positions(m, walker, offset, lanes)
+        m.d.comb += [self.read_at.vector.eq(at.vector), self.read_at.lane.eq(at.lane)]
 
     def _elaborate_queue(self, m, issue, flags):
         """Queue what the buffer returns; a credit is a free place for a vector in flight."""
