@@ -207,16 +207,7 @@ class Dispatcher(wiring.Component):
             with m.State("Parameters"):
                 self._elaborate_parameters(m)
         with m.If(~fsm.ongoing("Parameters")):
-            row, lane, part, left = self._place
-            m.d.sync += [
-                row.eq(field(words, "PARAM", "base")),
-                left.eq(field(words, "PARAM", "count")),
-                lane.eq(0),
-                part.eq(0),
-                self._last_row.eq(field(words, "PARAM", "count") == 1),
-                self._last_lane.eq(self._config.drain_lanes == 1),
-                self._last_part.eq(0),
-            ]
+            self._begin_parameters(m, words)
         m.d.comb += self.busy.eq(
             ~fsm.ongoing("Collect") | ~place[0] | self.cmd.valid | self._unfinished
         )
@@ -337,6 +328,19 @@ class Dispatcher(wiring.Component):
         kept, keep = self._keeps
         with m.If(pending[2]):
             m.d.sync += kept.eq(keep)
+
+    def _begin_parameters(self, m, words):
+        """Go to the first word of the body of PARAM."""
+        row, lane, part, left = self._place
+        m.d.sync += [
+            row.eq(field(words, "PARAM", "base")),
+            left.eq(field(words, "PARAM", "count")),
+            lane.eq(0),
+            part.eq(0),
+            self._last_row.eq(field(words, "PARAM", "count") == 1),
+            self._last_lane.eq(self._config.drain_lanes == 1),
+            self._last_part.eq(0),
+        ]
 
     def _elaborate_parameters(self, m):
         """Receive the body of PARAM and write it lane by lane."""
