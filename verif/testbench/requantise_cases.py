@@ -86,7 +86,7 @@ def _decided(config: RequantiseConfig, rng: random.Random) -> Case:
 
 
 def corner_cases(config: RequantiseConfig) -> list[Case]:
-    """List extremes: ends of every operand, exact halves, quotients just beyond the range."""
+    """List extremes: ends of operands, halves and a bit more, quotients just beyond the range."""
     limit = 1 << config.acc_width - 1
     low, high = config.out_range
     ends = (-limit, -1, 0, 1, limit - 1)
@@ -107,6 +107,22 @@ def corner_cases(config: RequantiseConfig) -> list[Case]:
         for bit in range(16)
         for shift in range(64)
     ]
+    return cases + _just_above_half(config)
+
+
+def _just_above_half(config: RequantiseConfig) -> list[Case]:
+    """List quotients of an even number, a half and one bit below it: any such bit rounds up."""
+    limit = 1 << config.acc_width - 1
+    low, high = config.out_range
+    cases = []
+    for shift in range(2, 64):
+        for bit in range(shift - 1):
+            power = min(bit, 15)
+            for even in (0, -2):
+                total = (even << shift) + (1 << shift - 1) + (1 << bit) >> power
+                if -2 * limit <= total <= 2 * limit - 2:
+                    acc = min(max(total, -limit), limit - 1)
+                    cases.append(Case(acc, total - acc, 1 << power, shift, 0, low, high))
     return cases
 
 
