@@ -50,7 +50,10 @@ def command(
                 "seed": mutation.seed if seed is None else seed,
                 "mutants": found.total,
                 "killed": len(found.killed),
+                "equivalent": found.equivalent,
+                "open": found.open,
                 "share": found.share,
+                "score": found.score,
                 "threshold": mutation.threshold,
                 "survivors": [
                     {"mutant": str(mutant), "verdict": verdict and str(verdict)}
@@ -65,5 +68,5 @@ def command(
         say(str(found).splitlines()[0])
     if not enough:
         say(f"{found.share:.1%} of the mutants are killed, {mutation.threshold:.0%} must be")
-    if not enough or (examine and not found.explained):
+    if not enough or (examine and found.open):
         raise typer.Exit(1)

@@ -45,18 +45,24 @@ class MutationReport:
         return len(self.killed) / max(1, self.total)
 
     @property
-    def explained(self) -> bool:
-        """Whether every survivor is proved equivalent."""
-        return all(v is not None and v.kind == "equivalent" for v in self.survived.values())
+    def equivalent(self) -> int:
+        """How many survivors are proved equivalent."""
+        return sum(v is not None and v.kind == "equivalent" for v in self.survived.values())
+
+    @property
+    def open(self) -> int:
+        """How many survivors are not: told apart, undecided or not examined."""
+        return len(self.survived) - self.equivalent
 
     @property
     def score(self) -> float:
         """Share of mutants killed, those that are equivalent not counted."""
-        equivalent = sum(v is not None and v.kind == "equivalent" for v in self.survived.values())
-        return len(self.killed) / max(1, self.total - equivalent)
+        return len(self.killed) / max(1, self.total - self.equivalent)
 
     def __str__(self) -> str:
-        lines = [f"{len(self.killed)} of {self.total} mutants killed, score {self.score:.1%}"]
+        counts = f"{len(self.killed)} of {self.total} mutants killed"
+        counts += f", {self.equivalent} proved equivalent, {self.open} open"
+        lines = [f"{counts}, score {self.score:.1%}"]
         lines += [f"survived {m}; {v or 'not examined'}" for m, v in self.survived.items()]
         return "\n".join(lines)
 

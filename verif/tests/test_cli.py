@@ -368,7 +368,8 @@ def test_too_few_mutants_killed_is_a_failure(monkeypatch, capsys):
 
     code, printed, told = report(3, Verdict("equivalent"))
     assert code == 1
-    assert json.loads(printed)["share"] == 0.75
+    found = json.loads(printed)
+    assert (found["share"], found["score"], found["equivalent"], found["open"]) == (0.75, 1, 1, 0)
     assert told.splitlines()[-1] == "75.0% of the mutants are killed, 95% must be"
     assert report(99, Verdict("equivalent"))[0] == 0
     assert report(99, Verdict("differs", 3))[0] == 1
