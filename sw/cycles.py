@@ -24,7 +24,7 @@ RETURN = 2
 ACT_LATENCY = 15
 """From the issue of a vector to its offer to the datapath."""
 
-WEIGHT_LATENCY = 4
+WEIGHT_LATENCY = 5
 """From the issue of a weight beat to its offer."""
 
 TILE_CYCLES = 3
