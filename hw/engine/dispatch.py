@@ -65,6 +65,12 @@ def _limits(config: EngineConfig) -> dict[tuple[str, int], list]:
     }
 
 
+def _used(index: int) -> int:
+    """Return which bits of word ``index`` hold a field of any command."""
+    fields = [f for command in COMMANDS.values() for f in command.fields if f.word == index]
+    return sum({1 << bit for f in fields for bit in range(f.lsb, f.lsb + f.width)})
+
+
 class Dispatcher(wiring.Component):
     """Collects command packets, drops malformed ones and hands the others to the units in order.
 
@@ -274,10 +280,10 @@ class Dispatcher(wiring.Component):
         # Words are written a cycle late: the flip-flops of one lie wherever its readers do. All but
         # the first may be written before they are there, and again when they are.
         for i in range(len(place)):
-            here = Signal(name=f"writes_{i}")
+            here = Signal(name=f"writes_{i}", reset_less=True)
             m.d.sync += here.eq(place[i] if i else takes & place[i])
             with m.If(here):
-                m.d.sync += words[i].eq(word)
+                m.d.sync += words[i].eq(word & _used(i))
         held = Signal(32, reset_less=True)
         total = Signal(17, reset_less=True)
         m.d.sync += [held.eq(word), total.eq(word[:16] + word[16:])]
@@ -285,9 +291,10 @@ class Dispatcher(wiring.Component):
         m.d.sync += begins.eq(arrived[0] & at[0])
         found = []
         for (name, index), checks in _limits(self._config).items():
-            # The opcode is known as soon as a second word has come.
+            # The opcode is known as soon as a second word has come; later words are only a GEMM's.
             here = Signal(name=f"at_{name.lower()}_{index}", reset_less=True)
-            m.d.sync += here.eq((opcode == COMMANDS[name].opcode) & at[index])
+            others = [c for c in COMMANDS.values() if c.words > index and c.name != name]
+            m.d.sync += here.eq(at[index] & ((opcode == COMMANDS[name].opcode) | (not others)))
             for i, bad in enumerate(checks):
                 is_bad = Signal(name=f"bad_{name.lower()}_{index}_{i}", reset_less=True)
                 m.d.sync += is_bad.eq(arrived[1] & here & bad(held, total, words))
@@ -360,7 +367,7 @@ class Dispatcher(wiring.Component):
             with m.If(last_part):
                 m.d.sync += [self.param_write.eq(1), part.eq(0), lane.eq(lane + 1)]
                 m.d.sync += [self.param_row.eq(row), self.param_lane.eq(lane)]
-                m.d.sync += last_lane.eq((lane == config.drain_lanes - 2) | last_lane)
+                m.d.sync += last_lane.eq(lane == config.drain_lanes - 2)
                 with m.If(last_lane):
                     m.d.sync += [lane.eq(0), row.eq(row + 1), left.eq(left - 1)]
                     m.d.sync += [last_row.eq(left == 2), last_lane.eq(config.drain_lanes == 1)]

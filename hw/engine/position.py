@@ -37,9 +37,9 @@ def position(words, name: str):
 
 
 def lane_excess(lane, lanes: int):
-    """Return how far ``lane`` lies beyond ``lanes``, a signed number."""
+    """Return how far ``lane`` lies beyond ``lanes``, less than nothing, without its sign."""
     bits = max(1, (lanes - 1).bit_length())
-    return (lane[:bits] - lanes)[: bits + 1].as_signed()
+    return (lane[:bits] - lanes)[:bits]
 
 
 def add_lanes(a, b, lanes: int, excess=None):
@@ -54,7 +54,7 @@ def add_lanes(a, b, lanes: int, excess=None):
     if lanes == 1 << bits:
         return total[:bits], total[bits]
     wrapped = a[:bits] + (lane_excess(b, lanes) if excess is None else excess)
-    carry = ~wrapped[bits + 1]
+    carry = wrapped[bits]
     return Mux(carry, wrapped, total)[:bits], carry
 
 
