@@ -353,7 +353,7 @@ class WeightReader(wiring.Component):
         Pulses when a command reads no more.
 
     Latency
-        The first beat of a command taken in cycle t is offered in cycle t + 5, in cycle t + 6
+        The first beat of a command taken in cycle t is offered in cycle t + 6, in cycle t + 7
         where a tile is a single beat.
     Throughput
         One beat a cycle, but at most one tile every `TILE_CYCLES` = 3 cycles; one cycle between
@@ -397,43 +397,48 @@ class WeightReader(wiring.Component):
         hold = Signal(self.TILE_CYCLES)
         pause = (1 << max(0, self.TILE_CYCLES - beats)) - 1
         advances = Signal(reset_less=True)
+        reads = Signal()
+        rewinds = Signal(reset_less=True)
         wraps = Signal(reset_less=True)
         ends = Signal(reset_less=True)
         m.d.sync += [
             hold.eq(hold >> 1), advances.eq(issue & beat_last),
+            reads.eq(issue), rewinds.eq(beat_last & wraps),
             wraps.eq(loops.last("n_tiles")), ends.eq(loops.last("m_tiles")),
         ]
         with m.If(advances):
             loops.advance()
+        # The address moves a cycle after the issue: it is near the buffer, which may be far away.
+        with m.If(reads):
+            m.d.sync += address.eq(address + 1)
+            with m.If(rewinds):
+                m.d.sync += address.eq(field(words, "GEMM", "w_base"))
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.cmd.ready.eq(1)
                 m.d.sync += [
                     words.eq(self.cmd.payload),
-                    address.eq(field(self.cmd.payload, "GEMM", "w_base")),
                     beat_left.eq(beats - 1),
                     beat_last.eq(beats == 1),
                     hold.eq(pause >> 1),
                 ]
                 loops.load(self.cmd.payload)
                 with m.If(self.cmd.valid):
+                    m.d.sync += address.eq(field(self.cmd.payload, "GEMM", "w_base"))
                     m.next = "Run"
             with m.State("Run"):
                 m.d.comb += issue.eq(credit & ~hold[0])
                 with m.If(issue):
-                    m.d.sync += [address.eq(address + 1), beat_left.eq(beat_left - 1)]
-                    m.d.sync += beat_last.eq(beat_left == 1)
+                    m.d.sync += [beat_left.eq(beat_left - 1), beat_last.eq(beat_left == 1)]
                     with m.If(beat_last):
                         m.d.sync += [beat_left.eq(beats - 1), beat_last.eq(beats == 1)]
                         m.d.sync += hold.eq(pause)
-                        with m.If(wraps):
-                            m.d.sync += address.eq(field(words, "GEMM", "w_base"))
                         with m.If(ends):
                             m.d.comb += self.done.eq(1)
                             m.next = "Idle"
         m.submodules.queue = queue = Queue(bits, QUEUE_DEPTH)
         in_flight = Signal(2)
-        m.d.sync += in_flight.eq(Cat(issue, in_flight))
+        m.d.sync += in_flight.eq(Cat(reads, in_flight))
         # The blocks of the buffer lie far apart: writes go there by way of registers.
         write = Signal()
         write_at, write_data = (
