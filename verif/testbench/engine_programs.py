@@ -94,7 +94,10 @@ class ProgramMaker:
         return self._builder.program
 
     def lengths(self) -> tuple[Program, GoldenResult]:
-        """Return a program of products, each after a packet of another wrong length."""
+        """Return a program of products, each after a packet of another wrong length.
+
+        Packets that are cut short come once more, with a last word that no field may hold.
+        """
         gemm = COMMANDS["GEMM"].words
         program = self._build(gemm + 8)
         at = [i for i, words in enumerate(program.commands) if len(words) == gemm]
@@ -103,7 +106,8 @@ class ProgramMaker:
         wrong += [encode("LOAD_X", count=1)[:length] for length in (1, 2)]
         wrong += [encode("LOAD_W", count=1)[:1], encode("PARAM", count=1)[:1], [0] * gemm]
         for place, words in zip(reversed(at), reversed(wrong), strict=False):
-            program.commands.insert(place, words)
+            spoilt = [words, [*words[:-1], 0xFFFFFFFF]] if 1 < len(words) < gemm else [words]
+            program.commands[place:place] = spoilt
         return program, self._run(program)
 
     def long(self, loop: str, count: int) -> tuple[Program, GoldenResult]:
