@@ -181,7 +181,8 @@ module engine_tb;
       send_cmd(0, 0);
       send_cmd(0, 0);
       send_cmd(0, 0);                          //  20: zero_point, p_base
-      send_cmd(0, 1);                          //  21: high, low
+      send_cmd(0, 0);                          //  21: high, low
+      send_cmd(0, 1);                          //  22: mode, which this datapath has none of
     end
   endtask
 
