@@ -167,7 +167,7 @@ UNITS: dict[str, Unit] = {
         component="hw.serial.array:SerialArray",
         presets={
             "default": {},
-            "tiny": {"rows": 3, "cols": 2, "vectors": 2, "x_bits": 3, "w_bits": 3},
+            "tiny": {"rows": 6, "cols": 2, "vectors": 2, "x_bits": 5, "w_bits": 5},
             "digits": {"pe": "digits", "rows": 3, "cols": 2, "vectors": 2},
             "tables": {"pe": "tables", "rows": 6, "cols": 2, "vectors": 1},
             "bit_mac": {"pe": "bit_mac", "rows": 3, "cols": 2, "vectors": 3, "x_bits": 4,

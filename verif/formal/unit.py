@@ -98,9 +98,19 @@ def stream_tasks(unit: str) -> list[Provable]:
         spec = partial(_stream_spec, row.component, config)
         found.append(Task(f"streams_{preset}", spec, 10))
         if hasattr(config, "latency"):
-            found.append(Task(f"streams_{preset}_cover", spec, config.latency + 12, "cover"))
+            found.append(Task(f"streams_{preset}_cover", spec, _cover_depth(config), "cover"))
         found.append(PathTask(f"paths_{preset}", unit, config))
     return found
+
+
+def _cover_depth(config: Any) -> int:
+    """Return cycles in which a result can come: of a datapath, that of one vector and zeros."""
+    if not hasattr(config, "timing"):
+        return config.latency + 12
+    timing = config.timing()
+    timing.load(0, [0] * config.weight_beats)
+    timing.step(0, 1, first=True, last=True, mode=0)
+    return timing.last_psum + 3
 
 
 def _stream_spec(component: str, config: Any) -> StreamSpec:
