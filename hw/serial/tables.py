@@ -260,15 +260,15 @@ class TablesLoader(wiring.Component):
                 | delay(m, ending, config.load_latency - 2, "finals", reset=True)
             ),
         ]
-        with m.If(taken):
-            m.d.sync += [beat.eq(weights.payload), here.eq(column)]
-            m.d.sync += column.eq(column.rotate_left(1))
-        target = here & active.replicate(config.cols)
+        # What is offered is stored every cycle, and kept where it was taken.
+        offered = delay(m, weights.payload, 1, "offered")
+        with m.If(delay(m, taken, 1, "begins", reset=True)):
+            m.d.sync += [beat.eq(offered), here.eq(column), column.eq(column.rotate_left(1))]
+        target = here & delay(m, active, 1, "active_then", reset=True).replicate(config.cols)
         m.d.comb += [
             self.tile.index.eq(delay(m, index, 3, "indexes")),
-            self.write.eq(delay(m, target, 3, "targets", reset=True)),
+            self.write.eq(delay(m, target, 2, "targets", reset=True)),
         ]
-        beat = delay(m, beat, 1, "beat_then")
         for n in range(config.tables):
             m.d.comb += self.tile.entries[n].eq(self._entry(m, beat, index, n))
         return m
