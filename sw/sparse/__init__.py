@@ -1,0 +1,1 @@
+"""Sparse weights: column combining, N:M pruning, and what packs them."""
