@@ -1,0 +1,1 @@
+"""KV cache: slots and scores per head, eviction, recomputation, refresh, pages."""
