@@ -84,7 +84,7 @@ def group_columns(
     array [K]
         Groups count from 0 in order of their first column; -1 for a column without weights.
     """
-    weights = _matrix(weights)
+    weights = as_matrix(weights)
     check_alpha(alpha)
     if not 0 <= gamma <= MAX_ALPHA:
         raise ValueError(f"gamma must be from 0 to {MAX_ALPHA}, not {gamma!r}")
@@ -248,7 +248,8 @@ def check_alpha(alpha: int) -> None:
         raise ValueError(f"alpha must be from 1 to {MAX_ALPHA}, not {alpha!r}")
 
 
-def _matrix(weights: Weights) -> Weights:
+def as_matrix(weights: Weights) -> Weights:
+    """Return weights as an array [K, N], or raise."""
     weights = np.asarray(weights)
     if weights.ndim != 2:
         raise ValueError(f"weights must have the shape [K, N], not {list(weights.shape)}")
@@ -256,7 +257,7 @@ def _matrix(weights: Weights) -> Weights:
 
 
 def _checked(weights: Weights, groups: Groups) -> tuple[Weights, Groups]:
-    weights, groups = _matrix(weights), np.asarray(groups)
+    weights, groups = as_matrix(weights), np.asarray(groups)
     if groups.shape != weights.shape[:1]:
         raise ValueError(
             f"groups must name {len(weights)} columns, as weights have, not {list(groups.shape)}"
