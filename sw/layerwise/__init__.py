@@ -1,0 +1,1 @@
+"""Networks that run layer by layer: matrix products on an engine, everything else on the host."""
