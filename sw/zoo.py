@@ -26,9 +26,11 @@ __all__ = [
     "fashion",
     "fetch",
     "items",
+    "located",
     "mnist",
     "mnist_split",
     "onnx_weights",
+    "text",
 ]
 
 DOWNLOAD_SECONDS = 300
@@ -125,6 +127,31 @@ def fetch(name: str, *, path: str | Path | None = None) -> bytes:
     content = _download(item)
     _keep(kept, content)
     return content
+
+
+def located(name: str) -> Path:
+    """Return where the checked file called ``name`` is in the cache, for readers that want a path.
+
+    Raises
+    ------
+    ZooError
+        As `fetch`, or the cache cannot be written.
+    """
+    content = fetch(name)
+    kept = _kept(items()[name])
+    if not kept.is_file() or kept.stat().st_size != len(content):
+        _keep(kept, content)
+    if not kept.is_file():
+        raise ZooError(
+            f"{name}: the folder {cache_folder()} cannot be written; set TILEWRIGHT_CACHE to one "
+            "that can"
+        )
+    return kept
+
+
+def text(name: str) -> str:
+    """Return a text of the zoo."""
+    return fetch(name).decode("utf-8")
 
 
 def _kept(item: Item) -> Path:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from ..config import ConfigError, check_choice, check_range
@@ -106,9 +107,7 @@ class AttentionConfig:
     @property
     def powers(self) -> tuple[int, ...]:
         """Two to every fraction, ``weight_bits`` each, the highest bit always set."""
-        entries, top = 1 << self.fraction_bits, (1 << self.weight_bits) - 1
-        half = 1 << self.weight_bits - 1
-        return tuple(min(round(half * 2 ** (i / entries)), top) for i in range(entries))
+        return _powers(self.fraction_bits, self.weight_bits)
 
     @property
     def reciprocal_bits(self) -> int:
@@ -212,9 +211,8 @@ class RotaryConfig:
     def steps(self) -> tuple[int, ...]:
         """How far each pair turns a position, in ``2**-phase_bits`` turns."""
         turn = (1 << self.phase_bits) / (2 * math.pi)
-        return tuple(
-            round(turn * self.base ** (-2 * i / self.head_size)) for i in range(self.pairs)
-        )
+        size = self.head_size
+        return tuple(round(turn * self.base ** (-2 * i / size)) for i in range(self.pairs))
 
     @property
     def sines(self) -> tuple[int, ...]:
@@ -240,3 +238,9 @@ class RotaryConfig:
         The rounding of results, one half, comes on top.
         """
         return self.angle_error(position) + 2**0.5 * 0.5 / (1 << 14)
+
+
+@cache
+def _powers(fraction_bits: int, weight_bits: int) -> tuple[int, ...]:
+    entries, half, top = 1 << fraction_bits, 1 << weight_bits - 1, (1 << weight_bits) - 1
+    return tuple(min(round(half * 2 ** (i / entries)), top) for i in range(entries))

@@ -67,9 +67,9 @@ def attention(
     """Mix values by the softmax of their keys' products with each query.
 
     Parameters / Returns: ``q`` [..., queries, head_size] signed of 16 bits, turned to their
-    position, the factor ``log2(e) / sqrt(head_size)`` included; ``keys`` and ``values`` [..., slots, ...]; ``valid``
-    [..., slots] says which slots hold tokens, one at least; ``shift`` how many bits sums lose to be
-    scores. Returns as `Attended` says.
+    position, the factor ``log2(e) / sqrt(head_size)`` included; ``keys`` and ``values`` [...,
+    slots, ...]; ``valid`` [..., slots] says which slots hold tokens, one at least; ``shift`` how
+    many bits sums lose to be scores. Returns as `Attended` says.
     Exactness: bit-exact with `Attention`; int64 throughout, sums of products in doubles that are
     exact.
     Order: the sum of powers is cut where the maximum rises, so that it depends on the slots' order;

@@ -1,0 +1,261 @@
+"""Attention of a decoder through golden caches: many policies and formats over one text at once."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...hw.attention.config import ACT_BITS, AttentionConfig, RotaryConfig
+from ...hw.kv.config import KvConfig, Policy
+from ...sw.llm.decoder import Dimensions, Heads
+from ...sw.llm.scaling import QUERY_FACTOR, Scaling
+from .attention import Stored, mix, restore, rotary, scores, softmax, store
+from .kv import GoldenKv, retention_faults
+
+__all__ = ["Cache", "CachedAttention", "Operands"]
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+INPUT_GROUP = 64
+"""Elements of a stored input vector that share a scale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """One way to keep a text's keys and values.
+
+    Attributes
+    ----------
+    policy : Policy
+        What each head keeps; with ``theta``, inputs are stored and keys and values recomputed.
+    kv_bits, group : int
+        Bits of stored elements, and how many share a scale; a whole head for 0.
+    rates : tuple of float
+        Chance that a stored bit is lost, as `retention_faults` takes it; empty for none.
+    renumber : bool
+        Positions are those within the cache and are applied at every read (StreamingLLM), not the
+        text's, applied once when a token is stored.
+    """
+
+    policy: Policy
+    kv_bits: int = 8
+    group: int = 0
+    rates: tuple[float, ...] = ()
+    renumber: bool = False
+
+
+@dataclass(frozen=True)
+class Operands:
+    """A block's integers, [batch, tokens, heads, head_size] each, not turned yet."""
+
+    q: Integers
+    k: Integers
+    v: Integers
+
+
+@dataclass
+class CachedAttention:
+    """Attention of every sequence of a batch through a cache of its own (an `Attend`).
+
+    All arithmetic is that of the golden units: operands of 16 bits, stored codes, `attention`'s
+    steps and `GoldenKv` with the attention weights.
+
+    Attributes
+    ----------
+    dimensions : Dimensions
+        Of the decoder.
+    caches : sequence of Cache
+        One for every sequence.
+    scaling : sequence of Scaling
+        Units of every block.
+    score_bits : int
+        Bits of the controller's scores.
+    seed : int
+        Of lost bits.
+    """
+
+    dimensions: Dimensions
+    caches: tuple[Cache, ...]
+    scaling: tuple[Scaling, ...]
+    score_bits: int = 8
+    seed: int = 1
+    rotary: RotaryConfig = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rotary = RotaryConfig(
+            head_size=self.dimensions.head_size, base=round(self.dimensions.rope_base)
+        )
+
+    def __call__(self, heads: Heads) -> Floats:
+        """Return the mix of values for every token."""
+        out = np.empty_like(heads.q)
+        members: dict[tuple[object, ...], list[int]] = {}
+        for index, cache in enumerate(self.caches):
+            key = (cache.policy.budget, cache.kv_bits, cache.group, cache.renumber)
+            members.setdefault(key, []).append(index)
+        for chosen in members.values():
+            out[chosen] = self._attend(heads, np.array(chosen))
+        return out
+
+    def config(self, cache: Cache) -> AttentionConfig:
+        """Return the attention unit that a cache needs."""
+        d = self.dimensions
+        return AttentionConfig(
+            head_size=d.head_size,
+            queries=d.heads // d.kv_heads,
+            slots=cache.policy.budget,
+            kv_bits=cache.kv_bits,
+            group=cache.group or d.head_size,
+        )
+
+    def shift(self, index: int, kv_bits: int) -> int:
+        """Return the bits that a block's scores lose."""
+        unit, fraction = self.scaling[index], AttentionConfig().fraction_bits
+        return unit.q + unit.k + kv_bits - 1 - fraction
+
+    def operands(self, heads: Heads, rows: NDArray[np.integer]) -> Operands:
+        """Return a block's integers for some sequences."""
+        unit = self.scaling[heads.index]
+        factor = QUERY_FACTOR / math.sqrt(self.dimensions.head_size)
+        return Operands(
+            _integers(heads.q[rows] * factor, unit.q),
+            _integers(heads.k[rows], unit.k),
+            _integers(heads.v[rows], unit.v),
+        )
+
+    def controller(self, policies: list[Policy]) -> GoldenKv:
+        """Return the controller of a block's heads for sequences of one budget."""
+        budget = policies[0].budget
+        inputs = any(policy.theta for policy in policies)
+        kv_heads = self.dimensions.kv_heads
+        config = KvConfig(
+            heads=kv_heads,
+            slots=budget,
+            score_bits=self.score_bits,
+            inputs=min(kv_heads * budget, 4096) if inputs else 0,
+        )
+        return GoldenKv(config, policies)
+
+    def _attend(self, heads: Heads, rows: NDArray[np.integer]) -> Floats:
+        """Return the mix of values of sequences with one budget and format."""
+        caches = [self.caches[row] for row in rows]
+        config, unit = self.config(caches[0]), self.scaling[heads.index]
+        operands = self.operands(heads, rows)
+        batch, tokens, count, size = operands.q.shape
+        at = np.arange(tokens)[:, None]
+        kv_heads, renumber = self.dimensions.kv_heads, caches[0].renumber
+        q, k, v = operands.q, operands.k, operands.v
+        self._recompute(heads, rows, k, v)
+        if not renumber:
+            q, k = rotary(self.rotary, q, at), rotary(self.rotary, k, at)
+        q = q.reshape(batch, tokens, kv_heads, -1, size)
+        keys, values = store(config, k), store(config, v)
+        held = _Held(config, batch, kv_heads, heads.index + self.seed * 1000, caches)
+        kv = self.controller([cache.policy for cache in caches])
+        out = np.empty((batch, tokens, kv_heads, count // kv_heads, size), np.int64)
+        shift = self.shift(heads.index, config.kv_bits)
+        for t in range(tokens):
+            held.put(kv.place().slot, keys, values, t)
+            used = int(kv.fill.max())
+            words, codes, scales = held.read(used, kv)
+            query = q[:, t]
+            if renumber:
+                rank = np.argsort(np.argsort(kv.positions[:, :, :used], -1), -1)
+                whole = np.asarray(words, np.int64) + (1 << config.kv_bits - 2)
+                words = rotary(self.rotary, whole >> config.kv_bits - 1, rank)
+                words = words * 2.0 ** (config.kv_bits - 1)
+                query = rotary(self.rotary, query, used - 1)
+            found = scores(config, query, words, shift)
+            weights = softmax(config, found, kv.positions[:, :, None, :used] >= 0)
+            out[:, t] = mix(config, weights, Stored(codes, scales))
+            told = np.zeros((*weights.shape[:-1], config.slots), np.int64)
+            told[..., :used] = weights
+            for head in range(weights.shape[2]):
+                kv.score(told[:, :, head], final=head == weights.shape[2] - 1)
+        return (out * 2.0**-unit.v).reshape(heads.q[rows].shape).astype(np.float32)
+
+    def _recompute(
+        self, heads: Heads, rows: NDArray[np.integer], k: Integers, v: Integers
+    ) -> None:
+        """Replace keys and values by those of stored inputs, where inputs are stored.
+
+        Every head stores every token when it comes, so that all tokens have their inputs stored. An
+        input keeps the bits lost in a new token's class, that of low scores.
+        """
+        unit = self.scaling[heads.index]
+        for part, row in enumerate(rows):
+            cache = self.caches[row]
+            if not cache.policy.theta:
+                continue
+            x = heads.x[row]
+            config = AttentionConfig(head_size=INPUT_GROUP, kv_bits=cache.kv_bits)
+            kept = store(config, _integers(x, unit.x).reshape(len(x), -1, INPUT_GROUP))
+            codes = kept.codes
+            if cache.rates:
+                rng = np.random.default_rng([self.seed, heads.index, int(row)])
+                codes = retention_faults(codes, False, cache.rates, rng, cache.kv_bits)
+            stored = restore(config, Stored(codes, kept.scales)) * 2.0 ** (1 - cache.kv_bits)
+            again = (stored * 2.0**-unit.x).reshape(x.shape).astype(np.float32)
+            found_k, found_v = heads.project(again)
+            k[part], v[part] = _integers(found_k, unit.k), _integers(found_v, unit.v)
+
+
+class _Held:
+    """Contents of the slots of some sequences, ready for products in doubles."""
+
+    def __init__(
+        self, config: AttentionConfig, batch: int, heads: int, seed: int, caches: list[Cache]
+    ):
+        self._config = config
+        shape = (batch, heads, config.slots)
+        self._keys = Stored(
+            np.zeros((*shape, config.head_size), np.int64),
+            np.zeros((*shape, config.groups), np.int64),
+        )
+        self._words = np.zeros((*shape, config.head_size))
+        self._codes = np.zeros((*shape, config.head_size))
+        self._scales = np.zeros((*shape, config.groups), np.int64)
+        self._lost: dict[int, tuple[Integers, Integers]] = {}
+        zero = np.zeros((2, *shape[1:], config.head_size), np.int64)
+        for part, cache in enumerate(caches):
+            if cache.rates and not cache.policy.theta:
+                high, low = (
+                    retention_faults(
+                        zero, kind, cache.rates, np.random.default_rng(seed), config.kv_bits
+                    )
+                    for kind in (True, False)
+                )  # the same cells are weak, whatever the interval
+                self._lost[part] = high, low
+
+    def put(self, slot: Integers, keys: Stored, values: Stored, token: int) -> None:
+        """Store a token of every sequence."""
+        part, head = np.nonzero(slot >= 0)
+        where = (part, head, slot[part, head])
+        source = (part, token, head)
+        kept = Stored(keys.codes[source], keys.scales[source])
+        self._keys.codes[where], self._keys.scales[where] = kept.codes, kept.scales
+        self._words[where] = restore(self._config, kept)
+        self._codes[where] = values.codes[source]
+        self._scales[where] = values.scales[source]
+
+    def read(self, used: int, kv: GoldenKv) -> tuple[NDArray[np.float64], ...]:
+        """Return restored keys, codes of values and their scales, in the slots in use."""
+        words, codes = self._words[:, :, :used], self._codes[:, :, :used]
+        if self._lost:
+            words, codes, high = words.copy(), codes.copy(), kv.high()[:, :, :used, None]
+            scales = np.repeat(self._keys.scales[:, :, :used], self._config.group, -1)
+        for part, (often, seldom) in self._lost.items():
+            turned = np.where(high[part], often[:, :, :used], seldom[:, :, :used])
+            # a sign bit's loss makes a negative number of bits turned, and ^ carries it along
+            found = self._keys.codes[part, :, :used] ^ turned[0]
+            words[part] = found * scales[part]
+            codes[part] = codes[part].astype(np.int64) ^ turned[1]
+        return words, codes, self._scales[:, :, :used]
+
+
+def _integers(x: Floats, exponent: int) -> Integers:
+    """Return numbers in a unit, rounded half to even and saturated."""
+    top = (1 << ACT_BITS - 1) - 1
+    return np.clip(np.rint(np.ldexp(x, exponent)), -top, top).astype(np.int64)

@@ -1,0 +1,212 @@
+"""Decoders: read from model files, computed like token by token, and kept exactly by full caches."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tilewright.hw.kv.config import policy
+from tilewright.sw.llm.decoder import Decoder, Dimensions, FullAttention, Layer, rotate
+from tilewright.sw.llm.gguf_file import ModelError, read_decoder, read_tokenizer
+from tilewright.sw.llm.scaling import calibrate, even_channels
+from tilewright.verif.golden.decode import Cache, CachedAttention
+
+SIZES = {"layers": 2, "width": 128, "hidden": 96, "heads": 4, "kv_heads": 2, "head_size": 32}
+
+
+def decoder(seed=1, words=50):
+    """Return a small random decoder whose attention is far from even."""
+    rng = np.random.default_rng(seed)
+    d = Dimensions(**SIZES, context=64, rope_base=10000.0, epsilon=1e-5)
+
+    def normal(*shape, size=1.0):
+        return rng.normal(0, size / math.sqrt(shape[-1]), shape).astype(np.float32)
+
+    kv = d.kv_heads * d.head_size
+    layers = tuple(
+        Layer(
+            attention_norm=1 + normal(d.width),
+            query=normal(d.width, d.width, size=2),
+            key=normal(kv, d.width, size=2) * rng.choice([0.3, 1, 3], (kv, 1)).astype(np.float32),
+            value=normal(kv, d.width),
+            output=normal(d.width, d.width),
+            ffn_norm=1 + normal(d.width),
+            gate=normal(d.hidden, d.width),
+            up=normal(d.hidden, d.width),
+            down=normal(d.width, d.hidden),
+        )
+        for _ in range(d.layers)
+    )
+    embedding = normal(words, d.width) * 10
+    return Decoder(d, layers, embedding, 1 + normal(d.width), embedding)
+
+
+def write(path, model, **changes):
+    """Write a decoder as a GGUF file with a tokenizer of three words and one merge."""
+    gguf = pytest.importorskip("gguf")
+    d = model.dimensions
+    writer = gguf.GGUFWriter(path, changes.get("architecture", "llama"))
+    writer.add_block_count(d.layers)
+    writer.add_embedding_length(d.width)
+    writer.add_feed_forward_length(d.hidden)
+    writer.add_head_count(d.heads)
+    writer.add_head_count_kv(d.kv_heads)
+    writer.add_context_length(d.context)
+    writer.add_rope_freq_base(d.rope_base)
+    writer.add_layer_norm_rms_eps(d.epsilon)
+    writer.add_tokenizer_model("gpt2")
+    names = ["a", "b", "ab", "Ġ", "1", *(f"<{i}>" for i in range(len(model.embedding) - 5))]
+    writer.add_token_list(names)
+    writer.add_token_merges(["a b"])
+    tensors = {"token_embd": model.embedding, "output_norm": model.norm}
+    for index, layer in enumerate(model.layers):
+        for name, key in (
+            ("attn_norm", "attention_norm"), ("attn_q", "query"), ("attn_k", "key"),
+            ("attn_v", "value"), ("attn_output", "output"), ("ffn_norm", "ffn_norm"),
+            ("ffn_gate", "gate"), ("ffn_up", "up"), ("ffn_down", "down"),
+        ):  # fmt: skip
+            tensors[f"blk.{index}.{name}"] = getattr(layer, key)
+    tensors.update(changes.get("tensors", {}))
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            writer.add_tensor(f"{name}.weight", tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_a_written_decoder_is_read_back(tmp_path):
+    model = decoder()
+    path = write(tmp_path / "m.gguf", model)
+    found = read_decoder(path)
+    assert found.dimensions == pytest.approx(model.dimensions) or (
+        found.dimensions.epsilon == pytest.approx(1e-5)
+    )
+    tokens = np.random.default_rng(0).integers(0, 50, (2, 12))
+    attend = FullAttention(found.dimensions)
+    assert np.allclose(found.states(tokens, attend), model.states(tokens, attend), atol=1e-4)
+    words = pytest.importorskip("tokenizers") and read_tokenizer(path)
+    assert words.encode("ab ba11").tolist() == [2, 3, 1, 0, 4, 4]
+    assert words.decode(np.array([2, 3, 1])) == "ab b"
+
+
+def test_damaged_files_are_refused(tmp_path):
+    model = decoder()
+    path = write(tmp_path / "m.gguf", model)
+    content = path.read_bytes()
+    for size in (0, 3, 100, len(content) // 2):
+        path.write_bytes(content[:size])
+        with pytest.raises(ModelError, match="is no GGUF file or a damaged one"):
+            read_decoder(path)
+    path.write_bytes(b"\0" + content[1:])
+    with pytest.raises(ModelError, match="is no GGUF file or a damaged one"):
+        read_tokenizer(path)
+    with pytest.raises(ModelError, match="cannot read .*absent"):
+        read_decoder(tmp_path / "absent")
+    with pytest.raises(ModelError, match="architecture must be 'llama', not 'gpt2'"):
+        read_decoder(write(tmp_path / "n.gguf", model, architecture="gpt2"))
+    for tensors, message in (
+        ({"blk.1.attn_k": None}, "there is no tensor 'blk.1.attn_k.weight'"),
+        ({"blk.0.ffn_up": model.norm}, r"'blk.0.ffn_up.weight' must be of shape \(96, 128\)"),
+        ({"output_norm": model.norm * np.float32("nan")}, "'output_norm.weight' must be finite"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            read_decoder(write(tmp_path / "o.gguf", model, tensors=tensors))
+
+
+def test_the_pass_is_like_token_by_token():
+    model = decoder()
+    d = model.dimensions
+    tokens = np.random.default_rng(2).integers(0, 50, 9)
+    found = model.states(tokens[None], FullAttention(d))[0]
+
+    def norm(x, weight):
+        return x / np.sqrt(np.mean(x * x) + d.epsilon) * weight
+
+    cache = [([], []) for _ in model.layers]
+    for position, token in enumerate(tokens):
+        x = model.embedding[token].astype(np.float64)
+        for layer, (keys, values) in zip(model.layers, cache, strict=True):
+            h = norm(x, layer.attention_norm)
+            at = np.array(position)
+            heads = (layer.query @ h).reshape(d.heads, -1)
+            keys.append([rotate(k, at, d.rope_base) for k in (layer.key @ h).reshape(2, -1)])
+            values.append((layer.value @ h).reshape(2, -1))
+            mixed = []
+            for index, q in enumerate(heads):
+                group = index // 2
+                q = rotate(q, at, d.rope_base)
+                weights = np.exp([q @ k[group] / math.sqrt(32) for k in keys])
+                mixed.append(
+                    sum(w * v[group] for w, v in zip(weights, values, strict=True)) / weights.sum()
+                )
+            x = x + layer.output @ np.concatenate(mixed)
+            h = norm(x, layer.ffn_norm)
+            gate = layer.gate @ h
+            x = x + layer.down @ (gate / (1 + np.exp(-gate)) * (layer.up @ h))
+        assert np.allclose(found[position], x, atol=2e-3)
+
+
+def test_rotation_layouts_hold_the_same_pairs():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(5, 8)).astype(np.float64)
+    at = np.arange(5)
+    order = [0, 2, 4, 6, 1, 3, 5, 7]
+    one = rotate(x, at, 1e4)[:, order]
+    assert np.allclose(one, rotate(x[:, order], at, 1e4, "halves"))
+    pair = complex(x[3, 2], x[3, 3]) * np.exp(3j * 1e4**-0.25)
+    assert np.allclose(rotate(x, at, 1e4)[3, 2:4], [pair.real, pair.imag])
+
+
+def test_losses_are_those_of_the_next_token():
+    model = decoder()
+    tokens = np.random.default_rng(4).integers(0, 50, (2, 7))
+    states = model.states(tokens, FullAttention(model.dimensions))
+    found = model.losses(tokens, states)
+    for row in range(2):
+        for t in range(6):
+            x = states[row, t]
+            logits = (x / np.sqrt(np.mean(x * x) + 1e-5) * model.norm) @ model.head.T
+            wanted = math.log(np.exp(logits.astype(float)).sum()) - logits[tokens[row, t + 1]]
+            assert found[row, t] == pytest.approx(wanted, abs=1e-3)
+
+
+def test_even_channels_change_no_result():
+    model = decoder()
+    tokens = np.random.default_rng(5).integers(0, 50, (1, 24))
+    attend = FullAttention(model.dimensions)
+    even = even_channels(model, tokens)
+    before, after = model.states(tokens, attend), even.states(tokens, attend)
+    assert np.allclose(before, after, atol=2e-3)
+    assert not np.allclose(model.layers[0].key, even.layers[0].key)
+
+
+def test_full_caches_keep_all_and_small_ones_do_not():
+    model = decoder()
+    tokens = np.repeat(np.random.default_rng(6).integers(0, 50, (1, 32)), 9, 0)
+    exact = model.states(tokens[:1], FullAttention(model.dimensions))[0]
+    full, lost = policy("full", 32), (0.02, 0.02, 0.02, 0.02)
+    caches = (
+        Cache(policy=full, kv_bits=16),
+        Cache(policy=full),
+        Cache(policy=full, kv_bits=4),
+        Cache(policy=full, kv_bits=4, group=8),
+        Cache(policy=policy("aerp", 32, theta=1)),
+        Cache(policy=full, renumber=True),
+        Cache(policy=full, rates=lost),
+        Cache(policy=policy("h2o", 8)),
+        Cache(policy=policy("window", 8)),
+    )
+    attend = CachedAttention(model.dimensions, caches, calibrate(model, tokens))
+    found = model.states(tokens, attend)
+    errors = np.sqrt(np.mean((found - exact) ** 2, axis=(1, 2)) / np.mean(exact**2))
+    sixteen, eight, four, grouped, inputs, renumbered, faulty, h2o, window = errors
+    assert sixteen < 0.004
+    assert 5 * sixteen < eight < 0.05
+    assert eight < grouped < four < 0.5
+    assert eight < inputs < 0.06
+    assert renumbered < 0.05
+    assert faulty > 5 * eight
+    assert min(h2o, window) > four
