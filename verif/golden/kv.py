@@ -27,6 +27,10 @@ class Placement:
         a full head may evict nothing.
     input : array of int, [sequences]
         Place of the token's input vector, or -1 where keys and values are stored.
+    dropped : array of int
+        Place of the overwritten token's input vector, or -1.
+    freed : array of bool
+        No other head keeps that.
     scanned : array of bool
         A full head had not been scored since its last token, so that its victim had to be searched
         for.
@@ -36,6 +40,8 @@ class Placement:
     evicted: NDArray[np.int64]
     refused: NDArray[np.bool_]
     input: NDArray[np.int64]
+    dropped: NDArray[np.int64]
+    freed: NDArray[np.bool_]
     scanned: NDArray[np.bool_]
 
 
@@ -121,7 +127,9 @@ class GoldenKv:
         where = (*at, slot[at])
         evicted = np.full(slot.shape, -1)
         evicted[at] = self.positions[where]
-        self._drop_inputs(where)
+        dropped = np.full(slot.shape, -1)
+        dropped[at] = self.inputs[where]
+        freed = self._drop_inputs(dropped)
         self.positions[where] = self.position[at[0]]
         self.scores[where] = 0
         self.inputs[where] = places[at[0]]
@@ -131,7 +139,7 @@ class GoldenKv:
         self._ring = np.where(full & self._oldest, (self._ring + 1) % span, self._ring)
         self._known &= ~keep
         self.position += ~refused
-        return Placement(slot, evicted, refused, places, scanned)
+        return Placement(slot, evicted, refused, places, dropped, freed, scanned)
 
     def score(self, weights: ArrayLike, *, final: bool = True, heads: ArrayLike = True) -> None:
         """Add attention weights to the scores of ``heads``; ``final`` chooses their victims."""
@@ -187,13 +195,16 @@ class GoldenKv:
                 self.holders[i, places[i]] = keep[i].sum()
         return places
 
-    def _drop_inputs(self, where: tuple[NDArray[np.int64], ...]) -> None:
-        """Forget the tokens in slots about to be overwritten, in the order of heads."""
-        for i, place in zip(where[0], self.inputs[where], strict=True):
-            if place >= 0:
-                self.holders[i, place] -= 1
-                if not self.holders[i, place]:
-                    self._free[i].append(place)
+    def _drop_inputs(self, dropped: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Count one holder less of each place, in the order of heads; return who was the last."""
+        freed = np.zeros(dropped.shape, bool)
+        for i, head in zip(*np.nonzero(dropped >= 0), strict=True):
+            place = dropped[i, head]
+            self.holders[i, place] -= 1
+            if not self.holders[i, place]:
+                self._free[i].append(place)
+                freed[i, head] = True
+        return freed
 
 
 def reverse(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:

@@ -112,8 +112,12 @@ def test_golden_is_a_list_of_tokens(seed):
                 slot, old = head.place({"score": 0, "position": position[i], "token": token})
                 assert placed.slot[i, h] == slot
                 assert placed.evicted[i, h] == (old["position"] if old else -1)
+                dropped = old["token"]["input"] if old else None
+                assert placed.dropped[i, h] == (-1 if dropped is None else dropped)
                 if old:
                     old["token"]["kept"] -= 1
+                    last = dropped is not None and not old["token"]["kept"]
+                    assert placed.freed[i, h] == last
                     if not old["token"]["kept"] and old["token"]["input"] is not None:
                         free[i].append(old["token"]["input"])
             position[i] += 1
