@@ -19,6 +19,10 @@ def command(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Which mutants.", min=0)
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", "-p", help="Mutate this one, not the row's.", metavar="NAME"),
+    ] = None,
     examine: Annotated[
         bool,
         typer.Option("--examine/--no-examine", help="Find out what is the matter with survivors."),
@@ -37,7 +41,8 @@ def command(
 
     with progress_bar(f"mutants of {unit}") as move:
         found = mutate_unit(
-            unit, count, seed, examine=examine, folder=output / unit, progress=move
+            unit, count, seed, preset=preset, examine=examine,
+            folder=output / f"{unit}-{preset}" if preset else output / unit, progress=move,
         )
     mutation = find_unit(unit).mutation
     enough = found.share >= mutation.threshold
@@ -45,7 +50,7 @@ def command(
         print_json(
             {
                 "unit": unit,
-                "preset": mutation.preset,
+                "preset": preset or mutation.preset,
                 "parts": list(mutation.parts),
                 "seed": mutation.seed if seed is None else seed,
                 "mutants": found.total,

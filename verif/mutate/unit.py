@@ -17,6 +17,7 @@ def mutate_unit(
     count: int | None = None,
     seed: int | None = None,
     *,
+    preset: str | None = None,
     examine: bool = True,
     folder: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -29,13 +30,15 @@ def mutate_unit(
         Unit.
     count, seed : int, optional
         In place of the row's.
+    preset : str, optional
+        In place of the row's preset and settings.
     examine, folder, progress
         As in `mutants`.
 
     Raises
     ------
     ConfigError
-        There is no such unit, or no judge of its mutants.
+        There is no such unit or preset, or no judge of its mutants.
     ToolError
         The judge rejects the unit itself, or a tool fails.
     """
@@ -43,7 +46,8 @@ def mutate_unit(
     if row.mutation is None:
         judged = ", ".join(unit for unit, other in UNITS.items() if other.mutation)
         raise ConfigError(f"unit {name!r} has no judge of its mutants (units that have: {judged})")
-    config = configure(name, preset=row.mutation.preset)
+    settings = () if preset else row.mutation.settings
+    config = configure(name, preset=preset or row.mutation.preset, settings=settings)
     rtlil = emit(load(row.component)(config), name).rtlil
     judge = load(row.mutation.judge)(config)
     return mutants(
