@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import importlib.resources
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +21,14 @@ from numpy.typing import NDArray
 from ..gen.errors import ToolError
 from . import zoo_debian
 
+if TYPE_CHECKING:
+    from .layerwise.network import Network
+
 __all__ = [
     "Item",
     "ZooError",
     "cache_folder",
+    "faces",
     "fashion",
     "fetch",
     "items",
@@ -30,7 +36,9 @@ __all__ = [
     "mnist",
     "mnist_split",
     "onnx_weights",
+    "picture",
     "text",
+    "tflite_network",
 ]
 
 DOWNLOAD_SECONDS = 300
@@ -198,6 +206,29 @@ def onnx_weights(name: str) -> dict[str, NDArray[np.float32]]:
         key: array for key, array in arrays.items()
         if array.ndim in (2, 4) and array.dtype == np.float32
     }  # fmt: skip
+
+
+def tflite_network(name: str) -> "Network":
+    """Return a float network of the zoo from its TensorFlow Lite file, as steps."""
+    from .tflite import read_model
+    from .tflite.network import build_network
+
+    return build_network(read_model(fetch(name)), name)
+
+
+def faces() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return 200 grey crops [200, 25, 25] in 0..1 and whether each is a face, 1 or 0."""
+    crops = np.load(io.BytesIO(fetch("faces")), allow_pickle=False)
+    return crops, (np.arange(len(crops)) < 100).astype(np.int64)
+
+
+def picture(name: str) -> NDArray[np.uint8]:
+    """Return a photograph of the zoo as [rows, columns, 3]."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ZooError(f"{name}: reading pictures needs Pillow: pip install pillow") from None
+    return np.asarray(Image.open(io.BytesIO(fetch(name))).convert("RGB"))
 
 
 def mnist_split(
