@@ -19,14 +19,12 @@ LAYOUTS = ("interleaved", "halves")
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionConfig:
-    """Parameters of `Attention`: the query heads that share one head of keys and values.
+    """Parameters of `Attention`: the heads that it serves, and its precision.
 
     Attributes
     ----------
     head_size : int
         Elements of a head, 32 to 256.
-    queries : int
-        Query heads, 1 to 16.
     slots : int
         Most tokens in the cache, 2 to 4096.
     kv_bits : int
@@ -38,22 +36,17 @@ class AttentionConfig:
         ``2**fraction_bits`` entries.
     weight_bits : int
         Bits of an attention weight, unsigned, 8 to 16.
-    mix_bits : int
-        Bits of a weight times the scale of its token's values, unsigned, 16 to 24.
     """
 
     head_size: int = 64
-    queries: int = 3
     slots: int = 256
     kv_bits: int = 8
     group: int = 64
     fraction_bits: int = 8
     weight_bits: int = 16
-    mix_bits: int = 17
 
     def __post_init__(self) -> None:
         check_range("head_size", self.head_size, 32, 256)
-        check_range("queries", self.queries, 1, 16)
         check_range("slots", self.slots, 2, 4096)
         check_choice("kv_bits", self.kv_bits, (4, 8, 16))
         check_range("group", self.group, 8, self.head_size)
@@ -63,7 +56,6 @@ class AttentionConfig:
             )
         check_range("fraction_bits", self.fraction_bits, 4, 12)
         check_range("weight_bits", self.weight_bits, 8, 16)
-        check_range("mix_bits", self.mix_bits, 16, 24)
 
     # -- scores
 
@@ -117,19 +109,9 @@ class AttentionConfig:
     # -- mix
 
     @property
-    def mix_shift(self) -> int:
-        """Bits that a weight times a scale loses."""
-        return self.weight_bits + ACT_BITS - self.mix_bits
-
-    @property
     def out_shift(self) -> int:
         """Bits that a sum of mixed values loses, to be in the units of the values."""
-        return self.mix_bits + self.kv_bits - 1 - ACT_BITS
-
-    @property
-    def mix_width(self) -> int:
-        """Signed bits of a sum of mixed values, for any weights and scales."""
-        return (self.slots << self.mix_bits + self.kv_bits - 1).bit_length() + 1
+        return self.kv_bits - 1
 
     # -- errors
 
@@ -159,7 +141,7 @@ class AttentionConfig:
         """
         relative, absolute = self.weight_error
         slots = elements.shape[-2]
-        scaled = slots * 0.5 * 2.0 ** (ACT_BITS - self.mix_bits)
+        scaled = slots * 0.5
         parts = relative * (weights @ abs(elements)) + absolute * abs(elements).sum(-2)
         return parts + scaled + 0.5
 

@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...hw.attention.config import ACT_BITS, AttentionConfig, RotaryConfig
+from .requantise import requantise
 
 __all__ = [
     "Attended",
     "Stored",
     "attention",
+    "factors",
     "mix",
     "restore",
     "rotary",
@@ -196,19 +198,26 @@ def bit_length(values: Integers) -> Integers:
     return np.frexp(values.astype(np.float64))[1].astype(np.int64)
 
 
+def factors(config: AttentionConfig, weights: Integers, scales: Integers) -> Integers:
+    """Return weights [..., queries, slots] times the values' scales, [..., queries, slots, groups].
+
+    Products round half up to 16 bits.
+    """
+    half = 1 << config.weight_bits - 1
+    return weights[..., None] * scales[..., None, :, :] + half >> config.weight_bits
+
+
 def mix(config: AttentionConfig, weights: Integers, values: Stored) -> Integers:
     """Return the values times their weights, [..., queries, head_size], in the values' units.
 
-    A weight times a scale rounds half up to ``mix_bits``; the sum rounds half up and saturates.
+    The sums of factors times codes round half to even and saturate, as the requantiser does.
     """
-    shift = config.mix_shift
-    parts = []
+    scaled, parts = factors(config, weights, values.scales), []
     for group in range(config.groups):
-        scaled = weights * values.scales[..., None, :, group] + (1 << shift - 1) >> shift
         elements = slice(group * config.group, (group + 1) * config.group)
-        parts.append(_product(scaled, values.codes[..., elements]))
-    rounded = np.concatenate(parts, -1) + (1 << config.out_shift - 1) >> config.out_shift
-    return np.clip(rounded, -_TOP - 1, _TOP)
+        parts.append(_product(scaled[..., group], values.codes[..., elements]))
+    sums = np.concatenate(parts, -1)
+    return requantise(sums, 0, 1, config.out_shift, 0, -_TOP - 1, _TOP)
 
 
 def _product(a: Integers, b: Integers) -> Integers:

@@ -104,7 +104,6 @@ class CachedAttention:
         d = self.dimensions
         return AttentionConfig(
             head_size=d.head_size,
-            queries=d.heads // d.kv_heads,
             slots=cache.policy.budget,
             kv_bits=cache.kv_bits,
             group=cache.group or d.head_size,

@@ -13,6 +13,7 @@ from tilewright.hw.config import ConfigError
 from tilewright.verif.golden.attention import (
     Stored,
     attention,
+    factors,
     mix,
     restore,
     rotary,
@@ -136,7 +137,7 @@ def case(config, seed, tokens=None):
     """Return random operands of an attention and their shift."""
     rng = np.random.default_rng(seed)
     count = tokens or config.slots
-    q = rng.integers(-3000, 3001, (config.queries, config.head_size))
+    q = rng.integers(-3000, 3001, (3, config.head_size))
     k = rng.normal(0, 4000, (count, config.head_size)).astype(np.int64).clip(-32767, 32767)
     v = rng.normal(0, 7000, (count, config.head_size)).astype(np.int64).clip(-32767, 32767)
     shift = config.kv_bits - 1 + 23 - config.fraction_bits
@@ -148,8 +149,8 @@ def case(config, seed, tokens=None):
     [
         {},
         {"kv_bits": 4, "group": 16, "slots": 100},
-        {"kv_bits": 16, "head_size": 256, "group": 256, "queries": 1},
-        {"kv_bits": 8, "head_size": 32, "group": 32, "queries": 16, "mix_bits": 24},
+        {"kv_bits": 16, "head_size": 256, "group": 256, },
+        {"kv_bits": 8, "head_size": 32, "group": 32},
     ],
 )
 def test_results_are_within_the_bound_of_floats(fields):
@@ -169,7 +170,7 @@ def test_results_are_within_the_bound_of_floats(fields):
 
 
 def test_scores_round_half_up_and_saturate():
-    config = AttentionConfig(queries=1, slots=4, kv_bits=8, head_size=32, group=32)
+    config = AttentionConfig(slots=4, kv_bits=8, head_size=32, group=32)
     q = np.zeros((1, 32), np.int64)
     q[0, 0] = 1
     keys = Stored(np.zeros((4, 32), np.int64), np.full((4, 1), 1))
@@ -201,14 +202,16 @@ def test_empty_slots_are_ignored():
     assert np.abs(single.out - v[0]).max() <= values.scales[0, 0] / 256 + 2
 
 
-def test_mix_rounds_half_up():
-    config = AttentionConfig(queries=1, slots=2, head_size=32, group=32, mix_bits=17)
+def test_mix_rounds_as_the_requantiser_does():
+    config = AttentionConfig(slots=2, head_size=32, group=32)
     values = Stored(np.zeros((2, 32), np.int64), np.full((2, 1), 1 << 15))
     values.codes[0, :4] = 1, -1, 127, -127
     weights = np.array([[1 << 15, 0]])
-    # a weight of a half, a scale of a half: 2**15 of 2**17; an eighth of it is lost
+    assert factors(config, weights, values.scales)[0].tolist() == [[1 << 14], [0]]
     assert mix(config, weights, values)[0, :4].tolist() == [128, -128, 16256, -16256]
-    assert (mix(config, weights >> 8, values)[0, :4] == np.array([1, 0, 64, -63])).all()
+    # a factor of 64 is half of the unit that codes lose: ties go to the even neighbour
+    assert mix(config, weights >> 8, values)[0, :4].tolist() == [0, 0, 64, -64]
+    assert factors(config, np.array([[1, 2]]), values.scales)[0].tolist() == [[1], [1]]
 
 
 @pytest.mark.parametrize(

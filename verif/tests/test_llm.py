@@ -1,4 +1,4 @@
-"""Decoders: read from model files, computed like token by token, and kept exactly by full caches."""
+"""Decoders: read from model files, computed as token by token, kept exactly by full caches."""
 
 import math
 
