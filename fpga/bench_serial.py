@@ -5,19 +5,21 @@ array stands between registers on an ECP5-85F of speed grade 6, without DSPs. Re
 counted from the weights of a job's network, Fashion-MNIST's by default.
 """
 
-import argparse
 import statistics
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
 from ..gen.errors import ToolError
 from ..gen.verilog import emit
 from ..hw.serial.array import SerialArray
 from ..hw.serial.config import SerialConfig
+from ..sw.cli.options import Json, OutputFolder
 from ..sw.cli.output import print_json, print_table, say
 from ..sw.job import read_job
 from ..sw.onnx_import import load
@@ -35,6 +37,8 @@ CASES = {
     "bit_mac": SerialConfig(pe="bit_mac", rows=16, cols=8, fabric="ecp5"),
 }
 """Arrays to measure, by kind of PE."""
+Case = StrEnum("Case", {name: name for name in CASES})
+Placer = StrEnum("Placer", {name: name for name in PLACERS})
 AIM = 300.0
 """MHz that place and route aims for: above what any of them reaches."""
 
@@ -132,46 +136,43 @@ def rows_of(
     return rows
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure the arrays that were asked for and print the table."""
-    parser = argparse.ArgumentParser(prog="tilewright.fpga.bench_serial", description=__doc__)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
-    parser.add_argument("--seeds", type=int, default=3, help="place and route with seeds 1 to N")
-    parser.add_argument("--placer", choices=PLACERS, default="static")
-    parser.add_argument("--job", type=Path, default=Path("examples/fashion"))
-    parser.add_argument("--digits", action="store_true", help="count digits and measure nothing")
-    parser.add_argument("--json", action="store_true", help="print JSON to standard output")
-    parser.add_argument("-o", "--output", type=Path, default=Path("build/bench_serial"))
-    chosen = parser.parse_args(arguments)
-    if unknown := [name for name in chosen.cases if name not in CASES]:
-        parser.error(f"there is no case {unknown[0]!r} (cases: {', '.join(CASES)})")
-    if chosen.seeds < 1:
-        parser.error(f"--seeds must be at least 1, not {chosen.seeds}")
-    counts = list(digit_counts(CASES["digits"], weights_of(chosen.job)))
+def main(
+    cases: Annotated[list[Case] | None, typer.Argument(help="Which; all by default.")] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Place and route with seeds 1 to N.", min=1)
+    ] = 3,
+    placer: Annotated[Placer, typer.Option("--placer", help="Of nextpnr.")] = Placer.static,
+    job: Annotated[
+        Path, typer.Option("--job", help="Whose digits count.", metavar="JOB")
+    ] = Path("examples/fashion"),
+    digits: Annotated[
+        bool, typer.Option("--digits", help="Count digits and measure nothing.")
+    ] = False,
+    output: OutputFolder = Path("build/bench_serial"),
+    json: Json = False,
+) -> None:
+    """Measure serial arrays and print the table."""
+    counts = list(digit_counts(CASES["digits"], weights_of(job)))
     products = sum(count[3] for count in counts)
     planes = sum(count[2] * count[3] for count in counts) / products
-    digits = sum(count[1] * count[3] for count in counts) / products
-    if chosen.digits:
+    if digits:
+        mean = sum(count[1] * count[3] for count in counts) / products
         titles = ("layer", "digits per weight", "digit planes per tile", "products")
-        print_table(titles, [*counts, ("all", digits, planes, products)])
-        return 0
-    seeds, rows = tuple(range(1, chosen.seeds + 1)), []
-    for name in chosen.cases or CASES:
+        print_table(titles, [*counts, ("all", mean, planes, products)])
+        return
+    rows: list[Row] = []
+    for name in cases or CASES:
         try:
-            rows += rows_of(name, chosen.output, seeds, chosen.placer, planes)
+            rows += rows_of(str(name), output, tuple(range(1, seeds + 1)), str(placer), planes)
         except (ToolError, OSError) as error:
             say(f"error: {error}")
-            return 1
-        except KeyboardInterrupt:
-            say("interrupted")
-            return 130
-    if chosen.json:
+            raise typer.Exit(1) from None
+    if json:
         print_json([asdict(row) for row in rows])
     else:
         print_table(list(asdict(rows[0])), [list(asdict(row).values()) for row in rows])
-        say(f"MHz: median, least and most of seeds 1 to {chosen.seeds}, placer {chosen.placer}.")
-    return 0
+        say(f"MHz: median, least and most of seeds 1 to {seeds}, placer {placer}.")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

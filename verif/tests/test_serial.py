@@ -1,12 +1,15 @@
 """Serial arrays: exact sums in exactly the stated cycles, for every PE and precision."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tilewright.fpga.bench_serial import digit_counts
 from tilewright.gen.catalog import UNITS, load
 from tilewright.gen.configuration import configure
 from tilewright.gen.verilog import emit
@@ -255,3 +258,24 @@ def test_config_refuses(fields, message):
 def test_mode_refuses(pe, settings_, message):
     with pytest.raises(ConfigError, match=message):
         SerialConfig(pe=pe).mode_word(**settings_)
+
+
+def test_digits_of_real_weights_are_counted():
+    """Of two tiles one needs all four digit planes, 5 = 4 + 1, and the other one."""
+    config = SerialConfig(pe="digits", rows=2, cols=1)
+    weights = np.array([[127], [5], [1], [0]])
+    ((name, digits, planes, products),) = digit_counts(config, [("one", weights, 3)])
+    assert (name, products) == ("one", 12)
+    assert digits == (2 + 2 + 1) / 4
+    assert planes == 2.5
+
+
+def test_what_to_measure_is_checked():
+    result = subprocess.run(
+        [sys.executable, "-m", "tilewright.fpga.bench_serial", "nothing"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "'nothing' is not one of 'planes', 'digits', 'tables', 'bit_mac'" in " ".join(
+        result.stderr.replace("│", " ").split()
+    )
