@@ -1,6 +1,6 @@
 """Column combining of whole networks that run layer by layer."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,22 +66,17 @@ def report(layers: Mapping[str, Weights], groups: Mapping[str, Groups]) -> Packi
     )
 
 
-def pack_network(
-    network: Network, names: Iterable[str], group: Callable[[Weights], Groups]
-) -> tuple[Network, dict[str, Groups]]:
-    """Return the network with conflicts pruned in the 1 x 1 convolutions ``names``, and groups.
-
-    ``group`` gives the groups of one layer's weights [K, N].
-    """
-    layers = network.convolutions()
-    found = {name: group(layers[name].matrix) for name in names}
-    steps = tuple(
-        _with_matrix(step, prune_conflicts(step.matrix, found[step.name]))
-        if isinstance(step, Convolve) and step.name in found
-        else step
-        for step in network.steps
+def pack_network(network: Network, groups: Mapping[str, Groups]) -> Network:
+    """Return the network with conflicts pruned in the 1 x 1 convolutions of ``groups``."""
+    return replace(
+        network,
+        steps=tuple(
+            _with_matrix(step, prune_conflicts(step.matrix, groups[step.name]))
+            if isinstance(step, Convolve) and step.name in groups
+            else step
+            for step in network.steps
+        ),
     )
-    return replace(network, steps=steps), found
 
 
 def arrange_channels(

@@ -1,0 +1,173 @@
+"""Pack the sparse face detector without retraining, score it, run it on the RTL; see README.md."""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import Progress
+
+from tilewright.sw import zoo
+from tilewright.sw.engine import Engine
+from tilewright.sw.layerwise.network import Network, evaluate
+from tilewright.sw.layerwise.quantised import QuantisedNetwork, exact_product, quantise, ranges
+from tilewright.sw.sparse.columns import combine, group_columns, lost_energy
+from tilewright.sw.sparse.network import pack_network, report
+from tilewright.sw.sparse.packer import fewest_columns, pack_columns
+from tilewright.sw.tflite import read_model
+from tilewright.sw.tflite.network import sparse_layers
+
+SIZE = 192
+FACE = 96
+"""Pixels of a crop within the grey frame of SIZE."""
+CALIBRATION = [*range(8), *range(100, 108)]
+"""Crops that set the ranges of activations, with the cat; the others are scored."""
+
+
+def frame(crop: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return a crop in the middle of a grey frame, in -1..1."""
+    large = Image.fromarray((crop * 255).astype(np.uint8)).resize((FACE, FACE), Image.BILINEAR)
+    grey = np.zeros((SIZE, SIZE), np.float32)
+    edge = (SIZE - FACE) // 2
+    grey[edge : edge + FACE, edge : edge + FACE] = np.asarray(large, np.float32) / 127.5 - 1
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def photograph(name: str) -> NDArray[np.float32]:
+    """Return a picture of the zoo, black at the sides to make it square, in -1..1."""
+    picture = Image.fromarray(zoo.picture(name))
+    side = max(picture.size)
+    square = Image.new("RGB", (side, side))
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    small = square.resize((SIZE, SIZE), Image.BILINEAR)
+    return np.asarray(small, np.float32) / 127.5 - 1
+
+
+def packings(layers: dict[str, NDArray], alpha: int, gamma: float) -> dict[str, dict]:
+    """Return groups of every layer by both published rules and by our packer."""
+    found: dict[str, dict] = {}
+    for rule in ("dense", "agglomerative"):
+        found[f"{rule}, gamma {gamma}"] = {
+            name: group_columns(w, alpha=alpha, gamma=gamma, rule=rule)
+            for name, w in layers.items()
+        }
+        reference = found[f"{rule}, gamma {gamma}"]
+        found[f"ours, columns as {rule}"] = {
+            name: pack_columns(w, int(reference[name].max()) + 1, alpha=alpha)
+            for name, w in layers.items()
+        }
+        found[f"ours, loss as {rule}"] = {
+            name: fewest_columns(w, lost_energy(w, reference[name]), alpha=alpha)
+            for name, w in layers.items()
+        }
+    return found
+
+
+def scores(images: list[NDArray], run: Callable[[NDArray], float], title: str) -> NDArray:
+    """Return the best score of each picture, before the sigmoid."""
+    with Progress(transient=True) as progress:
+        return np.array([run(image[None]) for image in progress.track(images, description=title)])
+
+
+def float_score(network: Network, image: NDArray) -> float:
+    """Return the best score that the float network finds."""
+    return float(dict(evaluate(network, image))[network.outputs[1]].max())
+
+
+def integer_score(network: QuantisedNetwork, image: NDArray) -> float:
+    """Return the best score that the quantised network finds."""
+    return float(network.results(network.run(image))[network.network.outputs[1]].max())
+
+
+def judged(title: str, run: Callable[[NDArray], float], crops: NDArray, face: NDArray) -> dict:
+    """Return how well a network tells faces: two pictures, and the area under the ROC curve."""
+    images = [photograph("astronaut"), photograph("cat"), *map(frame, crops)]
+    found = scores(images, run, title)
+    astronaut, cat = 1 / (1 + np.exp(-found[:2]))
+    yes, no = found[2:][face == 1][:, None], found[2:][face == 0][None]
+    area = float(((yes > no) + 0.5 * (yes == no)).mean())
+    row = {"astronaut": astronaut, "cat": cat, "area under curve": area}
+    row = {key: round(float(value), 4) for key, value in row.items()}
+    print(f"{title}: {row}", flush=True)
+    return row
+
+
+def rtl(network: QuantisedNetwork, groups: dict, alpha: int, rows: int, cols: int) -> dict:
+    """Run the astronaut's convolutions on the RTL of both arrays and return counts."""
+    engines = {
+        "packed": Engine("packed", rows=rows, cols=cols, alpha=alpha),
+        "systolic": Engine("systolic", rows=rows, cols=cols),
+    }
+    counts = {name: [0, 0, True] for name in engines}
+
+    def product(layer: str, x: NDArray, w: NDArray) -> NDArray:
+        expected = exact_product(layer, x, w)
+        for family, engine in engines.items():
+            columns = family == "packed" and layer in groups
+            packed = combine(w, groups[layer], alpha=alpha) if columns else w
+            y, stats = engine.matmul(x, packed)
+            count = counts[family]
+            count[0] += stats.cycles
+            count[1] += stats.cycles if layer in groups else 0
+            count[2] &= bool((y == expected).all()) and stats.cycles == stats.predicted_cycles
+        print(f"  {layer}: {x.shape} x {w.shape}", flush=True)
+        return expected
+
+    network.run(photograph("astronaut")[None], product)
+    return {
+        family: {"cycles": total, "cycles of packed layers": inner, "equal": equal}
+        for family, (total, inner, equal) in counts.items()
+    }
+
+
+def main() -> None:
+    """Pack, score, and if asked run on the RTL."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--alpha", type=int, default=8)
+    parser.add_argument("--gamma", type=float, default=0.5)
+    parser.add_argument("--score", action="store_true", help="score the check images, minutes")
+    parser.add_argument("--rtl", action="store_true", help="run one picture on the RTL, minutes")
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--cols", type=int, default=16)
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/face.json"))
+    a = parser.parse_args()
+    network = zoo.tflite_network("face_sparse")
+    names = sparse_layers(read_model(zoo.fetch("face_sparse")))
+    layers = {name: network.convolutions()[name].matrix for name in names}
+    started = time.perf_counter()
+    found = packings(layers, a.alpha, a.gamma)
+    result: dict[str, dict] = {"seconds": round(time.perf_counter() - started, 1)}
+    for title, groups in found.items():
+        r = report(layers, groups)
+        result[title] = vars(r) | {"utilisation": round(r.utilisation, 4)}
+        print(f"{title}: {result[title]}", flush=True)
+    ours = {title: pack_network(network, groups) for title, groups in found.items()}
+    chosen = "ours, columns as dense"
+    crops, face = zoo.faces()
+    calibration = np.stack([photograph("cat"), *(frame(crops[i]) for i in CALIBRATION)])
+    tested = np.setdiff1d(np.arange(len(crops)), CALIBRATION)
+    integers = {
+        title: quantise(net, ranges(net, calibration))
+        for title, net in (("unpacked", network), (chosen, ours[chosen]))
+    }
+    if a.score:
+        for title, net in {"unpacked": network, **ours}.items():
+            run = partial(float_score, net)
+            result.setdefault(title, {})["score"] = judged(title, run, crops[tested], face[tested])
+        for title, net in integers.items():
+            run = partial(integer_score, net)
+            result[title]["int8"] = judged(f"{title}, int8", run, crops[tested], face[tested])
+    if a.rtl:
+        result["rtl"] = rtl(integers[chosen], found[chosen], a.alpha, a.rows, a.cols)
+        print(result["rtl"])
+    a.output.parent.mkdir(parents=True, exist_ok=True)
+    a.output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
