@@ -47,6 +47,26 @@ class KvConfig:
         check_range("inputs", self.inputs, 0, 4096)
 
     @property
+    def slot_bits(self) -> int:
+        """Bits of a slot's number."""
+        return (self.slots - 1).bit_length()
+
+    @property
+    def head_bits(self) -> int:
+        """Bits of a head's number."""
+        return max(1, (self.heads - 1).bit_length())
+
+    @property
+    def input_bits(self) -> int:
+        """Bits of the place of an input vector."""
+        return max(1, (self.inputs - 1).bit_length())
+
+    @property
+    def rows(self) -> int:
+        """Rows of the slot memories: a head's slots from ``head << slot_bits``."""
+        return self.heads << self.slot_bits
+
+    @property
     def score_max(self) -> int:
         """Where a score saturates."""
         return (1 << self.score_bits) - 1

@@ -1,0 +1,93 @@
+"""The KV-cache controller: core, slot memories and registers."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..bus.axi_lite import AxiLite, RegisterBank
+from .config import KvConfig
+from .core import KvCore
+from .registers import ERRORS, kv_registers, register_values
+from .store import SlotStore
+from .words import command_word, place_beat, recall_beat, token_beat
+
+__all__ = ["KvController"]
+
+
+class KvController(wiring.Component):
+    """Keeps a bounded number of tokens per head by their accumulated attention.
+
+    A decode step is PLACE for the new token, then for each head READ, attention over the tokens
+    that it lists, and SCORE with the attention weights, once for each query head, the last with
+    ``final``. That pass finds the head's victim, which the next token overwrites: its slot says
+    where keys and values go, and the cache never moves any. START begins a sequence with a policy.
+
+    Parameters
+    ----------
+    config : KvConfig
+        See there for ranges.
+
+    Members
+    -------
+    s_axi : In(AxiLite(6))
+        Registers, see `kv_registers`.
+    commands : In(stream.Signature(command_word(config)))
+        Commands, done in order.
+    weights : In(stream.Signature(weight_bits))
+        Attention weights: for each SCORE one for every token of the head, in the order of slots.
+    tokens : Out(stream.Signature(token_beat(config)))
+        For each READ the tokens of the head in the order of slots, as a packet.
+    places : Out(stream.Signature(place_beat(config)))
+        For each PLACE what was done in every head, as a packet.
+    recalls : Out(stream.Signature(recall_beat(config)))
+        For each RECALL the input vectors that are kept, as a packet; present where ``inputs`` is
+        not 0.
+
+    Latency
+        From a READ to its first token 6 cycles, from a PLACE to its first beat 10; see
+        docs/units/kv.md for a step.
+    Throughput
+        One token a cycle and one weight a cycle, at the same time.
+    Numerics
+        Scores are unsigned and saturate; see `Scorer`.
+    Reference
+        Kelle, MICRO 2025; H2O, NeurIPS 2023; StreamingLLM, ICLR 2024.
+    """
+
+    def __init__(self, config: KvConfig):
+        self._config = config
+        members = {
+            "s_axi": In(AxiLite(6)),
+            "commands": In(stream.Signature(command_word(config))),
+            "weights": In(stream.Signature(config.weight_bits)),
+            "tokens": Out(stream.Signature(token_beat(config))),
+            "places": Out(stream.Signature(place_beat(config))),
+        }
+        if config.inputs:
+            members["recalls"] = Out(stream.Signature(recall_beat(config)))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.core = core = KvCore(config)
+        m.submodules.store = store = SlotStore(config)
+        m.submodules.registers = bank = RegisterBank(kv_registers(config))
+        wiring.connect(m, wiring.flipped(self.s_axi), bank.s_axi)
+        wiring.connect(m, core.store, store.bus)
+        for name in ("commands", "weights"):
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(core, name))
+        for name in ("tokens", "places", *(["recalls"] if config.inputs else [])):
+            wiring.connect(m, getattr(core, name), wiring.flipped(getattr(self, name)))
+        for name, value in register_values(config).items():
+            m.d.comb += getattr(bank, name).eq(value)
+        status = core.status
+        m.d.comb += [
+            bank.status.busy.eq(status.busy),
+            bank.position.value.eq(core.position),
+            bank.tokens.eq(status.placed),
+            bank.evictions.eq(status.evicted),
+            bank.searching.eq(status.searching),
+        ]
+        m.d.comb += [getattr(bank.errors, name).eq(status[name]) for name in ERRORS]
+        return m

@@ -1,0 +1,136 @@
+"""Judge of cache controllers: random sequences under every policy, exact results, exact cycles."""
+
+import random
+
+import numpy as np
+from amaranth.hdl import Fragment, Shape
+
+from ...hw.bus.axi_stream import AxiStreamTop
+from ...hw.kv.config import EVICT, KvConfig
+from ...hw.kv.controller import KvController
+from ...hw.kv.registers import ERRORS, kv_registers, register_values
+from ...sw.runtime.beats import words_of
+from ..simulate.compiled import CompiledUnit, Traffic
+from ..testbench.kv_script import Script, random_policy
+from ..testbench.stream import Codec
+
+__all__ = ["KvJudge", "Player"]
+
+
+class Player:
+    """Sends scripts to a compiled controller and compares all that comes back.
+
+    Parameters
+    ----------
+    config : KvConfig
+        Of the controller.
+    """
+
+    def __init__(self, config: KvConfig):
+        self._registers = {r.name: r.address for r in kv_registers(config).registers}
+        self._values = register_values(config)
+        top = AxiStreamTop(KvController(config))
+        Fragment.get(top, None)
+        self._codecs = {port.name: Codec(port) for port in top.axi_streams}
+        self._widths = {port.name: Shape.cast(port.payload).width for port in top.axi_streams}
+
+    def _words(self, name: str, beats: list) -> dict:
+        """Return beats as words, by payload suffix."""
+        encoded = [self._codecs[name].encode(beat) for beat in beats]
+        widths = {"data": self._widths[name], "last": 1}
+        suffixes = encoded[0] if encoded else ["data"]
+        return {s: words_of([beat[s] for beat in encoded], widths[s]) for s in suffixes}
+
+    def wrong(self, unit: CompiledUnit, script: Script, gap: float = 0, stall: float = 0) -> str:
+        """Play a script to a controller that is still; return what went wrong, or nothing.
+
+        Without gaps and stalls, cycles are compared with the model too.
+        """
+        unit.forget()
+        for number, name in enumerate(self._codecs):
+            pause = gap if name.startswith("s_") else stall
+            unit.pause(name, Traffic(pause, number + 1))
+        names = [name.removeprefix("m_axis_") for name in self._codecs if name.startswith("m_")]
+        before = {name: self._read(unit, name) for name in ("tokens", "evictions", "searching")}
+        unit.write(self._registers["errors"], 0xFFFFFFFF)
+        unit.forget()
+        begin = unit.cycle
+        unit.offer("s_axis_commands", self._words("s_axis_commands", script.commands))
+        unit.offer("s_axis_weights", self._words("s_axis_weights", script.weights))
+        unit.run("s_axis_commands", len(script.commands), quiet=20000)
+        unit.run(quiet=3000, most=1 << 62)
+        for name in names:
+            seen, wanted = unit.seen(f"m_axis_{name}"), getattr(script, name)
+            words = self._words(f"m_axis_{name}", wanted)
+            common = min(len(seen.cycles), len(wanted))
+            for suffix, column in words.items():
+                different = (seen.beats[suffix][:common] != column[:common]).any(axis=1)
+                if different.any():
+                    at = int(different.argmax())
+                    return f"beat {at} of {name} is not {wanted[at]}"
+            if len(seen.cycles) != len(wanted):
+                return f"{len(seen.cycles)} beats of {name}, not {len(wanted)}"
+            if not gap and not stall:
+                cycles = np.array(getattr(script.timing, name), np.int64) + begin
+                if not np.array_equal(seen.cycles, cycles):
+                    at = int((seen.cycles != cycles).argmax())
+                    return f"{name} {at} in cycle {seen.cycles[at] - begin}, not {cycles[at] - begin}"
+        if not gap and not stall:
+            for name, model in (("commands", script.taken), ("weights", script.timing.weights)):
+                cycles = unit.seen(f"s_axis_{name}").cycles - begin
+                if not np.array_equal(cycles, np.array(model, np.int64)):
+                    return f"cycles of {name}"
+        return self._wrong_registers(unit, script, before, bool(gap or stall))
+
+    def _read(self, unit: CompiledUnit, name: str) -> int:
+        value, response = unit.read(self._registers[name])
+        return value if not response else -1
+
+    def _wrong_registers(self, unit, script, before, paused) -> str:
+        flags = sum((script.errors[name] > 0) << i for i, name in enumerate(ERRORS))
+        wanted = dict(self._values) | {
+            "status": 0,
+            "errors": flags,
+            "position": int(script.golden.position[0]),
+            "tokens": before["tokens"] + script.counts["tokens"],
+            "evictions": before["evictions"] + script.counts["evictions"],
+            "searching": before["searching"] + script.timing.searching,
+        }
+        for name, value in wanted.items():
+            if self._read(unit, name) != value:
+                return f"register {name} is {self._read(unit, name)}, not {value}"
+        return ""
+
+
+class KvJudge:
+    """Plays sequences under every policy, without pauses and with, and once a reset between.
+
+    Parameters
+    ----------
+    config : KvConfig
+        What the controllers are made from.
+    steps : int
+        Decode steps under each policy.
+    seed : int
+        Of everything.
+    """
+
+    def __init__(self, config: KvConfig, steps: int = 150, seed: int = 1):
+        self._player = Player(config)
+        self._scripts = []
+        for number, (gap, stall) in enumerate(((0, 0), (0.3, 0.2), (0.05, 0.6))):
+            script = Script(config, seed + number)
+            rng = random.Random(seed + number)
+            script.place()
+            for evict in (*EVICT, "score"):
+                script.start(random_policy(config, rng, evict))
+                script.steps(steps // (1 if number == 0 else 3))
+            self._scripts.append((script, gap, stall))
+
+    def __call__(self, unit: CompiledUnit) -> bool:
+        """Return whether a controller, fresh from reset, does all that it should."""
+        for script, gap, stall in self._scripts:
+            if self._player.wrong(unit, script, gap, stall):
+                return False
+            unit.reset()
+        return True
