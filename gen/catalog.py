@@ -82,9 +82,10 @@ class Unit:
     cycles : str
         Cycle formula in words, for the manifest.
     prepare : str
-        For lossy datapaths, else empty: function ``(config, network, k_tiles, inputs) -> network``
-        that gives a quantised network's layers the weights and modes that the datapath computes
-        with; ``inputs`` are calibration inputs as integers.
+        For datapaths that are lossy or whose modes depend on the weights, else empty: function
+        ``(config, network, k_tiles, inputs) -> network`` that gives a quantised network's layers
+        the weights and modes that the datapath computes with; ``inputs`` are calibration inputs as
+        integers.
     tables : mapping
         What the manifest copies from the code: section to import string of a table, or of a
         function that makes it from the configuration.
@@ -185,6 +186,54 @@ UNITS: dict[str, Unit] = {
         tables={"modes": "hw.serial.config:mode_fields"},
         mutation=Mutation(preset="tiny", judge="verif.mutate.datapath:DatapathJudge"),
     ),
+    "packed": Unit(
+        summary="Column combining: cells that select one of several channels, DSPs or LUTs",
+        config="hw.packed.config:PackedConfig",
+        component="hw.packed.array:PackedArray",
+        presets={
+            "default": {},
+            "tiny": {"rows": 2, "cols": 2, "alpha": 3},
+            "lut": {"rows": 3, "cols": 2, "alpha": 4, "pe": "lut"},
+        },
+        golden="verif.golden.packed:packed",
+        testbench="verif.testbench.packed",
+        formal="verif.formal.packed",
+        docs="docs/units/packed.md",
+        paper="Kung, McDanel, Zhang, Packing Sparse Convolutional Neural Networks for Efficient "
+        "Systolic Array Implementations: Column Combining Under Joint Optimization, ASPLOS 2019",
+        maturity="V2",
+        cycles="one activation vector per cycle within a step; see docs/units/packed.md",
+        prepare="sw.pack.packed:prepare",
+        tables={"modes": "hw.packed.config:mode_fields"},
+        mutation=Mutation(
+            preset="tiny", settings=("rows=3",), judge="verif.mutate.datapath:DatapathJudge"
+        ),
+    ),
+    "nm": Unit(
+        summary="N:M structured sparsity: cells that select among a group of channels",
+        config="hw.nm.config:NmConfig",
+        component="hw.nm.array:NmArray",
+        presets={
+            "default": {},
+            "tiny": {"rows": 2, "cols": 2, "n": 1, "m": 2},
+            "half": {"rows": 4, "cols": 2, "n": 2, "m": 4},
+        },
+        golden="verif.golden.nm:nm",
+        testbench="verif.testbench.nm",
+        formal="verif.formal.nm",
+        docs="docs/units/nm.md",
+        paper="Mishra et al., Accelerating Sparse Deep Neural Networks, arXiv 2104.08378; NVIDIA, "
+        "Parallel Thread Execution ISA, sparse matrix storage",
+        maturity="V2",
+        cycles="one activation vector per cycle within a step; see docs/units/nm.md",
+        prepare="sw.pack.nm:prepare",
+        tables={"modes": "hw.nm.config:mode_fields"},
+        mutation=Mutation(
+            preset="tiny",
+            settings=("rows=4", "n=2", "m=4"),
+            judge="verif.mutate.datapath:DatapathJudge",
+        ),
+    ),
     "requantise": Unit(
         summary="Accumulators to activations: bias, multiplier, shift, rounding, zero point, clamp",
         config="hw.engine.requantise_config:RequantiseConfig",
@@ -278,6 +327,8 @@ INTERNAL: frozenset[str] = frozenset(
         "hw.engine.readers:ActReader",
         "hw.engine.readers:WeightReader",
         "hw.engine.requantise:RequantiseLane",
+        "hw.packed.cell:SelectCell",
+        "hw.packed.select_array:SelectArray",
         "hw.serial.bit_mac:BitMac",
         "hw.serial.bit_mac:BitMacCell",
         "hw.serial.bit_mac:BitMacColumn",

@@ -10,15 +10,20 @@ from .catalog import find_unit, load
 from .configuration import dump
 from .files import write_all
 
-__all__ = ["generate", "generate_files"]
+__all__ = ["generate", "generate_files", "module_name"]
 
-# words that neither Verilog-2005 nor the tools that read it take as a module's name
+# words that neither (System)Verilog nor the tools that read it take as a module's name
 _RESERVED = frozenset(
     "always and assign begin buf case cell config default design edge else end endmodule event for "
     "force function if include initial inout input instance integer library logic module nand nor "
-    "not or output parameter reg repeat signed specify string table task time use wait while "
-    "wire xor".split()
+    "not or output packed parameter reg repeat signed specify string table task time use wait "
+    "while wire xor".split()
 )
+
+
+def module_name(unit: str) -> str:
+    """Return what a unit's top module is called if nothing else is asked for: as the unit is."""
+    return f"{unit}_array" if unit in _RESERVED else unit
 
 
 def generate_files(unit: str, config: Any, name: str) -> dict[str, str]:
@@ -52,4 +57,4 @@ def generate(unit: str, config: Any, directory: Path, name: str | None = None) -
     OSError
         The folder cannot be written.
     """
-    return write_all(directory, generate_files(unit, config, name or unit))
+    return write_all(directory, generate_files(unit, config, name or module_name(unit)))

@@ -1,4 +1,8 @@
-"""What the configurations of all families share: validation with one clear sentence."""
+"""What the configurations of all families share: validation with one clear sentence, modes."""
+
+from dataclasses import dataclass
+
+__all__ = ["ConfigError", "ModeField", "check_choice", "check_range", "check_width"]
 
 
 class ConfigError(ValueError):
@@ -22,3 +26,13 @@ def check_width(field: str, value: object) -> None:
     """Raise `ConfigError` unless ``value`` is an operand width: 2 to 8 bits, or 16."""
     if isinstance(value, bool) or not isinstance(value, int) or value not in (*range(2, 9), 16):
         raise ConfigError(f"{field} must be an integer from 2 to 8, or 16, not {value!r}")
+
+
+@dataclass(frozen=True)
+class ModeField:
+    """A setting of a GEMM: its place in the word ``mode`` and what it means."""
+
+    name: str
+    lsb: int
+    width: int
+    doc: str

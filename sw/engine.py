@@ -1,10 +1,8 @@
 """Matrix products on the simulated hardware, with the hardware's own cycle counts."""
 
 import dataclasses
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,10 @@ from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
 from .cycles import predict
 from .mapping.matmul import plan_matmul
+from .pack.by_mode import for_mode
+from .pack.operand import Operand
 from .runtime.simulated import SimulatedEngine
+from .sparse.columns import PackedColumns
 
 __all__ = ["Engine", "Stats"]
 
@@ -32,13 +33,16 @@ class Stats:
         What the cycle model says; always the same.
     macs : int
         Multiply-accumulates of the product, M * K * N.
+    useful : int
+        Those of them that are not left out: of packed weights, the ones with a weight. Else all.
     utilisation : float
-        ``macs`` per multiply-accumulate that the array could have done in ``cycles``.
+        ``useful`` per multiply-accumulate that the array could have done in ``cycles``.
     """
 
     cycles: int
     predicted_cycles: int
     macs: int
+    useful: int
     utilisation: float
 
 
@@ -78,19 +82,19 @@ class Engine:
         rest.setdefault("drain_lanes", 1 << min(2, limit.bit_length() - 1))
         rest.setdefault("weight_depth", max(4096, 4 * datapath.weight_beats))
         self.config = EngineConfig(datapath=datapath, **rest)
-        self._pack = load(f"sw.pack.{family}:pack_tile")
-        self._packs_by_mode = "mode" in inspect.signature(self._pack).parameters
+        self._weights = load(f"sw.pack.{family}")
         self._hardware = SimulatedEngine(self.config)
 
     def matmul(
-        self, x: ArrayLike, w: ArrayLike, mode: Mapping[str, Any] | None = None
+        self, x: ArrayLike, w: ArrayLike | PackedColumns, mode: Mapping[str, Any] | None = None
     ) -> tuple[NDArray[np.int64], Stats]:
         """Return ``x @ w`` as computed by the hardware, and its counts.
 
         Parameters
         ----------
         x, w : array_like
-            Integer matrices [M, K] and [K, N].
+            Integer matrices [M, K] and [K, N]; for ``"packed"`` also w as packed columns, which
+            bring their mode with them.
         mode : mapping, optional
             Settings of the datapath for this product, for example its precision; those that the
             family's documentation lists.
@@ -102,33 +106,51 @@ class Engine:
         """
         d = self.config.datapath
         word = 0
+        if isinstance(w, PackedColumns):
+            if not hasattr(self._weights, "settings"):
+                raise ConfigError(f"{d.family} takes no packed columns; unpack them")
+            mode = self._weights.settings(d, w)
         x_format, w_format = (d.x_bits, d.x_signed), (d.w_bits, d.w_signed)
         if mode:
             if not d.mode_bits:
                 raise ConfigError(f"{d.family} has no settings for a product, not {sorted(mode)}")
             word = d.mode_word(**mode)
             x_format, w_format = d.operand_formats(word)
-        acts, weights = _operand("x", x, *x_format), _operand("w", w, *w_format)
-        if acts.shape[1] != weights.shape[0]:
+        acts, operand = _matrix("x", x, *x_format), self._operand(w, w_format, word)
+        if acts.shape[1] != operand.channels:
             raise ValueError(
-                f"x has {acts.shape[1]} columns but w has {weights.shape[0]} rows; "
+                f"x has {acts.shape[1]} columns but w has {operand.channels} rows; "
                 "both are K and must be equal"
             )
-        pack = partial(self._pack, mode=word) if self._packs_by_mode else self._pack
-        plan = plan_matmul(self.config, acts, weights, pack, word)
+        pack = for_mode(self._weights.pack_tile, word)
+        plan = plan_matmul(self.config, operand.gather(acts), operand.weights, pack, word)
         result = self._hardware.run(plan.program)
         predicted = predict(self.config, plan.program).cycles
-        macs = plan.program.macs
+        useful = len(acts) * operand.useful
         stats = Stats(
             cycles=result.cycles,
             predicted_cycles=predicted,
-            macs=macs,
-            utilisation=macs / (d.act_lanes * d.cols * result.cycles),
+            macs=acts.size * operand.weights.shape[1],
+            useful=useful,
+            utilisation=useful / (d.rows * d.cols * result.cycles),
         )
         return plan.assemble(result.lanes, self.config.drain_lanes), stats
 
+    def _operand(
+        self, w: ArrayLike | PackedColumns, w_format: tuple[int, bool], mode: int
+    ) -> Operand:
+        """Return the weights as the datapath takes them."""
+        if isinstance(w, PackedColumns):
+            operand = self._weights.operand(self.config.datapath, w, mode)
+            _matrix("w", operand.weights, *w_format)
+            return operand
+        weights = _matrix("w", w, *w_format)
+        if hasattr(self._weights, "operand"):
+            return self._weights.operand(self.config.datapath, weights, mode)
+        return Operand(weights, None, len(weights), weights.size)
 
-def _operand(name: str, values: ArrayLike, bits: int, is_signed: bool) -> NDArray[np.int64]:
+
+def _matrix(name: str, values: ArrayLike, bits: int, is_signed: bool) -> NDArray[np.int64]:
     array = np.asarray(values)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} must be a matrix with rows and columns, not of {array.shape}")

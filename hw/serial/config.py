@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..arith.encoding import RADIX_4, places
-from ..config import ConfigError, check_choice, check_range, check_width
+from ..config import ConfigError, ModeField, check_choice, check_range, check_width
 from ..engine.config import sum_width
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "GROUP",
     "MODE_FIELDS",
     "TABLE_ROWS",
-    "ModeField",
     "SerialConfig",
     "SerialTiming",
     "mode_fields",
@@ -30,16 +29,6 @@ TABLE_ROWS = 4
 
 Run = tuple[int, int]
 """Consecutive cycles in which beats are taken: the first cycle and how many beats."""
-
-
-@dataclass(frozen=True)
-class ModeField:
-    """A setting of a GEMM: its place in the word ``mode`` and what it means."""
-
-    name: str
-    lsb: int
-    width: int
-    doc: str
 
 
 MODE_FIELDS = (

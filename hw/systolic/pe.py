@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +11,7 @@ from ..arith.gated_add import GatedAdd, GatedAddConfig
 from ..arith.lut_product import LutProduct
 from ..arith.product_config import ProductConfig
 
-__all__ = ["OsPe", "PeConfig", "WsPe"]
+__all__ = ["OsPe", "PeConfig", "WsPe", "add_products"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,11 @@ class PeConfig:
     def columns(self) -> int:
         """Columns of the array that the PE serves."""
         return len(self.kind)
+
+    @property
+    def x_shape(self) -> Shape:
+        """Shape of what the PE takes of the activations, and passes on."""
+        return self.product.x_shape
 
     @property
     def word_bits(self) -> int:
@@ -141,14 +146,28 @@ class WsPe(wiring.Component):
             self.shift_next.eq(shift),
             self.w_next.eq(w),
         ]
-        config = self._config
-        for i, (product, carry) in enumerate(_products(m, config, self.x, w, self.swap)):
-            bits = slice(i * config.psum_width, (i + 1) * config.psum_width)
-            psum = None if config.first else self.psums[bits].as_signed()
-            total = Signal(config.psum_width, name=f"psum_{i}", reset_less=True)
-            m.d.sync += total.eq(_add(psum, product, carry))
-            m.d.comb += self.psums_next[bits].eq(total)
+        psums = None if self._config.first else self.psums
+        sums = add_products(m, self._config, self.x, w, self.swap, psums)
+        m.d.comb += self.psums_next.eq(sums)
         return m
+
+
+def add_products(
+    m: Module, config: PeConfig, x: Value, w: Value, load: Value, psums: Value | None
+) -> Value:
+    """Return the partial sums of all columns with the products of ``x`` added.
+
+    ``w`` is taken where ``load`` is high; ``psums``, absent in the first row, come
+    ``product.latency`` cycles after ``x``, and the sums a cycle later.
+    """
+    totals = []
+    for i, (product, carry) in enumerate(_products(m, config, x, w, load)):
+        bits = slice(i * config.psum_width, (i + 1) * config.psum_width)
+        psum = None if psums is None else psums[bits].as_signed()
+        total = Signal(config.psum_width, name=f"psum_{i}", reset_less=True)
+        m.d.sync += total.eq(_add(psum, product, carry))
+        totals.append(total)
+    return Cat(totals)
 
 
 def _add(psum: Value | None, product: Value, carry: Value | None) -> Value:

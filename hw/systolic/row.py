@@ -22,14 +22,17 @@ class RowConfig:
     ----------
     pes : tuple of PeConfig
         The PEs, left to right.
+    cell : type
+        What makes them where weights stay.
     """
 
     pes: tuple[PeConfig, ...]
+    cell: type[wiring.Component] = WsPe
 
     @property
     def x_shape(self) -> Shape:
         """Shape of the activation."""
-        return self.pes[0].product.x_shape
+        return self.pes[0].x_shape
 
     @property
     def word_bits(self) -> int:
@@ -79,7 +82,7 @@ def row_config(config: SystolicConfig, row: int) -> RowConfig:
 
 
 class WsRow(wiring.Component):
-    """Row of weight-stationary PEs, each a cycle behind its neighbour to the left.
+    """Row of weight-stationary cells, each a cycle behind its neighbour to the left.
 
     Parameters
     ----------
@@ -132,7 +135,7 @@ class WsRow(wiring.Component):
         x, swap, shift = self.x, self.swap, self.shift
         w_bit = sum_bit = 0
         for i, config in enumerate(self._config.pes):
-            m.submodules[f"pe_{i}"] = pe = Shared(WsPe, config, "pe")
+            m.submodules[f"pe_{i}"] = pe = Shared(self._config.cell, config, "pe")
             word = slice(w_bit, w_bit + config.word_bits)
             sums = slice(sum_bit, sum_bit + config.sums_bits)
             m.d.comb += [

@@ -1,14 +1,15 @@
 """The weight-stationary array."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
+from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, skew
 from ..engine.datapath import act_beat, psum_beat
 from ..shared import Shared
 from .config import SystolicConfig
-from .row import WsRow, row_config
+from .row import RowConfig, WsRow, row_config
 from .words import deskewed, weight_words, widened
 from .ws_rim import WsRim
 
@@ -57,6 +58,18 @@ class WeightStationary(wiring.Component):
             }
         )
 
+    def _row(self, row: int) -> RowConfig:
+        """Return the configuration of a row."""
+        return row_config(self._config, row)
+
+    def _words(self, beat: Value) -> list[Value]:
+        """Return the word of each group of columns in a weight beat."""
+        return weight_words(self._config, beat)
+
+    def _lanes(self, m: Module, held: View) -> list[Value]:
+        """Return what each row takes of the vector held at the rim."""
+        return [held.data[r] for r in range(self._config.rows)]
+
     def elaborate(self, platform):
         m = Module()
         config = self._config
@@ -74,13 +87,13 @@ class WeightStationary(wiring.Component):
         with m.If(rim.acts_ready):
             m.d.sync += held.eq(self.acts.payload)
 
-        words = Cat(skew(m, weight_words(config, beat), "w_skew"))
-        acts = skew(m, [held.data[r] for r in range(config.rows)], "x_skew", first=1)
+        words = Cat(skew(m, self._words(beat), "w_skew"))
+        acts = skew(m, self._lanes(m, held), "x_skew", first=1)
         swaps = Signal(config.rows, reset_less=True)
         m.d.sync += swaps.eq(Cat(rim.start, swaps))
         psums, width = None, 0
         for r in range(config.rows):
-            here = row_config(config, r)
+            here = self._row(r)
             m.submodules[f"row_{r}"] = row = Shared(WsRow, here, "row")
             m.d.comb += [
                 row.x.eq(acts[r]),

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..arith.encoding import places
-from ..config import ConfigError, check_choice, check_range
+from ..config import ConfigError, ModeField, check_choice, check_range
 from ..engine.config import sum_width
 
-__all__ = ["MODE_FIELDS", "ModeField", "TermConfig", "TermTiming"]
+__all__ = ["MODE_FIELDS", "TermConfig", "TermTiming"]
 
 Run = tuple[int, int]
 """Consecutive cycles in which beats are taken: the first cycle and how many beats."""
@@ -17,15 +17,6 @@ ENCODINGS_BY_MAGNITUDE = ("hese", "naf", "ent", "binary")
 
 ROW_DISTANCE = 4
 """Cycles between sums for one row: see `hw.engine.datapath`."""
-
-@dataclass(frozen=True)
-class ModeField:
-    """A field of a GEMM's mode: where it stands and what it says."""
-
-    name: str
-    lsb: int
-    width: int
-    doc: str
 
 
 MODE_FIELDS = (

@@ -32,15 +32,17 @@ def command(
     from ...fpga.measure import measure
     from ...gen.catalog import find_unit, load
     from ...gen.configuration import configure, fields_of
+    from ...gen.generate import module_name
     from ...gen.verilog import emit
     from ...hw.config import check_choice
     from .output import print_json, print_table, say
 
     check_choice("placer", placer, PLACERS)
     chosen = configure(unit, preset=preset, file=config, settings=set_ or ())
-    design = emit(load(find_unit(unit).component)(chosen), unit)
+    name = module_name(unit)
+    design = emit(load(find_unit(unit).component)(chosen), name)
     found = measure(
-        design.rtlil, unit, output / unit, mhz=mhz, seeds=range(1, seeds + 1), placer=placer,
+        design.rtlil, name, output / unit, mhz=mhz, seeds=range(1, seeds + 1), placer=placer,
         say=say,
     )
     area = found.area

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ...hw.config import ConfigError
 from ...hw.engine.config import EngineConfig
+from ..pack.by_mode import tile_k
 from ..program import Program, ProgramBuilder
 
 __all__ = ["MatmulPlan", "plan_matmul"]
@@ -83,16 +84,16 @@ def plan_matmul(
         )
     builder = ProgramBuilder(config)
     builder.program.macs = m * k * n
-    jobs = _split(config, m, k, n)
+    jobs = _split(config, m, k, n, mode)
     tiles: list[tuple[int, int, int, int]] = []
     _Emitter(config, builder, x, w, pack_tile, mode).emit(jobs, tiles)
     return MatmulPlan(builder.program, tuple(tiles), (m, n))
 
 
-def _split(config: EngineConfig, m: int, k: int, n: int) -> list[_Job]:
+def _split(config: EngineConfig, m: int, k: int, n: int, mode: int) -> list[_Job]:
     """Choose block sizes so that every job's operands fit half a buffer."""
     d = config.datapath
-    k_tiles, n_tiles = -(-k // d.act_lanes), -(-n // d.cols)
+    k_tiles, n_tiles = -(-k // tile_k(d, mode)), -(-n // d.cols)
     act_half, weight_half = config.act_depth // 2, config.weight_depth // 2
     weight_half = max(weight_half, d.weight_beats)
     tile_rows = min(config.tile_rows_max, m)
@@ -129,6 +130,7 @@ class _Emitter:
     def __init__(self, config, builder: ProgramBuilder, x, w, pack_tile: PackTile, mode: int):
         self._config, self._builder, self._mode = config, builder, mode
         self._x, self._w, self._pack = x, w, pack_tile
+        self._tile_k = tile_k(config.datapath, mode)
         # Per half: what it holds, the load that filled it, the last GEMM that read it.
         self._x_halves: list[tuple[object, int, int | None]] = [(None, -1, None)] * 2
         self._w_halves: list[tuple[object, int, int | None]] = [(None, -1, None)] * 2
@@ -137,7 +139,7 @@ class _Emitter:
 
     def emit(self, jobs: list[_Job], tiles: list[tuple[int, int, int, int]]) -> None:
         """Append all commands; collect the output tiles."""
-        k_tiles = -(-self._x.shape[1] // self._config.datapath.act_lanes)
+        k_tiles = -(-self._x.shape[1] // self._tile_k)
         for job in jobs:
             x_half = self._activations(job)
             w_half = self._weights(job)
@@ -155,11 +157,14 @@ class _Emitter:
         half, held = self._half(self._x_halves, key, self._x_turn)
         if not held:
             self._x_turn = 1 - half
-            block = np.zeros((job.rows, job.k_tiles * d.act_lanes), dtype=np.int64)
-            first = job.k_first * d.act_lanes
+            block = np.zeros((job.rows, job.k_tiles * self._tile_k), dtype=np.int64)
+            first = job.k_first * self._tile_k
             part = self._x[job.row : job.row + job.rows, first : first + block.shape[1]]
             block[:, : part.shape[1]] = part
-            vectors = block.reshape(job.rows, job.k_tiles, d.act_lanes).transpose(1, 0, 2)
+            vectors = np.zeros((job.k_tiles, job.rows, d.act_lanes), dtype=np.int64)
+            vectors[..., : self._tile_k] = block.reshape(
+                job.rows, job.k_tiles, self._tile_k
+            ).transpose(1, 0, 2)
             base = half * (self._config.act_depth // 2)
             load = self._builder.load_x(
                 base, vectors.reshape(-1, d.act_lanes), reads=self._x_halves[half][2]
@@ -185,7 +190,8 @@ class _Emitter:
         d = self._config.datapath
         if (k, n) not in self._packed:
             tile = np.zeros((d.act_lanes, d.cols), dtype=np.int64)
-            part = self._w[k * d.act_lanes : (k + 1) * d.act_lanes, n * d.cols : (n + 1) * d.cols]
+            step = self._tile_k
+            part = self._w[k * step : (k + 1) * step, n * d.cols : (n + 1) * d.cols]
             tile[: part.shape[0], : part.shape[1]] = part
             self._packed[k, n] = [int(beat) for beat in self._pack(d, tile)]
         return self._packed[k, n]

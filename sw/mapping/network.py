@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ...hw.engine.config import EngineConfig
+from ...hw.engine.config import DatapathConfig, EngineConfig
+from ..pack.by_mode import for_mode, tile_k
 from ..program import Program, ProgramBuilder
 from ..quantise.layers import QuantisedGraph, QuantisedLayer
 
@@ -55,15 +56,18 @@ class _Layer:
     w_base: int = 0
     p_base: int = 0
 
-    def k_chunks(self, lanes: int) -> int:
+    def k_chunks(self, d: DatapathConfig) -> int:
         """K tiles per kernel row."""
-        return -(-self.run // lanes)
+        return -(-self.run // tile_k(d, self.layer.mode))
 
-    def k_tiles(self, lanes: int) -> Integers:
+    def k_tiles(self, d: DatapathConfig) -> Integers:
         """Return which of the layer's K each lane of each K tile holds, -1 for padding."""
-        tiles = np.full((self.kernel_rows, self.k_chunks(lanes) * lanes), -1)
-        tiles[:, : self.run] = self.order.reshape(self.kernel_rows, self.run)
-        return tiles.reshape(-1, lanes)
+        step, chunks = tile_k(d, self.layer.mode), self.k_chunks(d)
+        rows = np.full((self.kernel_rows, chunks * step), -1)
+        rows[:, : self.run] = self.order.reshape(self.kernel_rows, self.run)
+        tiles = np.full((self.kernel_rows * chunks, d.act_lanes), -1)
+        tiles[:, :step] = rows.reshape(-1, step)
+        return tiles
 
 
 def plan_network(
@@ -113,8 +117,7 @@ def plan_network(
 def k_tiles(config: EngineConfig, graph: QuantisedGraph) -> list[Integers]:
     """Return for each layer [tiles, act_lanes] which K each lane of a K tile holds, or -1."""
     pads = _stored_pads(graph)
-    lanes = config.datapath.act_lanes
-    return [_lower(config, graph, layer, pads).k_tiles(lanes) for layer in graph.layers]
+    return [_lower(config, graph, layer, pads).k_tiles(config.datapath) for layer in graph.layers]
 
 
 _Pads = tuple[int, int, int, int]
@@ -138,7 +141,7 @@ def _lower(
     config: EngineConfig, graph: QuantisedGraph, layer: QuantisedLayer, pads: dict[str, _Pads]
 ) -> _Layer:
     """Choose how a layer's K runs over its input."""
-    lanes = config.datapath.act_lanes
+    lanes = tile_k(config.datapath, layer.mode)
     kh, kw = layer.kernel
     c = layer.input_shape[2]
     order = np.arange(layer.k)
@@ -168,7 +171,7 @@ def _check(config: EngineConfig, item: _Layer) -> None:
             f"layer {layer.name!r} pools {layer.pool} values, more than the "
             f"{config.tile_rows_max} rows of an output tile"
         )
-    per_tile = item.kernel_rows * item.k_chunks(d.act_lanes) * d.weight_beats
+    per_tile = item.kernel_rows * item.k_chunks(d) * d.weight_beats
     if per_tile > config.weight_depth:
         raise MappingError(
             f"layer {layer.name!r} needs {per_tile} weight beats for one tile of channels, more "
@@ -281,11 +284,12 @@ class NetworkPlan:
     def _weight_tiles(self, item: _Layer) -> list[list[int]]:
         """Return the weight beats of each tile of channels, all its K tiles in order."""
         d = self.config.datapath
-        k_tiles, n = item.k_tiles(d.act_lanes), item.layer.n
+        k_tiles, n = item.k_tiles(d), item.layer.n
+        pack = for_mode(self._pack, item.layer.mode)
         padded = np.zeros((*k_tiles.shape, -(-n // d.cols) * d.cols), np.int64)
         padded[..., :n] = np.where(k_tiles[..., None] < 0, 0, item.layer.weights[k_tiles])
         return [
-            [int(b) for tile in padded for b in self._pack(d, tile[:, c : c + d.cols])]
+            [int(b) for tile in padded for b in pack(d, tile[:, c : c + d.cols])]
             for c in range(0, padded.shape[2], d.cols)
         ]
 
@@ -392,7 +396,7 @@ class NetworkPlan:
         counts = [images, oh, ow, *layer.pool_kernel]
         row, column = sh * width * c, sw * c
         strides = [source.vectors * lanes, ph * row, pw * column, row, column]
-        chunks = item.k_chunks(lanes)
+        chunks, step = item.k_chunks(d), tile_k(d, layer.mode)
         next_row = width * c
         if len(item.inputs) == 2:
             next_row = (self._tensors[item.inputs[1]].base - source.base) * lanes
@@ -420,8 +424,8 @@ class NetworkPlan:
             **self._position("x", source.base * lanes + origin),
             w_base=item.w_base + (n_first * per_tile if self.weights_resident else 0),
             n_tiles=n_tiles, k_chunks=chunks, k_rows=item.kernel_rows,
-            k_chunk_vector=1,
-            **self._position("k_row", next_row - (chunks - 1) * lanes),
+            **self._position("k_chunk", step),
+            **self._position("k_row", next_row - (chunks - 1) * step),
             tile_rows=tile, m_tiles=m_tiles, last_rows=rows - (m_tiles - 1) * tile,
             n_last=channels - (n_tiles - 1) * d.cols,
             **{f"m{i}_count": count for i, count in enumerate(counts)},

@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 
 from ...hw.engine.commands import COMMANDS
 from ...hw.engine.config import EngineConfig
+from ...sw.pack.by_mode import for_mode
 from ...sw.program import Program
 from .requantise import requantise
 
 __all__ = ["GoldenEngine", "GoldenResult"]
 
 Integers = NDArray[np.int64]
-UnpackTile = Callable[[Any, list[int]], Integers]
-"""From a datapath's configuration and the beats of one tile to its weights [act_lanes, cols]."""
+UnpackTile = Callable[..., Integers]
+"""From a datapath's configuration and the beats of one tile to its weights [act_lanes, cols];
+where they depend on it, from the GEMM's mode too."""
 
 Product = Callable[[Any, Integers, Integers, int], Integers]
 """From configuration, activations, weights and a GEMM's mode to sums: a datapath's golden model."""
@@ -166,7 +168,7 @@ class GoldenEngine:
 
     def _gemm(self, values: dict[str, int], result: GoldenResult) -> None:
         d = self.config.datapath
-        beats = d.weight_beats
+        beats, unpack = d.weight_beats, for_mode(self._unpack, values["mode"])
         positions = self._walk(values, "x", [f"m{i}" for i in range(5)])
         targets = self._walk(values, "y", ["y0", "y1", "y2"])
         k_offsets = []
@@ -194,7 +196,7 @@ class GoldenEngine:
                 for k_offset in k_offsets:
                     around = range(weight, weight + beats)
                     tile_beats = [self._beats[i % len(self._beats)] for i in around]
-                    acts, weights = self._read(at + k_offset), self._unpack(d, tile_beats)
+                    acts, weights = self._read(at + k_offset), unpack(d, tile_beats)
                     sums += self._product(d, acts, weights, values["mode"])
                     weight += beats
                 if values["keep"]:

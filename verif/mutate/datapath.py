@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ...gen.catalog import find_unit, load
 from ...hw.bus.axi_stream import AxiStreamTop
 from ...hw.engine.datapath import ROW_DISTANCE
+from ...sw.pack.by_mode import for_mode, tile_k
 from ...sw.runtime.beats import words_of
 from ..datapaths import formats, psum_cycles, random_mode, sums_inside
 from ..simulate.compiled import CompiledUnit, Traffic
@@ -102,7 +103,8 @@ class DatapathJudge:
             x = self._values((rows, config.act_lanes), *x_format)
             w = self._values((config.act_lanes, config.cols), *w_format)
             w >>= int(rng.choice((0, rng.integers(w_format[0]))))
-            tile = self._pack(config, w)
+            w[tile_k(config, mode) :] = 0
+            tile = for_mode(self._pack, mode)(config, w)
             flags = {"first": first, "last": last}
             beats["weights"] += map(self._codecs["weights"].encode, tile)
             with_mode = flags | ({"mode": mode} if config.mode_bits else {})

@@ -86,15 +86,16 @@ def run_unit(
     verilog : str, optional
         A netlist to judge with the same bench.
     name : str, optional
-        Top module, the unit's name by default.
+        Top module; by default what `module_name` says.
     **options
         Of `run_bench`.
     """  # fmt: skip
     from ...gen.catalog import load
+    from ...gen.generate import module_name
     from ...gen.verilog import emit
 
     row = find_unit(unit)
-    name = name or unit
+    name = name or module_name(unit)
     verilog = verilog or emit(load(row.component)(config), name).verilog
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "config.toml"

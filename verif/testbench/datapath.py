@@ -9,6 +9,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from tilewright.gen.catalog import UNITS, load
 from tilewright.hw.bus.axi_stream import AxiStreamTop
+from tilewright.sw.pack.by_mode import for_mode, tile_k
 from tilewright.verif.datapaths import formats, psum_cycles, random_mode, sums_inside
 from tilewright.verif.testbench.clock import generator, numbers, start, unit_on_bench
 from tilewright.verif.testbench.cover import Cover
@@ -60,7 +61,7 @@ class Bench:
 
     def beats(self, step: Step) -> list[int]:
         """Return the beats of a step's weight tile."""
-        return self.pack_tile(self.config, step.w)
+        return for_mode(self.pack_tile, step.mode)(self.config, step.w)
 
     def send(self, steps: list[Step]) -> None:
         """Queue steps and what must come of them."""
@@ -114,6 +115,7 @@ class Bench:
             w = self._operands((config.act_lanes, config.cols), *w_format, kind)
             if kind == "any" and rng.integers(2):
                 w >>= int(rng.integers(w_format[0]))
+            w[tile_k(config, mode) :] = 0
             steps.append(Step(x, w, first, last, mode))
         return steps
 
@@ -160,7 +162,9 @@ async def smoke(dut):
     await start(dut)
     config = bench.config
     lanes = config.act_lanes
-    bench.send([Step(np.ones((1, lanes), int), np.ones((lanes, config.cols), int), True, True)])
+    w = np.ones((lanes, config.cols), int)
+    w[tile_k(config, 0) :] = 0
+    bench.send([Step(np.ones((1, lanes), int), w, True, True)])
     await bench.finish()
 
 

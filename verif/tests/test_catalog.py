@@ -104,11 +104,11 @@ def test_configuration_round_trips(name, preset, tmp_path):
 @pytest.mark.parametrize("name", UNITS)
 def test_every_field_is_read(name):
     """A field that changed nothing would be a knob nobody reads; each is read by hw or by sw."""
-    row = UNITS[name]
-    module = row.config.partition(":")[0].rpartition(".")[0]
-    folder = Path(*module.split("."))
-    text = "".join(path.read_text() for path in [*folder.rglob("*.py"), *Path("sw").rglob("*.py")])
-    for field in dataclasses.fields(load(row.config)):
+    kind = load(UNITS[name].config)
+    modules = [base.__module__ for base in kind.__mro__ if dataclasses.is_dataclass(base)]
+    folders = {Path(*module.split(".")[1:-1]) for module in modules} | {Path("sw")}
+    text = "".join(path.read_text() for folder in folders for path in sorted(folder.rglob("*.py")))
+    for field in dataclasses.fields(kind):
         assert re.search(rf"\.{field.name}\b", text), field.name
 
 

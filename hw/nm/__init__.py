@@ -1,0 +1,1 @@
+"""Arrays for N:M structured sparsity."""

@@ -1,0 +1,45 @@
+"""The array for N:M structured sparsity."""
+
+from ..packed.select_array import SelectArray
+
+__all__ = ["NmArray"]
+
+
+class NmArray(SelectArray):
+    """N:M sparse array: ``psums = acts @ weights`` with ``n`` weights of each ``m`` in the cells.
+
+    A step is a weight tile of ``rows`` rows and its activation vectors. Each ``n`` rows serve ``m``
+    consecutive channels; for each output their cells have the weights that are not zero, in rising
+    order of channels, and select these. So a vector covers ``m / n`` times as many channels as
+    there are rows. The GEMM's mode says whether weights are sparse; dense ones use one channel a
+    row. The next step's weights load while a step computes.
+
+    Parameters
+    ----------
+    config : NmConfig
+        See there for ranges.
+
+    Members
+    -------
+    weights : In(stream.Signature(weight_beat_bits))
+        Tiles of ``rows`` beats, column 0 in the least significant bits, beat ``j`` for row
+        ``rows - 1 - j``; a column's word is the weight and above it its channel's place in the
+        group, less the row's own place among the ``n``.
+    acts : In(stream.Signature(act_beat(config)))
+        Activation vectors, ``end`` on the last of a step; sparse weights use all elements, dense
+        ones the first ``rows``.
+    psums : Out(stream.Signature(psum_beat(config), always_ready=True))
+        Partial sums, rows in the order of the vectors.
+
+    Latency
+        ``config.latency`` cycles; `WsTiming` says exactly when everything happens.
+    Throughput
+        One vector a cycle; a step of T vectors takes max(T, rows, 4) cycles.
+    Numerics
+        Exact: sums have ``psum_width`` bits.
+    Cost
+        One multiplier or LUT product and one multiplexer of ``m - n + 1`` lines per cell.
+    Reference
+        NVIDIA, Parallel Thread Execution ISA, sparse matrix storage; Mishra et al., Accelerating
+        Sparse Deep Neural Networks, arXiv 2104.08378.
+    """

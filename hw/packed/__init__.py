@@ -1,0 +1,1 @@
+"""Arrays whose cells select one of several input lines: column combining."""

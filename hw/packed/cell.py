@@ -1,0 +1,126 @@
+"""A weight-stationary cell that selects its activation."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Shape, Signal, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..systolic.pe import PeConfig, add_products
+
+__all__ = ["SelectCell", "SelectCellConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectCellConfig(PeConfig):
+    """Parameters of a `SelectCell`: those of a PE, and its lines.
+
+    Attributes
+    ----------
+    lines : int
+        Activations that it selects from.
+    """
+
+    lines: int = 1
+
+    @property
+    def x_shape(self) -> Shape:
+        """Shape of all lines."""
+        return unsigned(self.lines * self.product.x_bits)
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of a weight, and above it which line it is for."""
+        return self.product.w_bits + (self.lines - 1).bit_length()
+
+
+class SelectCell(wiring.Component):
+    """MX cell in word-parallel form: ``psums_out = psums_in + x[index] * w`` with held w and index.
+
+    What is held is loaded in the cycle of the activations that ``swap`` travels with, and the
+    multiplexer works on registers a cycle later; so its lookup tables have a cycle of their own and
+    the multiplier does only useful work.
+
+    Parameters
+    ----------
+    config : SelectCellConfig
+        See there.
+
+    Members
+    -------
+    x : In(lines * x_bits)
+        Lines, line 0 in the least significant bits.
+    swap : In(1)
+        From these activations on use the word in the chain.
+    shift : In(1)
+        Move the chain.
+    w : In(word_bits)
+        Chain: weight, and above it its line; beyond the last line means the last line.
+    psums : In(sums_bits)
+        Partial sums, ``product.latency`` + 1 cycles after ``x``; absent in the first row.
+    x_next : Out(lines * x_bits)
+        Lines, a cycle later.
+    swap_next : Out(1)
+        ``swap``, a cycle later.
+    shift_next : Out(1)
+        ``shift``, a cycle later.
+    w_next : Out(word_bits)
+        Chain.
+    psums_next : Out(sums_bits)
+        Partial sums, a cycle later.
+
+    Latency
+        ``product.latency`` + 2 cycles from ``x`` to ``psums_next``.
+    Throughput
+        One product a cycle.
+    Numerics
+        Exact, ``psum_width`` bits hold every sum of the rows so far.
+    Reference
+        Kung, McDanel, Zhang, Packing Sparse Convolutional Neural Networks for Efficient Systolic
+        Array Implementations, ASPLOS 2019.
+    """
+
+    def __init__(self, config: SelectCellConfig):
+        self._config = config
+        members = {
+            "x": In(config.x_shape),
+            "swap": In(1),
+            "shift": In(1),
+            "w": In(config.word_bits),
+            "x_next": Out(config.x_shape),
+            "swap_next": Out(1),
+            "shift_next": Out(1),
+            "w_next": Out(config.word_bits),
+            "psums_next": Out(config.sums_bits),
+        }
+        if not config.first:
+            members["psums"] = In(config.sums_bits)
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        config, product = self._config, self._config.product
+        x = Signal.like(self.x, reset_less=True)
+        w, held = Signal.like(self.w, reset_less=True), Signal.like(self.w, reset_less=True)
+        swap, shift = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [x.eq(self.x), swap.eq(self.swap), shift.eq(self.shift)]
+        with m.If(self.shift):
+            m.d.sync += w.eq(self.w)
+        with m.If(self.swap):
+            m.d.sync += held.eq(w)
+        m.d.comb += [
+            self.x_next.eq(x),
+            self.swap_next.eq(swap),
+            self.shift_next.eq(shift),
+            self.w_next.eq(w),
+        ]
+        lines = [x[product.x_bits * i : product.x_bits * (i + 1)] for i in range(config.lines)]
+        chosen, weight = Signal(product.x_shape), Signal(product.w_shape)
+        m.d.comb += [chosen.eq(lines[-1]), weight.eq(held[: product.w_bits])]
+        with m.Switch(held[product.w_bits :]):
+            for i, line in enumerate(lines[:-1]):
+                with m.Case(i):
+                    m.d.comb += chosen.eq(line)
+        psums = None if config.first else self.psums
+        m.d.comb += self.psums_next.eq(add_products(m, config, chosen, weight, swap, psums))
+        return m

@@ -1,0 +1,82 @@
+"""Configuration of the column-combining arrays."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..config import ConfigError, ModeField, check_range
+from .select_config import SelectConfig
+
+__all__ = ["PackedConfig", "mode_fields"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedConfig(SelectConfig):
+    """Parameters of a `PackedArray`.
+
+    Attributes
+    ----------
+    rows, cols : int
+        Shape of the array, 1 to 256 each: packed columns of a weight tile, and output channels.
+    x_bits, w_bits : int
+        Width of activations and of weights, 2 to 8, or 16.
+    x_signed, w_signed : bool
+        Two's complement if true, unsigned otherwise.
+    k_max : int
+        Longest sum that accumulators are made for, counted in channels before packing, 1 to 2**24.
+    pe : str
+        What multiplies: ``"dsp"`` or ``"lut"``.
+    fabric : str
+        ``"portable"``: plain arithmetic. ``"ecp5"``: primitives of the Lattice ECP5, equal bit for
+        bit and cycle for cycle.
+    alpha : int
+        Most channels that a packed column combines, 1 to 16; ``rows * alpha`` at most 256.
+    """
+
+    family: ClassVar[str] = "packed"
+    component: ClassVar[str] = "packed.array:PackedArray"
+
+    alpha: int = 8
+
+    def __post_init__(self) -> None:
+        check_range("alpha", self.alpha, 1, 16)
+        super().__post_init__()
+
+    @property
+    def share(self) -> int:
+        """Rows that serve a group together."""
+        return 1
+
+    @property
+    def spans(self) -> tuple[int, ...]:
+        """Channels that a packed column may have: the powers of two below alpha, and alpha."""
+        return (*(1 << i for i in range((self.alpha - 1).bit_length())), self.alpha)
+
+    @property
+    def mode_fields(self) -> tuple[ModeField, ...]:
+        """Settings of a GEMM."""
+        return mode_fields(self)
+
+    def mode_word(self, **settings: int) -> int:
+        """Return the ``mode`` of ``channels=``, how many a packed column has: one of `spans`.
+
+        Raises
+        ------
+        ConfigError
+            There is no such setting, or packed columns cannot have so many channels.
+        """
+        if unknown := set(settings) - {"channels"}:
+            raise ConfigError(f"mode must have settings of ['channels'], not {min(unknown)!r}")
+        channels = settings.get("channels", 1)
+        if channels not in self.spans:
+            legal = ", ".join(map(str, self.spans))
+            raise ConfigError(f"channels must be one of {legal}, not {channels!r}")
+        return self.spans.index(channels)
+
+
+def mode_fields(config: PackedConfig) -> tuple[ModeField, ...]:
+    """Return the settings of a GEMM."""
+    if not config.mode_bits:
+        return ()
+    codes = ", ".join(f"{code} for {span}" for code, span in enumerate(config.spans))
+    doc = f"channels of each packed column: {codes}"
+    return (ModeField("channels", 0, config.mode_bits, doc),)

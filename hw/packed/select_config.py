@@ -1,0 +1,185 @@
+"""What arrays of selecting cells have in common: lines, widths, modes and time."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..config import ConfigError, ModeField, check_choice, check_range, check_width
+from ..engine.config import sum_width
+from ..systolic.config import WsTiming
+
+__all__ = ["SelectConfig"]
+
+MAX_LANES = 256
+"""Most elements of an activation vector: a position in the engine's buffer has 8 bits for them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectConfig:
+    """Parameters of a `SelectArray`, a weight-stationary array of cells that select.
+
+    Channels stand in groups side by side, and ``share`` rows serve a group together. A family says
+    how many rows that are, and in its ``spans`` how many channels a group may have.
+
+    Attributes
+    ----------
+    rows, cols : int
+        Shape of the array, 1 to 256 each.
+    x_bits, w_bits : int
+        Width of activations and of weights, 2 to 8, or 16.
+    x_signed, w_signed : bool
+        Two's complement if true, unsigned otherwise.
+    k_max : int
+        Longest sum that accumulators are made for, 1 to 2**24.
+    pe : str
+        What multiplies: ``"dsp"`` or ``"lut"``.
+    fabric : str
+        ``"portable"`` or ``"ecp5"``.
+    """
+
+    max_tile_rows: ClassVar[int | None] = None
+
+    rows: int = 4
+    cols: int = 8
+    x_bits: int = 8
+    w_bits: int = 8
+    x_signed: bool = True
+    w_signed: bool = True
+    k_max: int = 65536
+    pe: str = "dsp"
+    fabric: str = "portable"
+
+    def __post_init__(self) -> None:
+        check_range("rows", self.rows, 1, 256)
+        check_range("cols", self.cols, 1, 256)
+        check_width("x_bits", self.x_bits)
+        check_width("w_bits", self.w_bits)
+        check_choice("x_signed", self.x_signed, (True, False))
+        check_choice("w_signed", self.w_signed, (True, False))
+        check_range("k_max", self.k_max, 1, 1 << 24)
+        check_choice("pe", self.pe, ("dsp", "lut"))
+        check_choice("fabric", self.fabric, ("portable", "ecp5"))
+        if self.act_lanes > MAX_LANES:
+            most = MAX_LANES // self.spans[-1] * self.share
+            raise ConfigError(
+                f"rows must be at most {most} with {self.spans[-1]} channels for each "
+                f"{self.share}, not {self.rows}"
+            )
+
+    # -- what a family decides
+
+    @property
+    def share(self) -> int:
+        """Rows that serve a group together."""
+        raise NotImplementedError
+
+    @property
+    def spans(self) -> tuple[int, ...]:
+        """Channels that a group may have, one entry per mode, rising."""
+        raise NotImplementedError
+
+    @property
+    def mode_fields(self) -> tuple[ModeField, ...]:
+        """Settings of a GEMM."""
+        raise NotImplementedError
+
+    # -- groups and lines
+
+    @property
+    def lines(self) -> int:
+        """Input lines of a cell.
+
+        The rows of a group take their channels in rising order, so that the first ones and the last
+        ones of the group are out of reach for some: ``span - share + 1`` are left to each.
+        """
+        return self.spans[-1] - self.share + 1
+
+    @property
+    def index_bits(self) -> int:
+        """Bits of a cell's choice."""
+        return (self.lines - 1).bit_length()
+
+    @property
+    def act_lanes(self) -> int:
+        """Elements per activation vector."""
+        return self.rows // self.share * self.spans[-1]
+
+    def span(self, mode: int) -> int:
+        """Return the channels of a group under ``mode``; modes beyond the last one are the last."""
+        mode &= (1 << self.mode_bits) - 1
+        return self.spans[min(mode, len(self.spans) - 1)]
+
+    def tile_k(self, mode: int) -> int:
+        """Return how many of K a weight tile covers: the elements of a vector that are read."""
+        return self.rows // self.share * self.span(mode)
+
+    @property
+    def mode_bits(self) -> int:
+        """Bits of a GEMM's ``mode`` that are read."""
+        return (len(self.spans) - 1).bit_length()
+
+    def operand_formats(self, mode: int) -> tuple[tuple[int, bool], tuple[int, bool]]:
+        """Return bits and signedness of x and of w, which no mode changes."""
+        return (self.x_bits, self.x_signed), (self.w_bits, self.w_signed)
+
+    # -- widths
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of a cell's weight and choice."""
+        return self.w_bits + self.index_bits
+
+    @property
+    def weight_beat_bits(self) -> int:
+        """Bits per weight beat: weight and choice for every column."""
+        return self.cols * self.word_bits
+
+    @property
+    def weight_beats(self) -> int:
+        """Beats per weight tile."""
+        return self.rows
+
+    @property
+    def tile_n(self) -> int:
+        """Columns of a weight tile."""
+        return self.cols
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Columns that work in step: each by itself, as no two select alike."""
+        return (1,) * self.cols
+
+    @property
+    def multipliers(self) -> int:
+        """DSP multipliers used."""
+        return self.rows * self.cols if self.pe == "dsp" else 0
+
+    @property
+    def psum_width(self) -> int:
+        """Signed bits per partial sum, enough for sums of ``rows`` products."""
+        return self.sum_width(self.rows)
+
+    def sum_width(self, k: int) -> int:
+        """Signed bits that hold every sum of ``k`` products."""
+        return sum_width(self.x_bits, self.x_signed, self.w_bits, self.w_signed, k)
+
+    # -- time
+
+    @property
+    def pe_latency(self) -> int:
+        """Cycles from the lines of a cell to its product: one to select, and those of the kind."""
+        digits = -(-self.w_bits // 2)
+        return 1 + (4 if self.pe == "dsp" else 2 + (digits - 1).bit_length())
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the acceptance of a vector to its psum beat, nothing being waited for."""
+        return self.rows + self.cols + self.pe_latency + 1
+
+    @property
+    def ii(self) -> int:
+        """Fewest cycles from one step to the next."""
+        return max(self.rows, 4)
+
+    def timing(self) -> WsTiming:
+        """Return the model that says when beats are taken and results appear."""
+        return WsTiming(self)
