@@ -22,25 +22,46 @@ from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
 from .flow import Area, Part, Say, pack_bitstream, place_and_route, synthesise, unpack_bitstream
 
-__all__ = ["BOARDS", "Board", "BoardBuild", "build_board", "check_fit", "find_board"]
+__all__ = [
+    "BOARDS", "RECORD", "Board", "BoardBuild", "build_board", "check_fit", "find_board",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Board:
-    """A board: its platform in amaranth-boards, its part, oscillator and what the part holds."""
+    """A board.
+
+    Attributes
+    ----------
+    platform : str
+        Its class in amaranth-boards.
+    loader : str
+        What openFPGALoader calls it.
+    part : Part
+        Its FPGA.
+    idcode : int
+        What the FPGA calls itself, and bitstreams for it.
+    oscillator_mhz : int
+        Its clock.
+    capacity : mapping
+        What the FPGA holds.
+    """
 
     platform: str
+    loader: str
     part: Part
+    idcode: int
     oscillator_mhz: int
     capacity: Mapping[str, int]
 
 
-_RECORD = "build.json"
+RECORD = "build.json"
 """What the last whole build in a folder was made from, and what came of it."""
 _ECP5_85 = {"LUT4-equivalents": 83640, "flip-flops": 83640, "DSPs": 156, "block RAMs": 208}
 BOARDS = {
     "ulx3s-85f": Board(
-        "amaranth_boards.ulx3s:ULX3S_85F_Platform", Part("85k", "CABGA381", 6), 25, _ECP5_85
+        "amaranth_boards.ulx3s:ULX3S_85F_Platform", "ulx3s", Part("85k", "CABGA381", 6), 0x41113043,
+        25, _ECP5_85
     ),
 }
 
@@ -274,7 +295,7 @@ def build_board(
     )
     facts = asdict(build) | {"bitstream": bitstream.name, "placement": build.placement.name}
     record = {"design": digest, "files": _file_digests(build), "build": facts}
-    write_all(folder, {_RECORD: json.dumps(record, indent=1)})
+    write_all(folder, {RECORD: json.dumps(record, indent=1)})
     return build
 
 
@@ -291,7 +312,7 @@ def _file_digests(build: BoardBuild) -> list[str]:
 def _find_kept(folder: Path, digest: str) -> BoardBuild | None:
     """Return the build in ``folder`` if it was made from the same and is whole."""
     try:
-        record = json.loads((folder / _RECORD).read_text())
+        record = json.loads((folder / RECORD).read_text())
         facts = record["build"]
         paths = {name: folder / facts[name] for name in ("bitstream", "placement")}
         build = BoardBuild(**facts | paths | {"area": Area(**facts["area"])})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gen.catalog import find_unit, load
+from ..gen.catalog import UNITS, find_unit, load
 from ..gen.configuration import configure
 from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
@@ -18,12 +18,16 @@ from .cycles import Timeline, predict
 from .graph import Graph, ModelError, evaluate
 from .mapping.network import NetworkPlan, k_tiles, plan_network
 from .onnx_import import load as load_model
+from .program import Program
 from .quantise import quantise
 from .quantise.layers import Formats, QuantisedGraph
 from .runtime.simulated import SimulatedEngine
 from .zoo import fashion, mnist, mnist_split
 
-__all__ = ["Job", "JobResult", "LayerResult", "Samples", "read_job", "run_job"]
+__all__ = [
+    "Job", "JobEstimate", "JobResult", "LayerResult", "Samples", "estimate_job", "families_of",
+    "read_job", "run_job",
+]  # fmt: skip
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -75,6 +79,29 @@ class LayerResult:
     shape: tuple[int, int, int]
     macs: int
     cycles: float
+    utilisation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEstimate:
+    """What a job gives by its models alone, exactly as the RTL would.
+
+    Attributes
+    ----------
+    images : int
+        Test images that were run.
+    float_accuracy, golden_accuracy : float
+        Share of right answers.
+    cycles : int
+        Of the whole run, as the cycle model says.
+    utilisation : float
+        Of the whole run.
+    """
+
+    images: int
+    float_accuracy: float
+    golden_accuracy: float
+    cycles: int
     utilisation: float
 
 
@@ -194,6 +221,15 @@ def read_job(path: Path, *, datapath: str | None = None, settings: tuple[str, ..
     )
 
 
+def families_of(path: Path) -> tuple[str, ...]:
+    """Return the families that a job has an engine for: its own, then those beside it."""
+    own = read_job(path).engine.datapath.family
+    file = path / "job.toml" if path.is_dir() else path
+    stem = Path(tomllib.loads(file.read_text(encoding="utf-8"))["engine"]).stem
+    names = (other.stem.removeprefix(f"{stem}_") for other in file.parent.glob(f"{stem}_*.toml"))
+    return (own, *sorted(name for name in names if name in UNITS and name != own))
+
+
 def _float_outputs(graph: Graph, x: NDArray[np.float32]) -> NDArray[np.floating]:
     outputs = []
     for start in range(0, len(x), 100):
@@ -228,6 +264,73 @@ def run_job(
     ConfigError, ModelError, MappingError, ToolError
         See there; each message is one sentence.
     """
+    ready = _prepare(job, images, say)
+    count, program = len(ready.labels), ready.program
+    say(f"Compiling the RTL and running {count} images on it")
+    result, seconds = _simulate(job, program, count, progress)
+    outputs = ready.plan.decode(result.lanes, count)
+    peak = job.engine.datapath.act_lanes * job.engine.datapath.cols
+    return JobResult(
+        images=count,
+        float_accuracy=ready.float_accuracy(),
+        golden_accuracy=ready.accuracy(ready.golden),
+        rtl_accuracy=ready.accuracy(outputs),
+        equal=bool((outputs == ready.golden).all()),
+        cycles=result.cycles,
+        predicted_cycles=ready.timeline.cycles,
+        batch=ready.plan.batch,
+        layers=_layers(ready.network, ready.plan, ready.timeline, count, peak),
+        utilisation=program.macs / (peak * result.cycles),
+        seconds=seconds,
+    )
+
+
+def estimate_job(
+    job: Job, *, images: int | None = None, say: Say = lambda text: None
+) -> JobEstimate:
+    """Do all that `run_job` does but for the RTL, whose results and cycles the models give.
+
+    Parameters and errors: see `run_job`.
+    """
+    ready = _prepare(job, images, say)
+    peak = job.engine.datapath.act_lanes * job.engine.datapath.cols
+    return JobEstimate(
+        images=len(ready.labels),
+        float_accuracy=ready.float_accuracy(),
+        golden_accuracy=ready.accuracy(ready.golden),
+        cycles=ready.timeline.cycles,
+        utilisation=ready.program.macs / (peak * ready.timeline.cycles),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """A quantised and mapped network, and what the models say of it."""
+
+    graph: Graph
+    network: QuantisedGraph
+    plan: NetworkPlan
+    program: Program
+    timeline: Timeline
+    golden: NDArray[np.int64]
+    test: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def accuracy(self, outputs: NDArray[np.int64]) -> float:
+        """Return the share of right answers."""
+        return self._right(self.network.dequantise_output(outputs))
+
+    def float_accuracy(self) -> float:
+        """Return the share of right answers of the network before it was quantised."""
+        return self._right(_float_outputs(self.graph, self.test))
+
+    def _right(self, values: NDArray[Any]) -> float:
+        answers = values.reshape(len(self.labels), -1).argmax(axis=1)
+        return float((answers == self.labels).mean())
+
+
+def _prepare(job: Job, images: int | None, say: Say) -> _Ready:
+    """Calibrate, quantise, map, and run the golden model and the cycle model."""
     say(f"Reading {job.model.name} and the data")
     graph = load_model(job.model)
     samples = DATA[job.data](job.calibration_images)
@@ -245,6 +348,7 @@ def run_job(
         tiles = k_tiles(job.engine, network)
         inputs = network.quantise_input(samples.calibration)
         network = load(unit.prepare)(job.engine.datapath, network, tiles, inputs)
+        tiles = k_tiles(job.engine, network)
         product = load("verif.golden.network:tiled_product")(
             load(unit.golden), job.engine.datapath,
             {layer.name: k for layer, k in zip(network.layers, tiles, strict=True)},
@@ -254,33 +358,14 @@ def run_job(
     x = network.quantise_input(test)
     say(f"Running {len(test)} images on the golden model")
     golden = golden_run(network, x)
-    say(f"Compiling the RTL and running {len(test)} images on it")
     program = plan.program(x)
-    timeline = predict(job.engine, program)
-    result, seconds = _simulate(job, plan, program, len(test), progress)
-    outputs = plan.decode(result.lanes, len(test))
-
-    def accuracy(values: NDArray[Any]) -> float:
-        return float((values.reshape(len(test), -1).argmax(axis=1) == labels).mean())
-
-    d = job.engine.datapath
-    peak = d.act_lanes * d.cols
-    return JobResult(
-        images=len(test),
-        float_accuracy=accuracy(_float_outputs(graph, test)),
-        golden_accuracy=accuracy(network.dequantise_output(golden)),
-        rtl_accuracy=accuracy(network.dequantise_output(outputs)),
-        equal=bool((outputs == golden).all()),
-        cycles=result.cycles,
-        predicted_cycles=timeline.cycles,
-        batch=plan.batch,
-        layers=_layers(network, plan, timeline, len(test), peak),
-        utilisation=program.macs / (peak * result.cycles),
-        seconds=seconds,
+    return _Ready(
+        graph=graph, network=network, plan=plan, program=program,
+        timeline=predict(job.engine, program), golden=golden, test=test, labels=labels,
     )
 
 
-def _simulate(job: Job, plan: NetworkPlan, program, images: int, progress: Progress):
+def _simulate(job: Job, program: Program, images: int, progress: Progress):
     from time import perf_counter
 
     hardware = SimulatedEngine(job.engine)

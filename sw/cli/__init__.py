@@ -21,7 +21,11 @@ COMMANDS = (
     "verify",
     "prove",
     "mutate",
+    "program",
     "run",
+    "report",
+    "compare",
+    "explore",
     "zoo",
 )
 """Every command; ``name`` is the function ``command`` of the module ``name_``."""

@@ -5,9 +5,25 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["ConfigFile", "Json", "OutputFolder", "Preset", "Settings", "UnitName"]
+__all__ = [
+    "ConfigFile", "Datapaths", "Images", "JobPath", "Json", "OutputFolder", "Preset", "Settings",
+    "UnitName",
+]  # fmt: skip
 
 UnitName = Annotated[str, typer.Argument(metavar="UNIT", help="Name of a unit, see `list`.")]
+JobPath = Annotated[
+    Path, typer.Argument(metavar="JOB", help="Folder with a job.toml, or such a file.")
+]
+Datapaths = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--datapath", "-d", metavar="UNIT",
+        help="A family to try; may be repeated. All with an engine beside the job by default.",
+    ),
+]
+Images = Annotated[
+    int | None, typer.Option("--images", help="How many test images; all by default.", min=1)
+]
 Preset = Annotated[
     str | None, typer.Option("--preset", "-p", help="Start from this preset.", metavar="NAME")
 ]

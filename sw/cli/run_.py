@@ -9,22 +9,18 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, Settings
+from .options import Images, JobPath, Json, Settings
 
 __all__ = ["command"]
 
 
 def command(
-    job: Annotated[
-        Path, typer.Argument(metavar="JOB", help="Folder with a job.toml, or such a file.")
-    ],
+    job: JobPath,
     datapath: Annotated[
         str | None, typer.Option("--datapath", "-d", help="Run on this family.", metavar="UNIT")
     ] = None,
     set_: Settings = None,
-    images: Annotated[
-        int | None, typer.Option("--images", help="How many test images; all by default.", min=1)
-    ] = None,
+    images: Images = None,
     board: Annotated[
         str | None,
         typer.Option(
@@ -36,13 +32,14 @@ def command(
         int, typer.Option("--mhz", help="Clock of the engine on the board.", min=1)
     ] = 50,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for what --board makes.")
+        Path, typer.Option("--output", "-o", help="Folder for the record and what --board makes.")
     ] = Path("build/run"),
     json: Json = False,
 ) -> None:
     """Quantise a network and run it on the compiled RTL, every output checked."""
     from ..job import read_job, run_job
     from ..report.data import LAYER_TITLES, layer_rows, results_rows
+    from ..report.record import BuildRecord, write_record
     from .output import print_json, print_table, progress_bar, say
 
     chosen = read_job(job, datapath=datapath, settings=tuple(set_ or ()))
@@ -56,10 +53,12 @@ def command(
             result = run_job(chosen, images=images, say=say, progress=move)
         agrees = result.equal and result.cycles == result.predicted_cycles
         build = started.result() if started and agrees else None
+    record = BuildRecord.of(build, output) if build else None
+    write_record(output, chosen.name, chosen.engine, result, record)
     if build:
-        report = _report(chosen, result, build, output)
+        report = _report(chosen, output)
     if json:
-        print_json(asdict(result) | {"build": asdict(build) if build else None})
+        print_json(asdict(result) | {"build": asdict(record) if record else None})
     else:
         say()
         print_table(LAYER_TITLES, layer_rows(result))
@@ -114,17 +113,11 @@ def _check_verilog(job, output: Path, say) -> None:
         raise ToolError(str(found))
 
 
-def _report(job, result, build, output: Path) -> Path:
-    from ..report.data import ReportData
+def _report(job, output: Path) -> Path:
     from ..report.html import write_report
+    from ..report.record import WAVEFORM, read_record
     from ..runtime.record import record_tile
     from ..runtime.simulated import SimulatedEngine
 
-    record_tile(SimulatedEngine(job.engine), output / "tile.vcd")
-    return write_report(
-        output / "report.html",
-        ReportData(
-            name=job.name, engine=job.engine, result=result, build=build,
-            critical=build.critical, floorplan=build.placement, waveform=output / "tile.vcd",
-        ),
-    )
+    record_tile(SimulatedEngine(job.engine), output / WAVEFORM)
+    return write_report(output / "report.html", read_record(output))

@@ -11,7 +11,10 @@ from ..job import JobResult
 from .data import BuildResult
 from .floorplan import Placed
 
-__all__ = ["draw_floorplan", "draw_layers", "draw_resources", "draw_roofline", "render"]
+__all__ = [
+    "draw_bars", "draw_floorplan", "draw_layers", "draw_resources", "draw_roofline", "draw_trade",
+    "render",
+]  # fmt: skip
 
 _BLUE, _ORANGE, _GREY = "#2b6cb0", "#dd6b20", "#718096"
 _COLOURS = (
@@ -131,6 +134,44 @@ def draw_resources(build: BuildResult) -> str:
         axes.invert_yaxis()
 
     return render("resources", (6.5, 0.8 + 0.36 * max(1, len(rows))), draw)
+
+
+def draw_bars(names: Sequence[str], panels: Sequence[tuple[str, Sequence[float], str]]) -> str:
+    """One panel of bars per quantity: its title, one value per name, and the values' format."""
+
+    def draw(figure: Any) -> None:
+        for axes, (title, values, form) in zip(
+            figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True
+        ):
+            bars = axes.barh(names, values, color=_BLUE)
+            axes.bar_label(bars, labels=[format(value, form) for value in values], padding=3)
+            axes.set_title(title)
+            axes.set_xticks([])
+            axes.margins(x=0.35)
+        axes.invert_yaxis()
+
+    return render("bars", (1.2 + 2.4 * len(panels), 0.8 + 0.4 * len(names)), draw)
+
+
+def draw_trade(
+    points: Sequence[tuple[float, float, str, bool]], titles: tuple[str, str]
+) -> str:
+    """Two quantities of many candidates, by group; those that none beats are filled."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        groups = sorted({group for _, _, group, _ in points})
+        for colour, group in zip(_COLOURS * len(groups), groups, strict=False):
+            for best in (False, True):
+                chosen = [(x, y) for x, y, of, is_best in points if (of, is_best) == (group, best)]
+                axes.plot(
+                    [x for x, _ in chosen], [y for _, y in chosen], "o", color=colour,
+                    fillstyle="full" if best else "none", label=group if best else None,
+                )
+        axes.set(xscale="log", yscale="log", xlabel=titles[0], ylabel=titles[1])
+        axes.legend(frameon=False)
+
+    return render("trade", (6.5, 4.5), draw)
 
 
 def draw_floorplan(cells: Sequence[Placed]) -> str:

@@ -1,6 +1,7 @@
 """One HTML file with all pictures inside, readable without a network."""
 
 import importlib.resources
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from ...gen.errors import ToolError
 from ...gen.files import write_all
 from .data import LAYER_TITLES, ReportData, layer_rows, results_rows
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_table"]
+
+Picture = tuple[str, str, str]
+"""Title, caption and SVG."""
 
 
 def write_report(path: Path, data: ReportData) -> Path:
@@ -30,25 +34,50 @@ def write_report(path: Path, data: ReportData) -> Path:
     OSError
         The file cannot be written.
     """
-    for package in ("jinja2", "matplotlib"):
-        if find_spec(package) is None:
-            raise ToolError(f"reports need {package}: pip install 'tilewright[report]'")
-    from jinja2 import Environment, StrictUndefined
-
-    text = importlib.resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
-    template = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(text)
-    page = template.render(
+    return _write(
+        path,
+        "report.html.j2",
         name=data.name,
-        version=__version__,
         rows=results_rows(data.result, data.build),
         layer_titles=LAYER_TITLES,
         layers=layer_rows(data.result),
         fields=_flat(fields_of(data.engine)),
-        pictures=_pictures(data),
+        pictures=lambda: _pictures(data),
         critical=list(data.critical),
     )
+
+
+def write_table(
+    path: Path,
+    name: str,
+    text: str,
+    titles: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    pictures: Callable[[], Sequence[Picture]],
+) -> Path:
+    """Write a page with a sentence, a table and pictures to ``path``, whole or not at all.
+
+    ``pictures`` is called once the packages are known to be there. Errors: see `write_report`.
+    """
+    return _write(
+        path, "table.html.j2", name=name, text=text, titles=titles, rows=rows, pictures=pictures
+    )
+
+
+def _write(
+    path: Path, template: str, *, pictures: Callable[[], Sequence[Picture]], **values: object
+) -> Path:
+    """Render a template of this folder."""
+    for package in ("jinja2", "matplotlib"):
+        if find_spec(package) is None:
+            raise ToolError(f"reports need {package}: pip install 'tilewright[report]'")
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    here = importlib.resources.files(__package__)
+    page = Environment(
+        loader=FunctionLoader(lambda name: here.joinpath(name).read_text("utf-8")),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    ).get_template(template).render(version=__version__, pictures=pictures(), **values)
     write_all(path.parent, {path.name: page})
     return path
 

@@ -13,7 +13,9 @@ from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.job import JobResult, LayerResult
 from tilewright.sw.report import ReportData, layer_rows, results_rows, write_report
 from tilewright.sw.report.floorplan import read_floorplan
+from tilewright.sw.report.record import RECORD, WAVEFORM, BuildRecord, read_record, write_record
 from tilewright.sw.report.vcd import read_vcd
+from tilewright.verif.tests.test_cli import called
 
 RESULT = JobResult(
     images=1000, float_accuracy=0.9871, golden_accuracy=0.9862, rtl_accuracy=0.9853, equal=True,
@@ -199,3 +201,53 @@ def test_missing_package_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(ToolError, match=r"^reports need jinja2: pip install '.*\[report\]'$"):
         write_report(tmp_path / "r.html", data)
     assert list(tmp_path.iterdir()) == []
+
+
+def recorded(folder, *, built=True):
+    """Leave the record of a run in ``folder``."""
+    folder.mkdir(exist_ok=True)
+    build = Build()
+    build.bitstream, build.placement = folder / "board" / "engine.bit", folder / "placed.json"
+    build.identical, build.critical = True, ["0.50 logic a > b"]
+    floorplan(build.placement)
+    waveform(folder / WAVEFORM)
+    record = BuildRecord.of(build, folder) if built else None
+    write_record(folder, "lenet5", ENGINE, RESULT, record)
+    return record
+
+
+def test_a_record_gives_back_what_was_measured(tmp_path):
+    record = recorded(tmp_path)
+    assert record.bitstream == "board/engine.bit"
+    found = read_record(tmp_path)
+    assert (found.name, found.engine, found.result) == ("lenet5", ENGINE, RESULT)
+    assert found.build == record
+    assert results_rows(found.result, found.build) == results_rows(RESULT, Build())
+    assert (found.floorplan, found.waveform) == (tmp_path / "placed.json", tmp_path / WAVEFORM)
+
+
+def test_a_report_from_a_record(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "run"
+    recorded(folder)
+    code, printed, _ = called(monkeypatch, capsys, "report", str(folder), "--json")
+    assert code == 0
+    page = (folder / "report.html").read_text()
+    assert json.loads(printed)["bytes"] == len(page.encode())
+    assert page.count("<svg") == 5
+    recorded_only = tmp_path / "plain.html"
+    recorded(folder, built=False)
+    (folder / WAVEFORM).unlink()
+    code, _, _ = called(monkeypatch, capsys, "report", str(folder), "-o", str(recorded_only))
+    assert code == 0
+    assert recorded_only.read_text().count("<svg") == 2
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"name": 1, "result": {}, "build": null}'])
+def test_no_report_without_a_record(text, tmp_path, monkeypatch, capsys):
+    if text is not None:
+        (tmp_path / RECORD).write_text(text)
+    code, _, told = called(monkeypatch, capsys, "report", str(tmp_path))
+    assert code == 1
+    assert told.count("\n") == 1
+    assert "run.json" in told
+    assert not (tmp_path / "report.html").exists()

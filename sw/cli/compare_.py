@@ -1,0 +1,74 @@
+"""`tilewright compare JOB`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Datapaths, Images, JobPath, Json, OutputFolder, Settings
+
+__all__ = ["command"]
+
+
+def command(
+    job: JobPath,
+    datapath: Datapaths = None,
+    set_: Settings = None,
+    images: Images = None,
+    board: Annotated[
+        str, typer.Option("--board", "-b", metavar="BOARD", help="What to build for.")
+    ] = "ulx3s-85f",
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Accuracy and cycles only.")
+    ] = False,
+    mhz: Annotated[
+        int, typer.Option("--mhz", help="Clock of the engines on the board.", min=1)
+    ] = 50,
+    output: OutputFolder = Path("build/compare"),
+    json: Json = False,
+) -> None:
+    """Run the same network on several datapaths and show what each needs and gives.
+
+    Each datapath leaves the record of its run in a folder of its own, so that `report` can show it.
+    A bitstream that was made from the same design before is kept.
+    """
+    from ..job import families_of, read_job, run_job
+    from ..report.comparison import COMPARISON_TITLES, Compared, comparison_rows, write_comparison
+    from ..report.record import BuildRecord, write_record
+    from .output import print_json, print_table, progress_bar, say
+
+    names = tuple(dict.fromkeys(datapath or families_of(job)))
+    jobs = {name: read_job(job, datapath=name, settings=tuple(set_ or ())) for name in names}
+    if not no_build:
+        from ...fpga.board import build_board, check_fit
+
+        for chosen in jobs.values():
+            check_fit(chosen.engine, board)
+    found = []
+    for name, chosen in jobs.items():
+        say(f"{name}:")
+        with progress_bar(f"images on {name}") as move:
+            result = run_job(chosen, images=images, say=say, progress=move)
+        record = None
+        if not no_build:
+            folder = output / name
+            built = build_board(chosen.engine, board, folder / "board", mhz=mhz, say=say)
+            record = BuildRecord.of(built, folder)
+        write_record(output / name, chosen.name, chosen.engine, result, record)
+        found.append(Compared(datapath=name, result=result, build=record))
+    page = write_comparison(output / "compare.html", next(iter(jobs.values())).name, found)
+    if json:
+        print_json([asdict(one) for one in found])
+    else:
+        say()
+        print_table(COMPARISON_TITLES, comparison_rows(found))
+        say(f"\ntable and picture: {page}")
+    wrong = [
+        one.datapath
+        for one in found
+        if not one.result.equal or one.result.cycles != one.result.predicted_cycles
+    ]
+    if wrong:
+        say(f"the RTL and its models disagree on {', '.join(wrong)}")
+        raise typer.Exit(1)
