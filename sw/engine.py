@@ -17,6 +17,7 @@ from .pack.by_mode import for_mode
 from .pack.operand import Operand
 from .runtime.simulated import SimulatedEngine
 from .sparse.columns import PackedColumns
+from .sparse.nm import PackedNm
 
 __all__ = ["Engine", "Stats"]
 
@@ -86,15 +87,18 @@ class Engine:
         self._hardware = SimulatedEngine(self.config)
 
     def matmul(
-        self, x: ArrayLike, w: ArrayLike | PackedColumns, mode: Mapping[str, Any] | None = None
+        self,
+        x: ArrayLike,
+        w: ArrayLike | PackedColumns | PackedNm,
+        mode: Mapping[str, Any] | None = None,
     ) -> tuple[NDArray[np.int64], Stats]:
         """Return ``x @ w`` as computed by the hardware, and its counts.
 
         Parameters
         ----------
         x, w : array_like
-            Integer matrices [M, K] and [K, N]; for ``"packed"`` also w as packed columns, which
-            bring their mode with them.
+            Integer matrices [M, K] and [K, N]; w of ``"packed"`` also as packed columns and of
+            ``"nm"`` as packed N:M weights, which bring their mode with them.
         mode : mapping, optional
             Settings of the datapath for this product, for example its precision; those that the
             family's documentation lists.
@@ -106,9 +110,7 @@ class Engine:
         """
         d = self.config.datapath
         word = 0
-        if isinstance(w, PackedColumns):
-            if not hasattr(self._weights, "settings"):
-                raise ConfigError(f"{d.family} takes no packed columns; unpack them")
+        if self._is_packed(w):
             mode = self._weights.settings(d, w)
         x_format, w_format = (d.x_bits, d.x_signed), (d.w_bits, d.w_signed)
         if mode:
@@ -136,11 +138,12 @@ class Engine:
         )
         return plan.assemble(result.lanes, self.config.drain_lanes), stats
 
-    def _operand(
-        self, w: ArrayLike | PackedColumns, w_format: tuple[int, bool], mode: int
-    ) -> Operand:
+    def _is_packed(self, w: object) -> bool:
+        return isinstance(w, getattr(self._weights, "PACKED", ()))
+
+    def _operand(self, w: Any, w_format: tuple[int, bool], mode: int) -> Operand:
         """Return the weights as the datapath takes them."""
-        if isinstance(w, PackedColumns):
+        if self._is_packed(w):
             operand = self._weights.operand(self.config.datapath, w, mode)
             _matrix("w", operand.weights, *w_format)
             return operand

@@ -9,7 +9,10 @@ from ..sparse.columns import PackedColumns
 from .operand import Operand
 from .select import kept_operand, pack_tile, prepare, unpack_tile
 
-__all__ = ["operand", "pack_tile", "prepare", "settings", "unpack_tile"]
+__all__ = ["PACKED", "operand", "pack_tile", "prepare", "settings", "unpack_tile"]
+
+PACKED = PackedColumns
+"""What products take as w besides plain matrices."""
 
 
 def settings(config: PackedConfig, w: PackedColumns) -> dict[str, int]:

@@ -1,12 +1,10 @@
 """Weight tiles of the term-revealing arrays: terms in the order in which they are computed."""
 
-import dataclasses
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.term.config import TermConfig
-from ..quantise.budgets import search_budgets
+from ..quantise.budgets import search_budgets, with_budgets
 from ..quantise.digits import masks
 from ..quantise.layers import QuantisedGraph
 from ..quantise.terms import reveal
@@ -93,12 +91,7 @@ def prepare(
     config: TermConfig, network: QuantisedGraph, k_tiles: list[Ints], inputs: Ints
 ) -> QuantisedGraph:
     """Return ``network`` with the weights that the array computes with, see `search_budgets`."""
-    found = search_budgets(config, network, k_tiles, inputs, slot_counts)
-    layers = tuple(
-        dataclasses.replace(layer, weights=report.weights)
-        for layer, report in zip(network.layers, found, strict=True)
-    )
-    return dataclasses.replace(network, layers=layers)
+    return with_budgets(network, search_budgets(config, network, k_tiles, inputs, slot_counts))
 
 
 def _word(config: TermConfig, slot: Slot) -> int:

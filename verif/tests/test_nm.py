@@ -11,6 +11,7 @@ from tilewright.hw.config import ConfigError
 from tilewright.hw.nm.config import NmConfig
 from tilewright.sw.engine import Engine
 from tilewright.sw.pack.nm import operand, pack_tile, unpack_tile
+from tilewright.sw.sparse.nm import pack_nm
 from tilewright.verif.golden.nm import nm
 
 EVERY = [(n, m) for m in range(1, 17) for n in range(1, m + 1)]
@@ -75,12 +76,17 @@ def check_products(engine, rng, shapes):
             y, stats = engine.matmul(x, weights, mode)
             assert (y == x @ weights).all()
             assert stats.cycles == stats.predicted_cycles
+        packed_y, packed_stats = engine.matmul(x, pack_nm(sparse, config.n, config.m))
+        assert (packed_y == x @ sparse).all()
+        assert packed_stats == stats
 
 
 def test_products():
     rng = np.random.default_rng(2)
     engine = Engine("nm", rows=4, cols=3, n=2, m=5)
     check_products(engine, rng, [(1, 1, 1), (7, 23, 5), (3, 40, 2), (12, 10, 9)])
+    with pytest.raises(ConfigError, match="n and m must be those of w, 2:4, not 2:5"):
+        engine.matmul(np.ones((1, 4), int), pack_nm(np.zeros((4, 1), int), 2, 4))
 
 
 @pytest.mark.slow
