@@ -187,16 +187,16 @@ class Pad(Move):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rearrange(Move):
-    """Blocks of channels become pixels (``block`` above 1), then the shape becomes ``shape``."""
+    """Blocks of channels become pixels (``block`` above 1), then the shape becomes ``to``."""
 
-    shape: tuple[int, ...]
+    to: tuple[int, ...]
     block: int = 1
 
     def compute(self, x: list[NDArray], product: Product) -> NDArray:
         n, h, w, c = x[0].shape
         b = self.block
         parts = x[0].reshape(n, h, w, b, b, c // b // b).transpose(0, 1, 3, 2, 4, 5)
-        return parts.reshape(n, *self.shape)
+        return parts.reshape(n, *self.to)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

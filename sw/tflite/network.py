@@ -64,6 +64,9 @@ class _Builder:
         self.names = [tensor.name for tensor in model.tensors]
         if len(set(self.names)) != len(self.names):
             self.names = [f"{name}:{index}" for index, name in enumerate(self.names)]
+        self._sizes = {
+            name: tensor.shape[1:] for name, tensor in zip(self.names, model.tensors, strict=True)
+        }
         self.steps: dict[str, Step] = {}
         self.uses: dict[int, int] = {}
         for operator in model.operators:
@@ -79,15 +82,21 @@ class _Builder:
             raise ModelError(f"the input has shape {list(shape)}; supported: [1, rows, columns, c]")
         for operator in self.model.operators:
             self._translate(operator)
-        known = {self.names[first], *(step.output for step in self.steps.values())}
+        known = {self.names[first]}
         for step in self.steps.values():
             for source in step.inputs:
                 if source not in known:
-                    raise ModelError(f"layer {step.name!r} reads {source!r}, which nothing makes")
+                    raise ModelError(
+                        f"layer {step.name!r} reads {source!r}, which nothing before it makes"
+                    )
+            known.add(step.output)
+        outputs = tuple(self.names[index] for index in self.model.outputs)
+        if not known.issuperset(outputs):
+            raise ModelError(f"outputs {list(outputs)} are not all made by layers")
         return Network(
             name=name,
             input=self.names[first],
-            outputs=tuple(self.names[index] for index in self.model.outputs),
+            outputs=outputs,
             shape=(shape[1], shape[2], shape[3]),
             steps=tuple(self.steps.values()),
         )
@@ -96,16 +105,29 @@ class _Builder:
         handler = getattr(self, f"_{operator.op.lower()}", None)
         if handler is None:
             raise self._fail(operator, "is not supported")
-        if not operator.inputs or not operator.outputs:
+        if not operator.outputs or not operator.inputs or operator.inputs[0] < 0:
             raise self._fail(operator, "has no input or no output")
         handler(operator)
 
     def _fail(self, operator: Operator, reason: str) -> ModelError:
         return ModelError(f"{operator.name}, {operator.op}: {reason}")
 
-    def _step(self, kind: type[Step], operator: Operator, inputs: int = 1, **fields) -> None:
+    def _step(
+        self,
+        kind: type[Step],
+        operator: Operator,
+        shape: tuple[int, ...],
+        inputs: int = 1,
+        **fields,
+    ) -> None:
+        """Add a step whose result has ``shape``, without the batch."""
         low, high = _BOUNDS[operator.activation]
+        stated = self._shape(operator.outputs[0])
+        if stated != (1, *shape):
+            raise self._fail(operator, f"gives shape {[1, *shape]}, the file says {list(stated)}")
         output = self.names[operator.outputs[0]]
+        if output in self.steps:
+            raise self._fail(operator, f"makes {output!r}, as another layer does")
         if len(operator.inputs) < inputs or -1 in operator.inputs[:inputs]:
             raise self._fail(operator, f"needs {inputs} inputs")
         sources = tuple(self.names[index] for index in operator.inputs[:inputs])
@@ -116,7 +138,7 @@ class _Builder:
     def _constant(self, operator: Operator, position: int, dimensions: int) -> NDArray:
         index = operator.inputs[position] if len(operator.inputs) > position else -1
         value = self.constants.get(index)
-        if value is None or value.ndim != dimensions:
+        if value is None or value.ndim != dimensions or not value.size:
             raise self._fail(operator, f"input {position} is no constant of {dimensions} sizes")
         return value
 
@@ -125,8 +147,10 @@ class _Builder:
 
     def _image(self, operator: Operator) -> tuple[int, ...]:
         shape = self._shape(operator.inputs[0])
-        if len(shape) != 4 or 0 in shape:
-            raise self._fail(operator, f"input has shape {list(shape)}; supported: four sizes")
+        if len(shape) != 4 or 0 in shape or shape[0] != 1:
+            raise self._fail(
+                operator, f"input has shape {list(shape)}; supported: [1, rows, columns, channels]"
+            )
         return shape
 
     # -- what is folded
@@ -146,7 +170,12 @@ class _Builder:
     def _relu(self, operator: Operator) -> None:
         source = self.names[operator.inputs[0]]
         step = self.steps.get(source)
-        if step is None or self.uses[operator.inputs[0]] > 1:
+        alone = self.uses[operator.inputs[0]] == 1
+        if (
+            step is None
+            or not alone
+            or self._shape(operator.outputs[0]) != self._shape(operator.inputs[0])
+        ):
             raise self._fail(operator, "supported: behind a layer that nothing else reads")
         output = self.names[operator.outputs[0]]
         del self.steps[source]
@@ -183,8 +212,8 @@ class _Builder:
         if len(operator.inputs) < 3 or operator.inputs[2] < 0:
             return np.zeros(channels, np.float32)
         bias = self._constant(operator, 2, 1)
-        if len(bias) != channels:
-            raise self._fail(operator, f"bias has {len(bias)} values for {channels} channels")
+        if len(bias) != channels or bias.dtype.kind != "f" or not np.isfinite(bias).all():
+            raise self._fail(operator, f"bias is not {channels} finite floats")
         return bias
 
     def _conv_2d(self, operator: Operator) -> None:
@@ -194,8 +223,9 @@ class _Builder:
         self._convolution(Convolve, operator, weights)
 
     def _depthwise_conv_2d(self, operator: Operator) -> None:
-        weights = self._constant(operator, 1, 4)[0]
-        if weights.shape[2] != self._image(operator)[3]:
+        stored = self._constant(operator, 1, 4)
+        weights = stored[0]
+        if len(stored) != 1 or weights.shape[2] != self._image(operator)[3]:
             raise self._fail(operator, "supported: as many output channels as input channels")
         self._convolution(Depthwise, operator, weights)
 
@@ -203,9 +233,18 @@ class _Builder:
         if weights.dtype.kind != "f" or not np.isfinite(weights).all():
             raise self._fail(operator, "supported: weights of finite floats")
         source, stride, pads = self._window(operator, weights.shape[:2])
+        height, width, _ = self._sizes[source]
+        sizes = [
+            (size + before + after - window) // stride + 1
+            for size, before, after, window in zip(
+                (height, width), pads[:2], pads[2:], weights.shape[:2], strict=True
+            )
+        ]
+        if min(sizes) < 1:
+            raise self._fail(operator, "the kernel is larger than its input")
         self._step(
-            kind, operator, weights=weights, bias=self._bias(operator, weights.shape[-1]),
-            stride=stride, pads=pads,
+            kind, operator, (*sizes, weights.shape[-1]), weights=weights,
+            bias=self._bias(operator, weights.shape[-1]), stride=stride, pads=pads,
         )  # fmt: skip
         output = self.names[operator.outputs[0]]
         self.steps[output] = replace(self.steps[output], inputs=(source,))
@@ -215,31 +254,34 @@ class _Builder:
     def _add(self, operator: Operator) -> None:
         if len({self._shape(index) for index in operator.inputs}) != 1:
             raise self._fail(operator, "supported: two inputs of one shape")
-        self._step(Add, operator, 2)
+        self._step(Add, operator, self._image(operator)[1:], 2)
 
     def _pad(self, operator: Operator) -> None:
         widths = self._constant(operator, 1, 2)
-        if widths.shape != (4, 2) or widths[0].any() or not (0 <= widths).all():
+        if widths.shape != (4, 2) or widths[0].any() or widths.min() < 0:
             raise self._fail(operator, "supported: four pairs of widths, none for the batch")
         if widths.max() > 4096:
             raise self._fail(operator, "supported: widths up to 4096")
         pairs = tuple((int(a), int(b)) for a, b in widths[1:])
-        self._step(Pad, operator, widths=pairs)
+        sizes = self._image(operator)[1:]
+        shape = tuple(a + size + b for (a, b), size in zip(pairs, sizes, strict=True))
+        self._step(Pad, operator, shape, widths=pairs)
 
     def _max_pool_2d(self, operator: Operator) -> None:
         o = operator.options
         sizes = {o["width"], o["height"], o["stride_w"], o["stride_h"]}
         size = min(sizes)
-        if len(sizes) != 1 or size < 1 or any(s % size for s in self._image(operator)[1:3]):
+        _, height, width, channels = self._image(operator)
+        if len(sizes) != 1 or size < 1 or height % size or width % size:
             raise self._fail(operator, "supported: square windows side by side that fit")
-        self._step(MaxPool, operator, size=size)
+        self._step(MaxPool, operator, (height // size, width // size, channels), size=size)
 
     def _resize_bilinear(self, operator: Operator) -> None:
-        _, height, width, _ = self._image(operator)
+        _, height, width, channels = self._image(operator)
         size = self._constant(operator, 1, 1).tolist()
         if size != [2 * height, 2 * width] or not operator.options["half_pixel"]:
             raise self._fail(operator, "supported: twice the size, between pixel centres")
-        self._step(Enlarge, operator)
+        self._step(Enlarge, operator, (2 * height, 2 * width, channels))
 
     def _depth_to_space(self, operator: Operator) -> None:
         _, height, width, channels = self._image(operator)
@@ -247,13 +289,13 @@ class _Builder:
         if not 1 <= block <= 16 or channels % block**2:
             raise self._fail(operator, f"block {block} does not divide {channels} channels")
         shape = (height * block, width * block, channels // block**2)
-        self._step(Rearrange, operator, shape=shape, block=block)
+        self._step(Rearrange, operator, shape, to=shape, block=block)
 
     def _reshape(self, operator: Operator) -> None:
         before, after = self._image(operator), self._shape(operator.outputs[0])
         if math.prod(before) != math.prod(after) or after[:1] != (1,):
             raise self._fail(operator, f"shape {list(before)} does not become {list(after)}")
-        self._step(Rearrange, operator, shape=after[1:])
+        self._step(Rearrange, operator, after[1:], to=after[1:])
 
 
 def _same(size: int, window: int, stride: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from .sparse import densify
 
 __all__ = ["Model", "Operator", "Tensor", "read_model"]
 
-MAX_ELEMENTS = 1 << 26
+MAX_ELEMENTS = 1 << 24
 MAX_BYTES = 1 << 30
 
 TYPES = {0: "f4", 1: "f2", 2: "i4", 3: "u1", 4: "i8", 7: "i2", 9: "i1"}

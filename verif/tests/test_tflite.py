@@ -1,0 +1,253 @@
+"""TensorFlow Lite files: what is read, what is refused, and values equal to LiteRT's."""
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tilewright.sw import zoo
+from tilewright.sw.graph import ModelError
+from tilewright.sw.layerwise.network import evaluate
+from tilewright.sw.tflite import read_model
+from tilewright.sw.tflite.network import build_network, sparse_layers
+
+
+class Writer:
+    """Writes tables as dictionaries of field to value: a scalar ("i", 3), bytes, lists, tables."""
+
+    def __init__(self, root, identifier=b"TFL3"):
+        self.data = bytearray(struct.pack("<I4s", 0, identifier))
+        struct.pack_into("<I", self.data, 0, self.table(root))
+
+    def table(self, fields):
+        self.data += bytes(-len(self.data) % 8)
+        vtable, size = len(self.data), 4 + 2 * (max(fields, default=-1) + 1)
+        self.data += struct.pack("<HH", size, 4 + 8 * len(fields)) + bytes(size - 4)
+        self.data += bytes(-len(self.data) % 8)
+        start = len(self.data)
+        self.data += struct.pack("<i", start - vtable) + bytes(8 * len(fields))
+        for slot, (field, value) in enumerate(fields.items()):
+            at = start + 4 + 8 * slot
+            struct.pack_into("<H", self.data, vtable + 4 + 2 * field, at - start)
+            if isinstance(value, tuple):
+                struct.pack_into(f"<{value[0]}", self.data, at, value[1])
+                continue
+            target = self.table(value) if isinstance(value, dict) else self.vector(value)
+            struct.pack_into("<I", self.data, at, target - at)
+        return start
+
+    def vector(self, value):
+        self.data += bytes(-len(self.data) % 8 + 4)
+        at = len(self.data)
+        if isinstance(value, list):
+            self.data += struct.pack("<I", len(value)) + bytes(4 * len(value))
+            for index, table in enumerate(value):
+                place = at + 4 + 4 * index
+                struct.pack_into("<I", self.data, place, self.table(table) - place)
+        else:
+            raw = value.tobytes() if isinstance(value, np.ndarray) else value
+            count = len(value)
+            self.data += struct.pack("<I", count) + raw
+        return at
+
+
+def ints(*values):
+    return np.array(values, "<i4")
+
+
+CODES = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 4, "ADD": 0, "RELU": 19, "PAD": 34, "DENSIFY": 124}
+CONV = {0: ("b", 0), 1: ("i", 1), 2: ("i", 1)}
+
+
+def model(tensors, operators, inputs=(0,), outputs=(-1,)):
+    """Return a file of tensors (name, shape, value or None, sparsity) and of operators."""
+    buffers, rows = [{}], []
+    for name, shape, value, *sparsity in tensors:
+        row = {0: ints(*shape), 2: ("I", len(buffers) if value is not None else 0)}
+        row |= {3: name.encode()}
+        if value is not None:
+            row[1] = ("b", 2 if value.dtype == np.int32 else 0)
+            buffers.append({0: np.frombuffer(value.tobytes(), np.uint8)})
+        if sparsity:
+            row[6] = sparsity[0]
+        rows.append(row)
+    codes = sorted({op for op, *_ in operators})
+    nodes = [
+        {0: ("I", codes.index(op)), 1: ints(*ins), 2: ints(*outs)} | ({4: opts[0]} if opts else {})
+        for op, ins, outs, *opts in operators
+    ]
+    ends = ints(*(i % len(tensors) for i in outputs))
+    graph = {0: rows, 1: ints(*inputs), 2: ends, 3: nodes}
+    kinds = [{0: ("b", min(CODES[op], 127)), 3: ("i", CODES[op])} for op in codes]
+    return bytes(Writer({0: ("I", 3), 1: kinds, 2: [graph], 4: buffers}).data)
+
+
+def compressed(matrix):
+    """Return the sparsity of [rows, 1, 1, columns], its last dimension compressed, and values."""
+    rows, columns = np.nonzero(matrix)
+    segments = np.searchsorted(rows, np.arange(len(matrix) + 1)).astype("<i4")
+    dense = [{1: ("i", size)} for size in (len(matrix), 1, 1)]
+    last = {
+        0: ("b", 1), 2: ("B", 1), 3: {0: segments}, 4: ("B", 3), 5: {0: columns.astype(np.uint8)},
+    }  # fmt: skip
+    return {0: ints(0, 1, 2, 3), 2: [*dense, last]}, matrix[rows, columns].astype("<f4")
+
+
+def sample(seed=0, zeros=0.6):
+    """Return a network of a sparse 1 x 1 convolution, a padded one by channels, and a sum."""
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(4, 6)) * (rng.random((4, 6)) >= zeros)
+    sparsity, values = compressed(matrix)
+    depth = rng.normal(size=(1, 3, 3, 4)).astype("<f4")
+    tensors = [
+        ("x", (1, 5, 7, 6), None),
+        ("stored", (4, 1, 1, 6), values, sparsity),
+        ("weights", (4, 1, 1, 6), None),
+        ("bias", (4,), rng.normal(size=4).astype("<f4")),
+        ("a", (1, 5, 7, 4), None),
+        ("widths", (4, 2), ints(0, 0, 1, 1, 1, 1, 0, 0)),
+        ("padded", (1, 7, 9, 4), None),
+        ("depth", (1, 3, 3, 4), depth),
+        ("b", (1, 5, 7, 4), None),
+        ("y", (1, 5, 7, 4), None),
+    ]
+    operators = [
+        ("DENSIFY", (1,), (2,)),
+        ("CONV_2D", (0, 2, 3), (4,), CONV),
+        ("PAD", (4, 5), (6,)),
+        ("DEPTHWISE_CONV_2D", (6, 7, 3), (8,), CONV | {0: ("b", 1), 4: ("b", 1)}),
+        ("ADD", (4, 8), (9,)),
+    ]
+    return tensors, operators, matrix, depth
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.0, 0.5, 0.9, 1.0]))
+def test_sparse_network_computes_what_it_says(seed, zeros):
+    tensors, operators, matrix, depth = sample(seed, zeros)
+    if not matrix.any():
+        return
+    found = read_model(model(tensors, operators))
+    np.testing.assert_array_equal(found.tensors[1].value.reshape(4, 6), matrix.astype(np.float32))
+    network = build_network(found)
+    assert sparse_layers(found) == ("a",)
+    x = np.random.default_rng(seed).normal(size=(2, 5, 7, 6)).astype(np.float32)
+    bias = tensors[3][2]
+    a = np.einsum("nhwi,oi->nhwo", x, matrix.astype(np.float32)) + bias
+    b = np.zeros_like(a)
+    wide = np.pad(a, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    for r in range(5):
+        for c in range(7):
+            b[:, r, c] = (wide[:, r : r + 3, c : c + 3] * depth).sum(axis=(1, 2)) + bias
+    y = dict(evaluate(network, x))["y"]
+    np.testing.assert_allclose(y, a + np.maximum(b, 0), atol=1e-4)
+
+
+def test_equals_litert_on_the_face_detector():
+    """Both twins, against the runtime that they were made for."""
+    interpreters = pytest.importorskip(
+        "ai_edge_litert.interpreter", reason="needs ai-edge-litert, extra oracle"
+    )
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 192, 192, 3)).astype(np.float32)
+    for name, sparse in (("face_sparse", 46), ("face_dense", 0)):
+        try:
+            content = zoo.fetch(name)
+        except zoo.ZooError as error:
+            pytest.skip(str(error))
+        assert len(sparse_layers(read_model(content))) == sparse
+        network = build_network(read_model(content))
+        values = dict(evaluate(network, x))
+        runtime = interpreters.Interpreter(model_content=content)
+        runtime.allocate_tensors()
+        runtime.set_tensor(runtime.get_input_details()[0]["index"], x)
+        runtime.invoke()
+        for output, details in zip(network.outputs, runtime.get_output_details(), strict=True):
+            expected = runtime.get_tensor(details["index"])
+            np.testing.assert_allclose(values[output], expected, atol=2e-3, rtol=1e-4)
+
+
+def test_files_that_are_cut_are_refused():
+    content = model(*sample()[:2])
+    for length in range(0, len(content), 7):
+        with pytest.raises(ModelError):
+            build_network(read_model(content[:length]))
+
+
+@given(st.data())
+def test_damaged_files_are_refused_or_run(data):
+    """Any bytes may be wrong: the answer is one sentence or a network that computes."""
+    content = bytearray(model(*sample()[:2]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] = data.draw(st.sampled_from([0, 1, 2, 4, 127, 128, 255]))
+    try:
+        network = build_network(read_model(bytes(content)))
+    except ModelError:
+        return
+    if np.prod(network.shape) < 1 << 16:
+        with np.errstate(all="ignore"):
+            values = dict(evaluate(network, np.zeros((1, *network.shape))))
+        assert set(network.outputs) <= set(values)
+
+
+def changed(place, value):
+    """Return the file of `sample` with one tensor or operator replaced."""
+    tensors, operators, *_ = sample()
+    kind, index = place
+    (tensors if kind == "tensor" else operators)[index] = value
+    return model(tensors, operators)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("operator", 4), ("RELU", (4,), (9,)), "behind a layer that nothing else reads"),
+        (("operator", 1), ("CONV_2D", (0, 2, 3), (4,), CONV | {1: ("i", 0)}), "strides of 1 to"),
+        (("operator", 1), ("CONV_2D", (0, 2, 3), (4,), CONV | {3: ("b", 4)}), "activation 4"),
+        (("operator", 1), ("CONV_2D", (0, 2, 3), (4,), CONV | {4: ("i", 2)}), "dilation"),
+        (("operator", 1), ("CONV_2D", (0, 4, 3), (4,), CONV), "input 1 is no constant"),
+        (("operator", 2), ("PAD", (9, 5), (6,)), "reads 'y', which nothing before"),
+        (("operator", 2), ("PAD", (4, 5), (8,)), "the file says"),
+        (("operator", 1), ("CONV_2D", (0, 99, 3), (4,), CONV), "names tensor 99 of 10"),
+        (("operator", 2), ("PAD", (4, 3), (6,)), "no constant of 2 sizes"),
+        (("tensor", 9), ("y", (1, 5, 7, 5), None), r"gives shape \[1, 5, 7, 4\], the file says"),
+        (("tensor", 0), ("x", (1, 5, 7, -6), None), r"has shape \[1, 5, 7, -6\]"),
+        (("tensor", 3), ("bias", (4,), np.full(4, np.nan, "<f4")), "bias is not 4 finite"),
+        (("tensor", 3), ("bias", (5,), np.zeros(4, "<f4")), "has 4 values for shape"),
+    ],
+)
+def test_what_cannot_run_is_refused_in_a_sentence(place, value, message):
+    with pytest.raises(ModelError, match=message):
+        build_network(read_model(changed(place, value)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (0, ints(0, 1, 2, 2), "sparse in blocks"),
+        (1, ints(0), "sparse in blocks"),
+        (2, [{1: ("i", 4)}], "describes 1 of 4 dimensions"),
+    ],
+)
+def test_sparse_layouts_that_are_unknown_are_refused(field, value, message):
+    tensors, operators, matrix, _ = sample()
+    sparsity, values = compressed(matrix)
+    tensors[1] = ("stored", (4, 1, 1, 6), values, sparsity | {field: value})
+    with pytest.raises(ModelError, match=message):
+        read_model(model(tensors, operators))
+
+
+def test_indices_outside_the_shape_are_refused():
+    tensors, operators, matrix, _ = sample()
+    sparsity, values = compressed(matrix)
+    tensors[1] = ("stored", (4, 1, 1, 5), values, sparsity)
+    with pytest.raises(ModelError, match="index outside the 5 of its shape"):
+        read_model(model(tensors, operators))
+
+
+def test_missing_files_are_told(tmp_path):
+    with pytest.raises(ModelError, match="cannot read .*No such file"):
+        read_model(tmp_path / "none.tflite")
+    with pytest.raises(ModelError, match="is not a TFL3 file, or is truncated"):
+        read_model(b"PK..............")
