@@ -74,8 +74,12 @@ def train(
     epochs: int,
     rate: float,
     checkpoint: Path,
+    stop: int | None = None,
 ) -> None:
-    """Train for ``epochs`` of one cosine cycle; pruning events fill the first half."""
+    """Train for ``epochs`` of one cosine cycle; pruning events fill the first half.
+
+    A checkpoint that is there is taken up; ``stop`` ends after so many epochs.
+    """
     images, labels = data
     torch.manual_seed(SEED)
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
@@ -95,7 +99,7 @@ def train(
     due = [round((i + 1) * epochs * steps / 2 / events) for i in range(events)]
     with Progress(transient=True) as progress:
         bar = progress.add_task("", total=epochs * steps, completed=first * steps)
-        for epoch in range(first, epochs):
+        for epoch in range(first, stop or epochs):
             model.train()
             total = 0.0
             order = torch.randperm(len(images))[: steps * BATCH]

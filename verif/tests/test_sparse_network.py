@@ -1,0 +1,236 @@
+"""Networks that run layer by layer: packed, arranged, quantised, and trained jointly."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tilewright.sw.layerwise.network import (
+    Add,
+    Convolve,
+    Depthwise,
+    Enlarge,
+    MaxPool,
+    MeanPool,
+    Network,
+    Pad,
+    Rearrange,
+    Shift,
+    evaluate,
+)
+from tilewright.sw.layerwise.quantised import Requantise, quantise, ranges
+from tilewright.sw.sparse.columns import group_columns, members, prune_conflicts
+from tilewright.sw.sparse.network import arrange_channels, pack_network, report
+from tilewright.verif.golden.requantise import requantise
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def step(kind, output, *inputs, **fields):
+    return kind(name=output, inputs=inputs, output=output, **fields)
+
+
+def network(seed=0):
+    """Return every kind of step: a stem, a shared sum, a chain, two outputs."""
+    rng = np.random.default_rng(seed)
+
+    def sparse(*shape):
+        return rng.normal(size=shape) * (rng.random(shape) < 0.4)
+
+    def bias(n):
+        return rng.normal(size=n)
+
+    moves = rng.integers(-1, 2, (12, 2))
+    steps = (
+        step(Convolve, "a", "x", weights=rng.normal(size=(3, 3, 2, 8)), bias=bias(8), stride=2,
+             pads=(0, 0, 1, 1), low=0.0),
+        step(Convolve, "b", "a", weights=sparse(1, 1, 8, 12), bias=bias(12), low=0.0),
+        step(Shift, "c", "b", offsets=moves),
+        step(Depthwise, "d", "c", weights=rng.normal(size=(3, 3, 12)), bias=bias(12),
+             pads=(1, 1, 1, 1), low=0.0),
+        step(Convolve, "e", "d", weights=sparse(1, 1, 12, 8), bias=bias(8)),
+        step(Add, "f", "a", "e", low=0.0),
+        step(Convolve, "g", "f", weights=sparse(1, 1, 8, 8), bias=bias(8), low=0.0, high=40.0),
+        step(MaxPool, "h", "g"),
+        step(Enlarge, "i", "h"),
+        step(Pad, "j", "i", widths=((0, 0), (0, 0), (0, 4))),
+        step(Rearrange, "k", "j", to=(64, 3), block=2),
+        step(MeanPool, "l", "g", pixels=16),
+    )  # fmt: skip
+    return Network(name="every", input="x", outputs=("k", "l"), shape=(8, 8, 2), steps=steps)
+
+
+def images(count=6, seed=1):
+    return np.random.default_rng(seed).uniform(-1, 1, (count, 8, 8, 2)).astype(np.float32)
+
+
+def grouped(net, names=("b", "e", "g")):
+    layers = {name: net.convolutions()[name].matrix for name in names}
+    return layers, {name: group_columns(w, alpha=4, gamma=0.5) for name, w in layers.items()}
+
+
+def test_packed_network_holds_the_kept_weights():
+    net = network()
+    layers, groups = grouped(net)
+    packed = pack_network(net, groups)
+    for name, found in packed.convolutions().items():
+        if name in groups:
+            np.testing.assert_array_equal(found.matrix, prune_conflicts(layers[name], groups[name]))
+        else:
+            np.testing.assert_array_equal(found.matrix, net.convolutions()[name].matrix)
+    told = report(layers, groups)
+    assert told.columns == 28
+    assert told.packed_columns == sum(g.max() + 1 for g in groups.values())
+    assert told.kept == sum(np.count_nonzero(packed.convolutions()[n].matrix) for n in groups)
+    assert 0 < told.loss < 1
+    assert 0 < told.utilisation <= 1
+
+
+@given(st.integers(0, 30))
+def test_arranged_channels_change_nothing_but_the_order(seed):
+    """Only e's input is its alone, through a shift and a convolution by channels."""
+    net = network(seed)
+    _, groups = grouped(net)
+    other, arranged = arrange_channels(net, groups)
+    assert list(arranged) == ["e"]
+    used = arranged["e"][arranged["e"] >= 0]
+    assert (np.diff(used) >= 0).all()
+    assert sorted(map(len, members(arranged["e"]))) == sorted(map(len, members(groups["e"])))
+    before, after = dict(evaluate(net, images())), dict(evaluate(other, images()))
+    for name in "aefghijkl":
+        np.testing.assert_allclose(after[name], before[name], atol=1e-4)
+
+
+@given(
+    st.lists(st.integers(-(1 << 34), 1 << 34), min_size=1, max_size=8),
+    st.integers(1, 65535), st.integers(1, 47), st.integers(-128, 127),
+)  # fmt: skip
+def test_requantisation_is_the_golden_models(sums, mult, shift, zero):
+    found = Requantise(
+        bias=np.array([5]), mult=np.array([mult]), shift=np.array([shift]),
+        zero_point=zero, low=-128, high=127,
+    )(np.array(sums))  # fmt: skip
+    expected = requantise(np.array(sums), 5, mult, shift, zero, -128, 127)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_integers_follow_the_real_network():
+    net = network(3)
+    x = images(32)
+    quantised = quantise(net, ranges(net, x))
+    real = dict(evaluate(net, x))
+    seen = {}
+
+    def product(name, acts, weights):
+        assert acts.min() >= -128
+        assert acts.max() <= 127
+        assert np.abs(weights).max() <= 127
+        seen[name] = acts.shape, weights.shape
+        return acts @ weights
+
+    values = quantised.run(x, product)
+    assert set(seen) == set(net.convolutions())
+    plain = quantised.run(x)
+    for name, integers in values.items():
+        np.testing.assert_array_equal(integers, plain[name])
+        tensor = quantised.tensors[name]
+        error = np.abs(tensor.dequantise(integers) - real[name]).max()
+        assert error < 0.06 * (np.ptp(real[name]) + 1e-9), name
+    assert set(quantised.results(values)) == {"k", "l"}
+
+
+def test_what_only_moves_keeps_its_scale():
+    net = network()
+    quantised = quantise(net, ranges(net, images()))
+    for one, other in (("b", "c"), ("g", "h"), ("i", "j"), ("j", "k")):
+        ours, theirs = quantised.tensors[one], quantised.tensors[other]
+        assert replace(ours, name=other) == theirs
+
+
+@pytest.mark.slow
+def test_packed_layers_on_the_rtl():
+    """Each convolution on the column-combining array, every integer as in NumPy."""
+    from tilewright.sw.engine import Engine
+    from tilewright.sw.sparse.columns import combine
+
+    net = network(2)
+    _, groups = grouped(net)
+    quantised = quantise(pack_network(net, groups), ranges(net, images()))
+    engine = Engine("packed", rows=4, cols=4, alpha=4)
+
+    def product(name, acts, weights):
+        packed = combine(weights, groups[name], alpha=4) if name in groups else weights
+        y, stats = engine.matmul(acts, packed)
+        assert stats.cycles == stats.predicted_cycles
+        return y
+
+    found, expected = quantised.run(images(1), product), quantised.run(images(1))
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+@pytest.fixture
+def script():
+    pytest.importorskip("torch", reason="needs PyTorch, extra train")
+    path = EXAMPLES / "fashion_sparse" / "train.py"
+    spec = importlib.util.spec_from_file_location("fashion_sparse_train", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def pruned(script, fill, **fields):
+    import torch
+
+    from tilewright.sw.sparse.joint import ColumnCombining, JointConfig
+
+    torch.manual_seed(0)
+    model = script.network()
+    config = JointConfig(alpha=8, gamma=0.5, sparsity=0.85, events=2, fill=fill, **fields)
+    return model, ColumnCombining(script.packed_layers(model), config)
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_events_prune_group_and_fill(script, fill):
+    """Weights under the mask are those that pruning keeps; filled cells are full."""
+    model, pruning = pruned(script, fill)
+    full = pruning.weights()
+    full = {name: w.copy() for name, w in full.items()}
+    pruning.event()
+    halfway = {name: np.count_nonzero(w) for name, w in pruning.weights().items()}
+    pruning.event()
+    for name, weights in pruning.weights().items():
+        groups = pruning.groups[name]
+        np.testing.assert_array_equal(weights, prune_conflicts(weights, groups))
+        used = weights != 0
+        np.testing.assert_array_equal(weights[used], full[name][used])
+        assert np.count_nonzero(weights) < halfway[name]
+        if not fill:
+            assert np.count_nonzero(weights) <= 0.15 * weights.size + 1
+    told = script.packing(pruning)
+    assert told["packed columns"] < told["columns"] / 4
+    assert (told["utilisation"] == 1) == fill
+
+
+def test_training_goes_on_where_it_stopped(script, tmp_path):
+    """Two epochs at once, and one, a stop and another: the same weights."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(256, 1, 28, 28, generator=generator)
+    y = torch.randint(0, 10, (256,), generator=generator)
+    results = []
+    for parts in ((2,), (1, 2)):
+        checkpoint = tmp_path / f"{len(parts)}.pt"
+        for part in parts:
+            model, pruning = pruned(script, True)
+            script.train(
+                model, pruning, (x, y), epochs=2, rate=1e-3, checkpoint=checkpoint, stop=part
+            )
+        results.append({name: w.copy() for name, w in pruning.weights().items()})
+    for name, weights in results[0].items():
+        np.testing.assert_array_equal(weights, results[1][name])
