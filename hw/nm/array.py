@@ -1,11 +1,11 @@
 """The array for N:M structured sparsity."""
 
-from ..packed.select_array import SelectArray
+from ..packed.datapath import SelectDatapath
 
 __all__ = ["NmArray"]
 
 
-class NmArray(SelectArray):
+class NmArray(SelectDatapath):
     """N:M sparse array: ``psums = acts @ weights`` with ``n`` weights of each ``m`` in the cells.
 
     A step is a weight tile of ``rows`` rows and its activation vectors. Each ``n`` rows serve ``m``
@@ -23,8 +23,8 @@ class NmArray(SelectArray):
     -------
     weights : In(stream.Signature(weight_beat_bits))
         Tiles of ``rows`` beats, column 0 in the least significant bits, beat ``j`` for row
-        ``rows - 1 - j``; a column's word is the weight and above it its channel's place in the
-        group, less the row's own place among the ``n``.
+        ``rows - 1 - j``, or ``j`` where cells are bit-serial; a column's word is the weight and
+        above it its channel's place in the group, less the row's own place among the ``n``.
     acts : In(stream.Signature(act_beat(config)))
         Activation vectors, ``end`` on the last of a step; sparse weights use all elements, dense
         ones the first ``rows``.
@@ -32,13 +32,16 @@ class NmArray(SelectArray):
         Partial sums, rows in the order of the vectors.
 
     Latency
-        ``config.latency`` cycles; `WsTiming` says exactly when everything happens.
+        ``config.latency`` cycles; `WsTiming` says exactly when everything happens, `SerialTiming`
+        for bit-serial cells.
     Throughput
-        One vector a cycle; a step of T vectors takes max(T, rows, 4) cycles.
+        One vector a cycle; a step of T vectors takes max(T, rows, 4) cycles. Bit-serial:
+        ``vectors`` vectors every max(psum_width, vectors, 4) cycles, ``step_gap`` cycles a step.
     Numerics
         Exact: sums have ``psum_width`` bits.
     Cost
-        One multiplier or LUT product and one multiplexer of ``m - n + 1`` lines per cell.
+        One multiplier or LUT product and one multiplexer of ``m - n + 1`` lines per cell;
+        bit-serial, ``vectors`` MACs and multiplexers of one bit.
     Reference
         NVIDIA, Parallel Thread Execution ISA, sparse matrix storage; Mishra et al., Accelerating
         Sparse Deep Neural Networks, arXiv 2104.08378.

@@ -25,7 +25,9 @@ class NmConfig(SelectConfig):
     k_max : int
         Longest sum that accumulators are made for, counted before packing, 1 to 2**24.
     pe : str
-        What multiplies: ``"dsp"`` or ``"lut"``.
+        What multiplies: ``"dsp"``, ``"lut"``, or ``"bit_mac"`` for bit-serial cells.
+    vectors : int
+        Activation vectors in flight that share a weight where cells are bit-serial, 1 to 16.
     fabric : str
         ``"portable"``: plain arithmetic. ``"ecp5"``: primitives of the Lattice ECP5, equal bit for
         bit and cycle for cycle.

@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Shape, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arith.select import selected
 from ..systolic.pe import PeConfig, add_products
 
 __all__ = ["SelectCell", "SelectCellConfig"]
@@ -115,12 +116,9 @@ class SelectCell(wiring.Component):
             self.w_next.eq(w),
         ]
         lines = [x[product.x_bits * i : product.x_bits * (i + 1)] for i in range(config.lines)]
+        line = selected(m, lines, held[product.w_bits :], "line")
         chosen, weight = Signal(product.x_shape), Signal(product.w_shape)
-        m.d.comb += [chosen.eq(lines[-1]), weight.eq(held[: product.w_bits])]
-        with m.Switch(held[product.w_bits :]):
-            for i, line in enumerate(lines[:-1]):
-                with m.Case(i):
-                    m.d.comb += chosen.eq(line)
+        m.d.comb += [chosen.eq(line), weight.eq(held[: product.w_bits])]
         psums = None if config.first else self.psums
         m.d.comb += self.psums_next.eq(add_products(m, config, chosen, weight, swap, psums))
         return m

@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from ..config import ConfigError, ModeField, check_choice, check_range, check_width
 from ..engine.config import sum_width
+from ..serial.config import SerialConfig, SerialTiming
 from ..systolic.config import WsTiming
 
-__all__ = ["SelectConfig"]
+__all__ = ["SelectConfig", "SelectSerialConfig"]
 
 MAX_LANES = 256
 """Most elements of an activation vector: a position in the engine's buffer has 8 bits for them."""
@@ -31,7 +32,9 @@ class SelectConfig:
     k_max : int
         Longest sum that accumulators are made for, 1 to 2**24.
     pe : str
-        What multiplies: ``"dsp"`` or ``"lut"``.
+        What multiplies: ``"dsp"``, ``"lut"``, or ``"bit_mac"`` for bit-serial cells.
+    vectors : int
+        Activation vectors in flight that share a weight where cells are bit-serial, 1 to 16.
     fabric : str
         ``"portable"`` or ``"ecp5"``.
     """
@@ -46,6 +49,7 @@ class SelectConfig:
     w_signed: bool = True
     k_max: int = 65536
     pe: str = "dsp"
+    vectors: int = 4
     fabric: str = "portable"
 
     def __post_init__(self) -> None:
@@ -56,7 +60,8 @@ class SelectConfig:
         check_choice("x_signed", self.x_signed, (True, False))
         check_choice("w_signed", self.w_signed, (True, False))
         check_range("k_max", self.k_max, 1, 1 << 24)
-        check_choice("pe", self.pe, ("dsp", "lut"))
+        check_choice("pe", self.pe, ("dsp", "lut", "bit_mac"))
+        check_range("vectors", self.vectors, 1, 16)
         check_choice("fabric", self.fabric, ("portable", "ecp5"))
         if self.act_lanes > MAX_LANES:
             most = MAX_LANES // self.spans[-1] * self.share
@@ -165,21 +170,87 @@ class SelectConfig:
     # -- time
 
     @property
+    def serial(self) -> "SelectSerialConfig":
+        """The array of bit-serial cells."""
+        return SelectSerialConfig(
+            pe="bit_mac",
+            rows=self.rows,
+            cols=self.cols,
+            vectors=self.vectors,
+            x_bits=self.x_bits,
+            w_bits=self.w_bits,
+            x_signed=self.x_signed,
+            w_signed=self.w_signed,
+            k_max=self.k_max,
+            fabric=self.fabric,
+            select=self,
+        )
+
+    @property
     def pe_latency(self) -> int:
-        """Cycles from the lines of a cell to its product: one to select, and those of the kind."""
+        """Cycles from the lines of a cell to its product: one to select, and those of the kind.
+
+        A bit-serial cell gives a bit of its sum a cycle after those that it is made from.
+        """
+        if self.pe == "bit_mac":
+            return 0
         digits = -(-self.w_bits // 2)
         return 1 + (4 if self.pe == "dsp" else 2 + (digits - 1).bit_length())
 
     @property
     def latency(self) -> int:
         """Cycles from the acceptance of a vector to its psum beat, nothing being waited for."""
+        if self.pe == "bit_mac":
+            return self.serial.latency + self.psum_width
         return self.rows + self.cols + self.pe_latency + 1
 
     @property
     def ii(self) -> int:
         """Fewest cycles from one step to the next."""
-        return max(self.rows, 4)
+        return self.serial.ii if self.pe == "bit_mac" else max(self.rows, 4)
 
-    def timing(self) -> WsTiming:
+    def timing(self) -> WsTiming | SerialTiming:
         """Return the model that says when beats are taken and results appear."""
-        return WsTiming(self)
+        return SerialTiming(self.serial) if self.pe == "bit_mac" else WsTiming(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectSerialConfig(SerialConfig):
+    """Parameters of a `SelectSerialArray`: those of a serial array, and what its cells select.
+
+    Attributes
+    ----------
+    select : SelectConfig
+        Lines, groups and modes.
+    """
+
+    select: SelectConfig
+
+    @property
+    def lines(self) -> int:  # type: ignore[override]
+        """Input lines of a cell."""
+        return self.select.lines
+
+    @property
+    def index_bits(self) -> int:  # type: ignore[override]
+        """Bits of a cell's choice."""
+        return self.select.index_bits
+
+    @property
+    def act_lanes(self) -> int:
+        """Elements per activation vector."""
+        return self.select.act_lanes
+
+    @property
+    def weight_beat_bits(self) -> int:
+        """Bits per weight beat: weight and choice for every column."""
+        return self.select.weight_beat_bits
+
+    @property
+    def mode_bits(self) -> int:
+        """Bits of a GEMM's ``mode`` that are read."""
+        return self.select.mode_bits
+
+    def passes(self, mode: int, digits: int) -> int:
+        """Return the passes of a vector: the bits of a sum."""
+        return self.psum_width

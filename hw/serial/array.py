@@ -92,12 +92,12 @@ class SerialArray(wiring.Component):
             loader.opened.eq(pace.opened),
             loader.closed.eq(pace.closed) if config.pe == "tables" else [],
             passes.begin.eq(pace.slots[0]),
-            passes.mode.eq(beat.mode) if config.mode_bits else passes.more.eq(loader.more),
+            passes.more.eq(loader.more) if passes_kind is Passes else passes.mode.eq(beat.mode),
         ]
 
         layout = pass_layout(config)
         now, flags, lasts, xs = [passes.now.as_value()], [], [], []
-        lanes = [lane.as_unsigned() for lane in beat.data]
+        lanes = self._lanes(m, beat)
         groups = _skewed(m, config, lanes) if config.pe != "bit_mac" else []
         for u in range(config.vectors):
             marks = Signal(4, name=f"marks_{u}")
@@ -125,6 +125,10 @@ class SerialArray(wiring.Component):
                 self.psums.payload.data[n].eq(column.sum),
             ]
         return m
+
+    def _lanes(self, m: Module, beat: data.View) -> list[Value]:
+        """Return the elements of a vector in the order of rows, each row's lines side by side."""
+        return [lane.as_unsigned() for lane in beat.data]
 
     def _elaborate_vector(
         self, m: Module, groups: list[list[Value]], take: Value, now: data.View, name: str

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, skew
+from ..arith.select import selected
 from ..shared import Shared
 from .config import SerialConfig
 from .passes import pass_layout
@@ -88,6 +89,8 @@ class BitMac(wiring.Component):
 class BitMacCell(wiring.Component):
     """A weight, the next one, and a `BitMac` for each vector in flight.
 
+    Where there are several lines, the word of the weight says which one it is for.
+
     Parameters
     ----------
     config : SerialConfig
@@ -95,13 +98,15 @@ class BitMacCell(wiring.Component):
 
     Members
     -------
-    w : In(w_bits + 1)
-        Magnitude and sign of a weight.
+    w : In(w_bits + 1 + index_bits)
+        Magnitude and sign of a weight, and its line.
     load : In(1)
         It is for this cell, after the next swap.
     swap : In(1)
         From the next cycle on use the weight that was loaded.
-    x, sums, first : In(vectors), In(vectors), In(vectors)
+    x : In(vectors * lines)
+        Bits for each unit, of all lines.
+    sums, first : In(vectors), In(vectors)
         Bits for each unit.
     sums_next : Out(vectors)
         Bits of the new sums.
@@ -121,10 +126,10 @@ class BitMacCell(wiring.Component):
         lanes = config.vectors
         super().__init__(
             {
-                "w": In(config.w_bits + 1),
+                "w": In(config.w_bits + 1 + config.index_bits),
                 "load": In(1),
                 "swap": In(1),
-                "x": In(lanes),
+                "x": In(lanes * config.lines),
                 "sums": In(lanes),
                 "first": In(lanes),
                 "sums_next": Out(lanes),
@@ -138,13 +143,15 @@ class BitMacCell(wiring.Component):
             m.d.sync += coming.eq(self.w)
         with m.If(self.swap):
             m.d.sync += held.eq(coming)
+        weight_bits, lines = self._config.w_bits + 1, self._config.lines
         for u in range(self._config.vectors):
             m.submodules[f"mac_{u}"] = mac = BitMac(self._config.w_bits)
+            x = list(self.x[lines * u : lines * (u + 1)])
             m.d.comb += [
-                mac.x.eq(self.x[u]),
+                mac.x.eq(selected(m, x, held[weight_bits:], f"x_{u}")),
                 mac.sum.eq(self.sums[u]),
                 mac.first.eq(self.first[u]),
-                mac.w.eq(held),
+                mac.w.eq(held[:weight_bits]),
                 self.sums_next[u].eq(mac.sum_next),
             ]
         return m
@@ -162,12 +169,12 @@ class BitMacColumn(wiring.Component):
     -------
     now : In(vectors * pass_bits)
         The passes of the units, of unit 0 in the least significant bits.
-    x : In(vectors * rows)
-        Bits of their activations, a cycle after the passes, lane ``k`` ``k`` cycles later.
+    x : In(vectors * rows * lines)
+        Bits of their activations, a cycle after the passes, those of row ``k`` ``k`` cycles later.
     tile : In(bit_mac_tile(config))
         See there.
-    write : In(w_bits + 1)
-        Magnitude and sign of the weight that is being loaded.
+    write : In(w_bits + 1 + index_bits)
+        Magnitude and sign of the weight that is being loaded, and its line.
     unit : In(range(vectors))
         The unit that has ended.
     sum : Out(signed(psum_width))
@@ -188,9 +195,9 @@ class BitMacColumn(wiring.Component):
         super().__init__(
             {
                 "now": In(config.vectors * pass_layout(config).size),
-                "x": In(config.vectors * config.rows),
+                "x": In(config.vectors * config.rows * config.lines),
                 "tile": In(bit_mac_tile(config)),
-                "write": In(config.w_bits + 1),
+                "write": In(config.w_bits + 1 + config.index_bits),
                 "unit": In(range(config.vectors)),
                 "sum": Out(signed(config.psum_width)),
             }
@@ -211,7 +218,9 @@ class BitMacColumn(wiring.Component):
                 cell.w.eq(self.write),
                 cell.load.eq(self.tile.row[k]),
                 cell.swap.eq(swap),
-                cell.x.eq(Cat(self.x[rows * u + k] for u in range(vectors))),
+                cell.x.eq(
+                    Cat(self.x.word_select(rows * u + k, config.lines) for u in range(vectors))
+                ),
                 cell.sums.eq(sums),
                 cell.first.eq(first),
             ]
@@ -236,15 +245,16 @@ class BitMacLoader(wiring.Component):
     Members
     -------
     weights : In(stream.Signature(weight_beat_bits))
-        Beats of a tile: the weights of a row, column 0 in the least significant bits.
+        Beats of a tile: the weights of a row and above each its line, column 0 in the least
+        significant bits.
     opened : In(1)
         The tile that was loaded comes into use.
     loaded : Out(1)
         The next tile is there.
     tile : Out(bit_mac_tile(config))
         For all columns.
-    write : Out(cols * (w_bits + 1))
-        Magnitude and sign of each column's weight.
+    write : Out(cols * (w_bits + 1 + index_bits))
+        Magnitude and sign of each column's weight, and its line.
     more : Out(range(psum_width))
         Passes after the first one.
 
@@ -266,7 +276,7 @@ class BitMacLoader(wiring.Component):
                 "opened": In(1),
                 "loaded": Out(1),
                 "tile": Out(bit_mac_tile(config)),
-                "write": Out(config.cols * (config.w_bits + 1)),
+                "write": Out(config.cols * (config.w_bits + 1 + config.index_bits)),
                 "more": Out(range(config.psum_width)),
             }
         )
@@ -293,10 +303,11 @@ class BitMacLoader(wiring.Component):
             m.d.sync += row.eq(row.rotate_left(1))
         words = []
         for n in range(config.cols):
-            weight = weights.payload[bits * n : bits * (n + 1)]
+            both = weights.payload.word_select(n, bits + config.index_bits)
+            weight, line = both[:bits], both[bits:]
             sign = weight[-1] if config.w_signed else Signal(name=f"unsigned_{n}")
-            word = Signal(bits + 1, name=f"word_{n}", reset_less=True)
-            m.d.sync += word.eq(Cat(Mux(sign, -weight, weight)[:bits], sign))
+            word = Signal(len(both) + 1, name=f"word_{n}", reset_less=True)
+            m.d.sync += word.eq(Cat(Mux(sign, -weight, weight)[:bits], sign, line))
             words.append(word)
         m.d.comb += self.write.eq(Cat(words))
         return m
@@ -305,9 +316,9 @@ class BitMacLoader(wiring.Component):
 def serial_bits(
     m: Module, config: SerialConfig, lanes: list[Value], take: Value, name: str
 ) -> list[Value]:
-    """Return the bits of a vector's lanes, lane ``k`` ``k`` cycles late, signs repeated for ever.
+    """Return the bits of a vector's lanes, those of row ``k`` ``k`` cycles late, signs for ever.
 
-    The lowest bit of lane 0 is there two cycles after ``take``.
+    The lowest bit of lane 0 is there two cycles after ``take``. A row has ``config.lines`` lanes.
     """
     bits = []
     for k, lane in enumerate(lanes):
@@ -315,4 +326,5 @@ def serial_bits(
         above = lane[-1] & 0 if not config.x_signed else held[-1]
         m.d.sync += held.eq(Mux(take, lane, Cat(held[1:], above)))
         bits.append(held[0])
-    return skew(m, bits, f"{name}_bit", first=1)
+    rows = [Cat(bits[k : k + config.lines]) for k in range(0, len(bits), config.lines)]
+    return skew(m, rows, f"{name}_bit", first=1)

@@ -71,6 +71,8 @@ class SerialConfig:
 
     family: ClassVar[str] = "serial"
     component: ClassVar[str] = "serial.array:SerialArray"
+    lines: ClassVar[int] = 1
+    index_bits: ClassVar[int] = 0
 
     pe: str = "planes"
     rows: int = 16

@@ -54,8 +54,8 @@ def pack_tile(config: SelectConfig, tile: Ints, mode: int = 0) -> list[int]:
     Returns
     -------
     list of int
-        ``rows`` beats, the last row first, column 0 in the least significant bits; of each column
-        the weight and above it the line that its cell selects.
+        ``rows`` beats, the last row first (bit-serial: the first), column 0 in the least
+        significant bits; of each column the weight and above it the line that its cell selects.
     """
     tile = np.asarray(tile, np.int64)
     if tile.shape != (config.act_lanes, config.cols):
@@ -66,7 +66,9 @@ def pack_tile(config: SelectConfig, tile: Ints, mode: int = 0) -> list[int]:
     weights = np.take_along_axis(groups, places, axis=1) & (1 << config.w_bits) - 1
     lines = places - np.arange(config.share)[:, None]
     words = (weights | lines << config.w_bits).reshape(config.rows, config.cols)
-    bits = words[::-1, :, None] >> np.arange(config.word_bits) & 1
+    if config.pe != "bit_mac":
+        words = words[::-1]
+    bits = words[:, :, None] >> np.arange(config.word_bits) & 1
     packed = np.packbits(
         bits.astype(np.uint8).reshape(config.rows, -1), axis=1, bitorder="little"
     )
@@ -76,7 +78,8 @@ def pack_tile(config: SelectConfig, tile: Ints, mode: int = 0) -> list[int]:
 def unpack_tile(config: SelectConfig, beats: list[int], mode: int = 0) -> Ints:
     """Return the weight tile (act_lanes, cols) of its beats: the inverse of `pack_tile`."""
     bits, mask = config.word_bits, (1 << config.word_bits) - 1
-    words = [[beat >> bits * c & mask for c in range(config.cols)] for beat in reversed(beats)]
+    rows = beats if config.pe == "bit_mac" else reversed(beats)
+    words = [[beat >> bits * c & mask for c in range(config.cols)] for beat in rows]
     words = np.array(words, np.int64).reshape(-1, config.share, config.cols)
     weights = words & (1 << config.w_bits) - 1
     if config.w_signed:

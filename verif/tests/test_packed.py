@@ -33,13 +33,17 @@ def judged(config):
     return DatapathJudge(config)(unit)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_exact_and_on_time(family):
+@pytest.mark.parametrize(
+    ("family", "preset"), [("packed", "tiny"), ("packed", "serial"), ("nm", "tiny")]
+)
+def test_exact_and_on_time(family, preset):
     """Random steps and modes, pauses, resets: golden sums, every beat in its cycle."""
-    assert judged(configure(family, preset="tiny"))
+    assert judged(configure(family, preset=preset))
 
 
 WIDER = [
+    ("packed", {"rows": 3, "cols": 2, "alpha": 8, "pe": "bit_mac", "vectors": 2}),
+    ("nm", {"rows": 4, "cols": 2, "n": 2, "m": 4, "pe": "bit_mac", "x_signed": False}),
     ("packed", {"rows": 1, "cols": 1, "alpha": 1}),
     ("packed", {"rows": 5, "cols": 3, "alpha": 8, "x_bits": 4, "x_signed": False}),
     ("packed", {"rows": 3, "cols": 2, "alpha": 16, "pe": "lut", "w_bits": 3, "w_signed": False}),
@@ -93,6 +97,7 @@ def configs(draw):
         alpha=alpha,
         w_bits=draw(st.sampled_from((2, 5, 8, 16))),
         w_signed=draw(st.booleans()),
+        pe=draw(st.sampled_from(("dsp", "bit_mac"))),
     )
 
 
@@ -199,7 +204,8 @@ def test_operands_keep_the_order_of_groups():
         ({"alpha": 0}, "alpha must be an integer from 1 to 16, not 0"),
         ({"rows": 33}, "rows must be at most 32 with 8 channels for each 1, not 33"),
         ({"cols": 257}, "cols must be an integer from 1 to 256, not 257"),
-        ({"pe": "D"}, "pe must be one of 'dsp', 'lut', not 'D'"),
+        ({"pe": "D"}, "pe must be one of 'dsp', 'lut', 'bit_mac', not 'D'"),
+        ({"vectors": 17}, "vectors must be an integer from 1 to 16, not 17"),
         ({"x_bits": 9}, "x_bits must be an integer from 2 to 8, or 16, not 9"),
     ],
 )

@@ -1,0 +1,134 @@
+"""Clock and throughput of engines for sparse weights beside the dense one, all routed in one run.
+
+``python -m tilewright.fpga.bench_sparse`` prints the table; ``--json`` prints it for programs. Each
+engine stands between registers on an ECP5-85F of speed grade 6, its multipliers made from DSPs.
+Throughput counts the products of a dense network; for packed columns they are as many times those
+of the array as the columns before packing are those after it, which ``--ratio`` says: by default
+what the published rule gives for the face detector of ``examples/face``.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..gen.errors import ToolError
+from ..gen.verilog import emit
+from ..hw.engine.config import DatapathConfig, EngineConfig
+from ..hw.engine.engine import Engine
+from ..hw.nm.config import NmConfig
+from ..hw.packed.config import PackedConfig
+from ..hw.systolic.config import SystolicConfig
+from ..sw.cli.output import print_json, print_table, say
+from .flow import PLACERS
+from .measure import measure
+
+__all__ = ["DATAPATHS", "Row", "main"]
+
+DATAPATHS: dict[str, DatapathConfig] = {
+    "systolic": SystolicConfig(rows=12, cols=12, k_max=1024, fabric="ecp5"),
+    "packed": PackedConfig(rows=8, cols=18, alpha=8, k_max=1024, fabric="ecp5"),
+    "nm": NmConfig(rows=12, cols=12, n=2, m=4, k_max=1024, fabric="ecp5"),
+}
+"""Arrays of 144 products a cycle, by family."""
+
+FACE = 4568 / 1109
+"""Columns before and after packing: examples/face, alpha 8, gamma 0.5, dense columns first."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One engine.
+
+    Attributes
+    ----------
+    name : str
+        Family of its datapath.
+    mhz, mhz_low, mhz_high : float
+        Clock: median, least and most over the seeds.
+    lut4_equivalents, ff, dsp, ram : int
+        Area of the engine.
+    gmacs, dense_gmacs : float
+        Products of the array a second, in thousand millions, and products of the dense network.
+    """
+
+    name: str
+    mhz: float
+    mhz_low: float
+    mhz_high: float
+    lut4_equivalents: int
+    ff: int
+    dsp: int
+    ram: int
+    gmacs: float
+    dense_gmacs: float
+
+
+def row_of(name: str, folder: Path, seeds: int, placer: str, aim: float, ratio: float) -> Row:
+    """Measure one engine."""
+    d = DATAPATHS[name]
+    config = EngineConfig(datapath=d, act_depth=2048, weight_depth=2048, drain_lanes=4)
+    rtlil = emit(Engine(config), "engine").rtlil
+    found = measure(
+        rtlil, "engine", folder / name, mhz=aim, seeds=range(1, seeds + 1), placer=placer, say=say
+    )
+    clocks = [run.slowest for run in found.routed.values()]
+    denser = {"packed": ratio, "nm": d.act_lanes / d.rows}.get(name, 1.0)
+    gmacs = d.rows * d.cols * found.mhz / 1000
+    area = found.area
+    return Row(
+        name=name,
+        mhz=round(found.mhz, 1),
+        mhz_low=round(min(clocks), 1),
+        mhz_high=round(max(clocks), 1),
+        lut4_equivalents=area.lut4_equivalents,
+        ff=area.ff,
+        dsp=area.dsp,
+        ram=area.bram,
+        gmacs=round(gmacs, 2),
+        dense_gmacs=round(gmacs * denser, 2),
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure the engines that were asked for and print the table."""
+    parser = argparse.ArgumentParser(prog="tilewright.fpga.bench_sparse", description=__doc__)
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"of {', '.join(DATAPATHS)}")
+    parser.add_argument("--seeds", type=int, default=3, help="place and route with seeds 1 to N")
+    parser.add_argument("--placer", choices=PLACERS, default="static")
+    parser.add_argument("--mhz", type=float, default=150, help="clock to aim for")
+    parser.add_argument("--ratio", type=float, default=FACE, help="columns before over after")
+    parser.add_argument("--json", action="store_true", help="print JSON to standard output")
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/bench_sparse"))
+    chosen = parser.parse_args(arguments)
+    if unknown := set(chosen.families) - set(DATAPATHS):
+        parser.error(f"there is no family {min(unknown)!r} (families: {', '.join(DATAPATHS)})")
+    if chosen.seeds < 1:
+        parser.error(f"--seeds must be at least 1, not {chosen.seeds}")
+    rows = []
+    for name in chosen.families or DATAPATHS:
+        say(f"{name}: synthesis, place and route")
+        try:
+            rows.append(
+                row_of(name, chosen.output, chosen.seeds, chosen.placer, chosen.mhz, chosen.ratio)
+            )
+        except (ToolError, OSError) as error:
+            say(f"error: {error}")
+            return 1
+    if chosen.json:
+        print_json([vars(row) for row in rows])
+    else:
+        titles = ("engine", "MHz", "LUT4-eq", "FF", "DSP", "block RAM", "GMAC/s", "dense GMAC/s")
+        print_table(
+            titles,
+            [
+                [r.name, f"{r.mhz} ({r.mhz_low} to {r.mhz_high})", r.lut4_equivalents, r.ff, r.dsp,
+                 r.ram, r.gmacs, r.dense_gmacs]
+                for r in rows
+            ],
+        )  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
