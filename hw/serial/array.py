@@ -100,7 +100,7 @@ class SerialArray(wiring.Component):
         lanes = self._lanes(m, beat)
         groups = _skewed(m, config, lanes) if config.pe != "bit_mac" else []
         for u in range(config.vectors):
-            marks = Signal(4, name=f"marks_{u}")
+            marks = Signal(4, name=f"marks_{u}", reset_less=True)
             with m.If(pace.slots[u]):
                 m.d.sync += marks.eq(Cat(beat.first, beat.last, beat.end, pace.full))
             if u:
@@ -134,9 +134,9 @@ class SerialArray(wiring.Component):
         self, m: Module, groups: list[list[Value]], take: Value, now: data.View, name: str
     ) -> list[Value]:
         """Hold a unit's vector; return what its columns see of each group of lanes."""
-        fabric, bits, seen = self._config.fabric, self._config.pe != "digits", []
-        index = {"planes": "x", "tables": "left"}.get(self._config.pe)
-        index = now[index] if index else Const(0, 0)
+        fabric, seen = self._config.fabric, []
+        plane = {"planes": "x", "tables": "left"}.get(self._config.pe)
+        chosen: Value = _choice(now[plane], self._config.x_bits) if plane else Const(0, 0)
         for g, group in enumerate(groups):
             taken = local_copy(m, take, f"{name}_{g}_taken", fabric)
             held = [
@@ -145,10 +145,9 @@ class SerialArray(wiring.Component):
             ]
             with m.If(taken):
                 m.d.sync += [x.eq(lane) for x, lane in zip(held, group, strict=True)]
-            if bits:
-                here = local_copy(m, index, f"{name}_{g}_index", fabric)
-                seen.append(_plane(m, held, here, f"{name}_{g}_plane"))
-                index = here
+            if plane:
+                chosen = local_copy(m, chosen, f"{name}_{g}_chosen", fabric)
+                seen.append(_plane(m, held, chosen, f"{name}_{g}_plane"))
             else:
                 seen.append(delay(m, Cat(held), 2, f"{name}_{g}_seen"))
             take = taken
@@ -160,18 +159,21 @@ class SerialArray(wiring.Component):
         Units end in different cycles, each as many after the first one as it started later.
         """
         config, psums = self._config, self.psums
-        unit, marks = Signal(range(config.vectors)), Signal(3)
-        for u, last in enumerate(lasts):
-            with m.If(last):
-                m.d.comb += [unit.eq(u), marks.eq(flags[u])]
-        cycles = config.latency - 1
+        unit = Signal(range(config.vectors))
+        marks = Signal(3)
+        ended = delay(m, Cat(lasts), 1, "ended", reset=True)
+        for u, ends in enumerate(ended):
+            own_marks = delay(m, flags[u], 1, f"flags_{u}")
+            with m.If(ends):
+                m.d.comb += [unit.eq(u), marks.eq(own_marks)]
+        cycles = config.latency - 2
         m.d.comb += [
-            psums.valid.eq(delay(m, Cat(lasts).any(), cycles, "ends", reset=True)),
+            psums.valid.eq(delay(m, ended.any(), cycles, "ends", reset=True)),
             Cat(psums.payload.first, psums.payload.last, psums.payload.end).eq(
                 delay(m, marks, cycles, "marks")
             ),
         ]
-        return delay(m, unit, config.pass_latency - 1, "unit")
+        return delay(m, unit, config.pass_latency - 2, "unit")
 
 
 def _skewed(m: Module, config: SerialConfig, lanes: list[Value]) -> list[list[Value]]:
@@ -185,11 +187,23 @@ def _skewed(m: Module, config: SerialConfig, lanes: list[Value]) -> list[list[Va
     ]
 
 
-def _plane(m: Module, lanes: list[Value], index: Value, name: str) -> Value:
-    """Return bit ``index`` of each lane after two cycles: of each four bits, then of those."""
-    low, high = index[:2], delay(m, index[2:], 1, f"{name}_index")
-    fours = [
-        Cat(lane[i : i + 4].bit_select(low, 1) for i in range(0, len(lane), 4)) for lane in lanes
+def _choice(index: Value, bits: int) -> Value:
+    """Return a bit's place in its pair of bits and, above that, one-hot, which pair."""
+    return Cat(index[0], (index[1:] == pair for pair in range((bits + 1) // 2)))
+
+
+def _plane(m: Module, lanes: list[Value], choice: Value, name: str) -> Value:
+    """Return the chosen bit of each lane after two cycles: one of each pair or 0, ORed then."""
+    pairs = [
+        delay(
+            m,
+            Cat(
+                lane[2 * i : 2 * i + 2].bit_select(choice[0], 1) & chosen
+                for i, chosen in enumerate(choice[1:])
+            ),
+            1,
+            f"{name}_pairs_{k}",
+        )
+        for k, lane in enumerate(lanes)
     ]
-    chosen = [delay(m, four, 1, f"{name}_four_{k}") for k, four in enumerate(fours)]
-    return delay(m, Cat(four.bit_select(high, 1) for four in chosen), 1, name)
+    return delay(m, Cat(pair.any() for pair in pairs), 1, name)

@@ -72,8 +72,10 @@ class BitMac(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bits = self._w_bits
-        rest, carry = Signal(bits, reset_less=True), Signal(reset_less=True)
-        sign, total = self.w[bits], Signal(bits + 1)
+        rest = Signal(bits, reset_less=True)
+        carry = Signal(reset_less=True)
+        sign = self.w[bits]
+        total = Signal(bits + 1)
         m.d.comb += total.eq(Mux(self.x, self.w[:bits], 0) + Mux(self.first, 0, rest))
         product, before = total[0] ^ sign, Mux(self.first, sign, carry)
         added = Signal(reset_less=True)
@@ -138,7 +140,8 @@ class BitMacCell(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        coming, held = Signal.like(self.w, reset_less=True), Signal.like(self.w, reset_less=True)
+        coming = Signal.like(self.w, reset_less=True)
+        held = Signal.like(self.w, reset_less=True)
         with m.If(self.load):
             m.d.sync += coming.eq(self.w)
         with m.If(self.swap):
@@ -209,10 +212,11 @@ class BitMacColumn(wiring.Component):
         layout = pass_layout(config)
         passes = [layout(self.now[layout.size * u : layout.size * (u + 1)]) for u in range(vectors)]
         first: Value = Cat(now.first for now in passes)
-        swap, sums = self.tile.swap, Signal(vectors)
+        swap = self.tile.swap
+        sums = Signal(vectors)
         for k in range(rows):
             first = delay(m, first, 1, f"first_{k}")
-            swap = delay(m, swap, 1, f"swap_{k}", reset=True) if k else swap
+            swap = delay(m, swap, 1, f"swap_{k}") if k else swap
             m.submodules[f"cell_{k}"] = cell = Shared(BitMacCell, config, "cell")
             m.d.comb += [
                 cell.w.eq(self.write),
@@ -285,14 +289,16 @@ class BitMacLoader(wiring.Component):
         m = Module()
         config, weights, tile = self._config, self.weights, self.tile
         bits = config.w_bits
-        taken, ending = Signal(), Signal()
-        ready, row = Signal(init=1), Signal(config.rows, init=1)
+        taken = Signal()
+        ending = Signal()
+        ready = Signal(init=1)
+        row = Signal(config.rows, init=1)
         m.d.comb += [
             weights.ready.eq(ready),
             taken.eq(weights.valid & ready),
             ending.eq(taken & row[-1]),
             self.more.eq(config.psum_width - 1),
-            tile.swap.eq(delay(m, self.opened, 2, "swaps", reset=True)),
+            tile.swap.eq(delay(m, self.opened, 2, "swaps")),
         ]
         m.d.sync += [
             tile.row.eq(row & taken.replicate(config.rows)),

@@ -288,9 +288,13 @@ class DigitsLoader(wiring.Component):
         m = Module()
         config, weights, tile = self._config, self.weights, self.tile
         planes = config.planes
-        taken, ending, complete = Signal(), Signal(), Signal()
-        ready, column = Signal(init=1), Signal(config.cols, init=1)
+        taken = Signal()
+        ending = Signal()
+        complete = Signal()
+        ready = Signal(init=1)
+        column = Signal(config.cols, init=1)
         pause = Signal(planes)
+        page = Signal(reset_less=True)
         m.d.comb += [
             weights.ready.eq(ready),
             taken.eq(weights.valid & ready),
@@ -309,11 +313,12 @@ class DigitsLoader(wiring.Component):
             (self.loaded & ~self.opened) | delay(m, ending, waits, "finals", reset=True)
         )
         with m.If(self.opened):
-            m.d.sync += tile.w_page.eq(~tile.w_page)
+            m.d.sync += page.eq(~page)
 
         # The beat is recoded, then its planes are written one by one, the most significant first.
         beat = delay(m, weights.payload, 1, "beat")
-        plane, active = Signal(range(planes)), Signal(planes)
+        plane = Signal(range(planes))
+        active = Signal(planes)
         begins = delay(m, taken, 1, "begins", reset=True)
         m.d.sync += active.eq(Cat(begins, active))
         m.d.comb += plane.eq(sum(Mux(active[planes - 1 - j], j, 0) for j in range(planes)))
@@ -322,13 +327,15 @@ class DigitsLoader(wiring.Component):
         here = Signal(config.cols, reset_less=True)
         with m.If(begins):
             m.d.sync += here.eq(target)
-        m.d.sync += self.write.eq(here & active.any().replicate(config.cols))
+        writes = here & active.any().replicate(config.cols)
         m.d.comb += [
+            self.write.eq(delay(m, writes, 1, "write_here")),
+            tile.w_page.eq(page),
+            tile.page.eq(~page),
             tile.w_plane.eq(delay(m, plane, 1, "w_plane")),
             tile.w_word.eq(delay(m, Cat(digit.as_value() for digit in digits), 1, "w_word")),
-            tile.page.eq(~tile.w_page),
             tile.opened.eq(self.opened),
-            tile.settled.eq(delay(m, self.opened, config.latency - 1, "settles", reset=True)),
+            tile.settled.eq(delay(m, self.opened, config.latency - 1, "settles")),
         ]
         self._elaborate_counts(m, active)
         return m
@@ -371,11 +378,13 @@ class DigitsLoader(wiring.Component):
         with m.If(self.opened):
             m.d.sync += seen.eq(0)
         top = Signal(range(config.planes))
+        more = Signal(range(config.planes), reset_less=True)
         for j in range(config.planes):
             with m.If(seen[config.planes - 1 - j]):
                 m.d.comb += top.eq(j)
         with m.If(self.opened):
-            m.d.sync += self.more.eq(top)
+            m.d.sync += more.eq(top)
+        m.d.comb += self.more.eq(more)
 
         negative = count_tree(m, [(digit.negative, digit.negative) for digit in digits], "negative")
         total = Signal(config.correction_width, reset_less=True)

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arith.delay import delay
 from .config import SerialConfig
 
 __all__ = ["Pace"]
@@ -72,11 +73,13 @@ class Pace(wiring.Component):
         m = Module()
         config = self._config
         vectors, least = config.vectors, config.frame_min
-        taken, start = Signal(), Signal()
-        between, busy = Signal(init=1), Signal()
+        taken = Signal()
+        start = Signal()
+        between = Signal(init=1)
+        busy = Signal()
         m.d.comb += [taken.eq(self.valid & self.ready), start.eq(taken & ~busy)]
         m.d.comb += self.opened.eq(taken & between)
-        m.d.sync += self.full.eq(taken)
+        m.d.comb += self.full.eq(delay(m, taken, 1, "was_taken"))
         with m.If(taken):
             m.d.sync += between.eq(self.end)
 
@@ -85,11 +88,12 @@ class Pace(wiring.Component):
         m.d.sync += since.eq(Cat(start, since))
         m.d.comb += self.slots.eq(Cat(since, 0)[:vectors] if vectors < least else 0)
         if vectors == least:
-            beyond = Signal()
+            beyond = Signal(reset_less=True)
             m.d.sync += beyond.eq(since[-1])
             m.d.comb += self.slots.eq(Cat(since, beyond))
 
-        over, long_enough = Signal(), Signal()
+        over = Signal()
+        long_enough = Signal(reset_less=True)
         m.d.comb += over.eq(busy & (since[-1] | long_enough) & self.near)
         m.d.comb += self.closed.eq(over & Mux(taken, self.end, between))
         with m.If(since[-1]):
@@ -98,7 +102,8 @@ class Pace(wiring.Component):
             m.d.sync += long_enough.eq(0)
         m.d.sync += busy.eq(start | (busy & ~over))
 
-        rest, rested = Signal(config.step_gap), Signal(init=1)
+        rest = Signal(config.step_gap, reset_less=True)
+        rested = Signal(init=1)
         m.d.sync += rest.eq(Cat(over, rest))
         with m.If(rest[-1]):
             m.d.sync += rested.eq(1)

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arith.delay import delay
 from .config import MODE_FIELDS, SerialConfig
 
 __all__ = ["BitPasses", "PairPasses", "Passes", "pass_layout"]
@@ -70,7 +71,9 @@ class Passes(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        left, running, first = Signal.like(self.more), Signal(), Signal()
+        left = Signal.like(self.more, reset_less=True)
+        running = Signal()
+        first = Signal(reset_less=True)
         m.d.sync += first.eq(self.begin)
         with m.If(self.begin):
             m.d.sync += [left.eq(self.more), running.eq(1)]
@@ -83,7 +86,7 @@ class Passes(wiring.Component):
             self.now.last.eq(running & (left == 0)),
             self.now.left.eq(left),
         ]
-        m.d.sync += self.near.eq(left <= 3)
+        m.d.comb += self.near.eq(delay(m, left <= 3, 1, "few_left"))
         return m
 
 
@@ -132,7 +135,8 @@ class BitPasses(wiring.Component):
         config = self._config
         mode = {f.name: self.mode[f.lsb : f.lsb + f.width] for f in config.mode_fields}
         m.submodules.passes = passes = Passes(config)
-        bits, negative = mode["x_bits"], Signal()
+        bits = mode["x_bits"]
+        negative = Signal(reset_less=True)
         with m.If(self.begin):
             m.d.sync += negative.eq(config.x_signed & ~mode["x_unsigned"])
         m.d.comb += [
@@ -195,16 +199,20 @@ class PairPasses(wiring.Component):
             ("x", self._config.x_bits, self._config.x_signed),
             ("w", self._config.w_bits, self._config.w_signed),
         ):  # fmt: skip
-            top = Signal(range(full), name=f"{name}_top")
-            bits, sign = mode[f"{name}_bits"], Signal(name=f"{name}_is_signed")
+            top = Signal(range(full), name=f"{name}_top", reset_less=True)
+            bits = mode[f"{name}_bits"]
+            sign = Signal(name=f"{name}_is_signed", reset_less=True)
             wanted = Signal(range(full), name=f"{name}_wanted")
             m.d.comb += wanted.eq(Mux(bits == 0, full - 1, bits - 1))
             with m.If(self.begin):
                 m.d.sync += [top.eq(wanted), sign.eq(is_signed & ~mode[f"{name}_unsigned"])]
             signs[name], tops[name] = sign, (top, wanted)
 
-        x, w = Signal(range(self._config.x_bits)), Signal(range(self._config.w_bits))
-        running, x_end, w_end = Signal(), Signal(), Signal()
+        x = Signal(range(self._config.x_bits), reset_less=True)
+        w = Signal(range(self._config.w_bits), reset_less=True)
+        running = Signal()
+        x_end = Signal()
+        w_end = Signal()
         m.d.comb += [x_end.eq(x == 0), w_end.eq(w == 0)]
         with m.If(self.begin):
             m.d.sync += [x.eq(tops["x"][1]), w.eq(tops["w"][1]), running.eq(1)]
@@ -214,7 +222,8 @@ class PairPasses(wiring.Component):
             m.d.sync += [x.eq(tops["x"][0]), w.eq(w - 1)]
         with m.Else():
             m.d.sync += running.eq(0)
-        x_top, w_top = Signal(), Signal()
+        x_top = Signal()
+        w_top = Signal()
         m.d.comb += [x_top.eq(x == tops["x"][0]), w_top.eq(w == tops["w"][0])]
         m.d.comb += [
             now.x.eq(x),
@@ -226,9 +235,10 @@ class PairPasses(wiring.Component):
             now.negative.eq((x_top & signs["x"]) ^ (w_top & signs["w"])),
         ]
         of_one, of_two, of_three = (tops["x"][0] == i for i in range(3))
-        m.d.sync += self.near.eq(
+        near = (
             (w_end & (x <= 3))
             | ((w == 1) & (of_one | of_two | (of_three & x_end)))
             | ((w >> 1 == 1) & of_one)
         )
+        m.d.comb += self.near.eq(delay(m, near, 1, "few_left"))
         return m

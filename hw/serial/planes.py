@@ -75,7 +75,6 @@ class PlanesUnit(wiring.Component):
         count = chain_sum(m, counts, "count")
         counted = 3 + config.sum_latency
 
-
         def late(flag: Value, cycles: int, name: str) -> Value:
             early = delay(m, flag, cycles - 1, f"{name}_early")
             return local_copy(m, early, name, config.fabric)
@@ -233,19 +232,24 @@ class PlanesLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, weights, tile = self._config, self.weights, self.tile
-        taken, ending, ready = Signal(), Signal(), Signal(init=1)
-        column, plane = Signal(config.cols, init=1), Signal(range(config.planes))
+        taken = Signal()
+        ending = Signal()
+        ready = Signal(init=1)
+        column = Signal(config.cols, init=1)
+        plane = Signal(range(config.planes))
+        page = Signal(reset_less=True)
         last_plane = plane == config.planes - 1
         m.d.comb += [
             weights.ready.eq(ready),
             taken.eq(weights.valid & ready),
             ending.eq(taken & column[-1] & last_plane),
-            tile.page.eq(~tile.w_page),
+            tile.w_page.eq(page),
+            tile.page.eq(~page),
+            tile.w_plane.eq(delay(m, plane, 1, "w_plane")),
+            self.write.eq(delay(m, column & taken.replicate(config.cols), 1, "writes")),
             tile.w_word.eq(delay(m, weights.payload, 1, "beat")),
         ]
         m.d.sync += [
-            tile.w_plane.eq(plane),
-            self.write.eq(column & taken.replicate(config.cols)),
             ready.eq((ready & ~ending) | self.opened),
             self.loaded.eq((self.loaded & ~self.opened) | ending),
         ]
@@ -254,5 +258,5 @@ class PlanesLoader(wiring.Component):
             with m.If(last_plane):
                 m.d.sync += [plane.eq(0), column.eq(column.rotate_left(1))]
         with m.If(self.opened):
-            m.d.sync += tile.w_page.eq(~tile.w_page)
+            m.d.sync += page.eq(~page)
         return m

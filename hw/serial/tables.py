@@ -239,15 +239,20 @@ class TablesLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, weights = self._config, self.weights
-        taken, ending, free = Signal(), Signal(), Signal()
-        ready, column = Signal(init=1), Signal(config.cols, init=1)
+        taken = Signal()
+        ending = Signal()
+        free = Signal()
+        ready = Signal(init=1)
+        column = Signal(config.cols, init=1)
         m.d.comb += [
             weights.ready.eq(ready),
             taken.eq(weights.valid & ready),
             ending.eq(taken & column[-1]),
             free.eq(delay(m, self.closed, config.close_cycles, "closing", reset=True)),
         ]
-        index, active, here = Signal(TABLE_ROWS), Signal(), Signal(config.cols, reset_less=True)
+        index = Signal(TABLE_ROWS)
+        active = Signal()
+        here = Signal(config.cols, reset_less=True)
         beat = Signal.like(weights.payload, reset_less=True)
         more = Signal()
         m.d.sync += [
@@ -264,10 +269,10 @@ class TablesLoader(wiring.Component):
         offered = delay(m, weights.payload, 1, "offered")
         with m.If(delay(m, taken, 1, "begins", reset=True)):
             m.d.sync += [beat.eq(offered), here.eq(column), column.eq(column.rotate_left(1))]
-        target = here & delay(m, active, 1, "active_then", reset=True).replicate(config.cols)
+        target = here & delay(m, active, 1, "active_then").replicate(config.cols)
         m.d.comb += [
             self.tile.index.eq(delay(m, index, 3, "indexes")),
-            self.write.eq(delay(m, target, 2, "targets", reset=True)),
+            self.write.eq(delay(m, target, 2, "targets")),
         ]
         for n in range(config.tables):
             m.d.comb += self.tile.entries[n].eq(self._entry(m, beat, index, n))
