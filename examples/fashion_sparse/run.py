@@ -1,0 +1,113 @@
+"""Score the packed network in integers and run it on the RTL; see README.md in this folder."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.sw import zoo
+from tilewright.sw.engine import Engine
+from tilewright.sw.layerwise.network import Convolve, MaxPool, MeanPool, Network, Shift, Step
+from tilewright.sw.layerwise.quantised import QuantisedNetwork, exact_product, quantise, ranges
+from tilewright.sw.sparse.columns import combine
+
+HERE = Path(__file__).resolve().parent
+SHIFTS = np.array([(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1)])
+
+
+def load(path: Path) -> tuple[Network, dict[str, NDArray[np.int64]]]:
+    """Return the network that train.py saved, and the groups of its packed layers."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    names = sorted({key.split(".")[0] for key in arrays}, key=lambda name: int(name[5:]))
+    steps: list[Step] = []
+    source = "image"
+
+    def add(kind: type[Step], output: str, **fields) -> None:
+        nonlocal source
+        steps.append(kind(name=output, inputs=(source,), output=output, **fields))
+        source = output
+
+    for number, name in enumerate(names):
+        weights = arrays[f"{name}.weight"]
+        weights = weights.reshape(*weights.shape, *[1] * (4 - weights.ndim)).transpose(2, 3, 1, 0)
+        fields = {"weights": weights, "bias": arrays[f"{name}.bias"]}
+        if number == 0:
+            add(Convolve, name, **fields, stride=2, pads=(2, 2, 2, 2), low=0.0)
+        elif number == len(names) - 1:
+            add(MeanPool, "mean", pixels=49)
+            add(Convolve, name, **fields)
+        else:
+            parts = np.array_split(np.arange(weights.shape[2]), len(SHIFTS))
+            codes = np.repeat(np.arange(len(SHIFTS)), [len(part) for part in parts])
+            add(Shift, f"{name}.shifted", offsets=SHIFTS[codes])
+            add(Convolve, name, **fields, low=0.0)
+        if number == 1:
+            add(MaxPool, "pooled")
+    groups = {name: arrays[f"{name}.groups"] for name in names if f"{name}.groups" in arrays}
+    net = Network(
+        name=path.stem, input="image", outputs=(source,), shape=(28, 28, 1), steps=tuple(steps)
+    )
+    return net, groups
+
+
+def classes(network: QuantisedNetwork, images: NDArray, batch: int = 500) -> NDArray[np.int64]:
+    """Return the class that the integers choose for each image in 0..255."""
+    parts = np.array_split(images, max(1, len(images) // batch))
+    out = network.network.outputs[0]
+    found = [network.run(part[..., None] / 255)[out].reshape(len(part), -1) for part in parts]
+    return np.concatenate(found).argmax(axis=1)
+
+
+def rtl(network: QuantisedNetwork, groups: dict, images: NDArray, sides: tuple[int, int]) -> dict:
+    """Run images on the RTL of the packed and of the dense array and return counts."""
+    rows, cols = sides
+    engines = {
+        "packed": Engine("packed", rows=rows, cols=cols, alpha=8),
+        "systolic": Engine("systolic", rows=rows, cols=cols),
+    }
+    found = {}
+    for family, engine in engines.items():
+        counts = {"cycles": 0, "cycles of packed layers": 0, "useful": 0, "equal": True}
+
+        def product(name: str, x: NDArray, w: NDArray, family=family, engine=engine, c=counts):
+            chosen = family == "packed" and name in groups
+            y, stats = engine.matmul(x, combine(w, groups[name], alpha=8) if chosen else w)
+            c["cycles"] += stats.cycles
+            if name in groups:
+                c["cycles of packed layers"] += stats.cycles
+                c["useful"] += len(x) * int(np.count_nonzero(w))
+            right = bool((y == exact_product(name, x, w)).all())
+            c["equal"] &= right and stats.cycles == stats.predicted_cycles
+            return y
+
+        network.run(images[..., None] / 255, product)
+        slots = counts["cycles of packed layers"] * rows * cols
+        counts["useful per slot"] = round(counts.pop("useful") / slots, 4)
+        found[family] = counts
+    return found
+
+
+def main() -> None:
+    """Score, and if asked run on the RTL."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path, nargs="?", default=HERE / "fashion_sparse.npz")
+    parser.add_argument("--rtl", type=int, default=0, help="images to run on the RTL")
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--cols", type=int, default=16)
+    a = parser.parse_args()
+    network, groups = load(a.model)
+    calibration, _ = zoo.fashion("train")
+    quantised = quantise(network, ranges(network, calibration[:500, ..., None] / 255))
+    images, labels = zoo.fashion("test")
+    right = int((classes(quantised, images) == labels).sum())
+    result: dict[str, object] = {"model": str(a.model), "right in int8": right}
+    if a.rtl:
+        result["rtl"] = rtl(quantised, groups, images[: a.rtl], (a.rows, a.cols))
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
