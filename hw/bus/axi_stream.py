@@ -181,7 +181,7 @@ class AxiStreamTop(wiring.Component):
                 yield Cat(bit.replicate(port.keep_bytes) for bit in bits), outside["tkeep"]
         if "tdata" in outside:
             if port.last is None and not port.keep_bytes:
-                yield _value(payload), outside["tdata"]
+                yield Cat(_value(payload)), outside["tdata"]  # no sign in the bits above
             else:
                 rest = [_value(payload[name]) for name, _ in port.payload]
                 yield Cat(*rest), outside["tdata"]

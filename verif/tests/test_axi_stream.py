@@ -3,7 +3,7 @@
 import gc
 
 import pytest
-from amaranth.hdl import Cat, Const, Fragment, Module, Shape
+from amaranth.hdl import Cat, Const, Fragment, Module, Shape, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
@@ -50,6 +50,20 @@ def test_plain_payload_is_padded_to_bytes():
     assert ports["ctrl_ask"].flow == In
     assert ports["ctrl_answer"].flow == Out
     assert "s_axis_i_tlast" not in ports
+
+
+def test_nothing_stands_above_a_negative_number():
+    top = AxiStreamTop(Wire(signed(5)))
+    seen = []
+
+    async def bench(ctx):
+        ctx.set(top.s_axis_i_tdata, 0x1F)
+        seen.append(ctx.get(top.m_axis_o_tdata))
+
+    simulator = Simulator(top)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert seen == [0x1F]
 
 
 def test_streams_without_handshake_have_no_such_port():
