@@ -1,6 +1,7 @@
 """Column combining: grouping, pruning, packing, the packer against rules and optimum."""
 
 import itertools
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from tilewright.sw.report.packing import packing_svg
 from tilewright.sw.sparse.columns import (
     RULES,
     combine,
@@ -210,3 +212,12 @@ def test_operands_that_do_not_fit_are_refused():
         pack_columns(weights, 2, alpha=2, start=np.zeros(4, int))
     with pytest.raises(ValueError, match="loss must be 0 or more, not -1"):
         fewest_columns(weights, -1, alpha=2)
+
+
+def test_picture_shows_every_weight_once():
+    weights = random_weights(5, (12, 7), 0.4)
+    groups = group_columns(weights, alpha=4, gamma=1)
+    text = packing_svg(weights, groups, alpha=4)
+    squares = text.count("M")
+    assert squares == np.count_nonzero(weights) + np.count_nonzero(prune_conflicts(weights, groups))
+    assert ElementTree.fromstring(text).tag.endswith("svg")
