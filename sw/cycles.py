@@ -24,8 +24,8 @@ RETURN = 2
 ACT_LATENCY = 15
 """From the issue of a vector to its offer to the datapath."""
 
-WEIGHT_LATENCY = 5
-"""From the issue of a weight beat to its offer."""
+WEIGHT_LATENCY = 4
+"""From the issue of a weight beat to its offer, less one for each part of the weight buffer."""
 
 TILE_CYCLES = 3
 """From the first weight beat of a tile to that of the next, at least."""
@@ -148,8 +148,7 @@ class _Engine:
         accumulate, keep = values["accumulate"], values["keep"]
         k_tiles = values["k_rows"] * values["k_chunks"]
         weight_issue = starts["weights"] + (1 if beats > 1 else 2)
-        tile_cycles = max(beats, TILE_CYCLES)
-        offered = weight_issue + WEIGHT_LATENCY
+        weight_latency = WEIGHT_LATENCY + len(self.config.weight_spans)
         # When a step's rows are taken over, when its first and its last vector is issued.
         takes, ended = starts["acts"] - 1, starts["acts"]
         first_read: int | None = None
@@ -162,9 +161,15 @@ class _Engine:
                 for k in range(k_tiles):
                     beats_of_tile = self.tile(at)
                     at += beats
+                    last_beat = weight_issue + beats - 1
+                    if beats < TILE_CYCLES:
+                        # Slower than a datapath may be: what the queue held up shows later.
+                        index = self.weights.count + beats - 1 - QUEUE
+                        last_beat = max(last_beat, self.weights.at(index) + RETURN)
+                    offered = last_beat - (beats - 1) + weight_latency
                     for run in self.steps.load(offered, beats_of_tile):
                         self.weights.run(*run)
-                    offered += tile_cycles
+                    weight_issue = last_beat + 1 + max(0, TILE_CYCLES - beats)
                     index = self.acts.count
                     takes = max(takes + 2, ended)
                     issued = max(takes + 1, self.acts.at(index - QUEUE) + RETURN)
@@ -184,10 +189,7 @@ class _Engine:
                     drain.tile(self.steps.last_psum + 4, rows, n == values["n_tiles"] - 1)
         self.done["acts"].append(ended + GAP - 1)
         self.idle["acts"] = ended + GAP
-        tiles = values["m_tiles"] * values["n_tiles"] * k_tiles
-        last = self.weights.count - 1
-        issued = weight_issue + (tiles - 1) * tile_cycles + beats - 1
-        ended = max(issued, self.weights.at(last - QUEUE) + RETURN)
+        ended = max(last_beat, self.weights.at(self.weights.count - 1 - QUEUE) + RETURN)
         self.done["weights"].append(ended)
         self.idle["weights"] = ended + 1
         self.timings.append(drain.finish(first_read or 0, self.done["acts"][-1]))

@@ -4,11 +4,9 @@ from amaranth.hdl import Cat, Module, ShapeLike, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from .config import block_width
+
 __all__ = ["Buffer", "buffer_memory"]
-
-_BLOCK = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2))
-"""Depth and width of the shapes that a block of RAM takes (18 kbit, ECP5)."""
-
 
 def buffer_memory(shape: ShapeLike, depth: int) -> memory.Memory:
     """Return a memory whose reads never meet a write to the same word in the same cycle.
@@ -69,7 +67,7 @@ class Buffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        step = next((width for depth, width in _BLOCK if self._depth <= depth), 1)
+        step = block_width(self._depth)
         words = []
         for first in range(0, self._width, step):
             last = min(first + step, self._width)

@@ -91,6 +91,15 @@ class DatapathTiming(Protocol):
         """Return when the vectors of the next step are taken, in the same form."""
 
 
+BLOCK_RAM = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2))
+"""Depth and width of the shapes that a block of RAM takes (18 kbit, ECP5)."""
+
+
+def block_width(depth: int) -> int:
+    """Bits that one block of RAM holds of each of ``depth`` words."""
+    return next((width for limit, width in BLOCK_RAM if depth <= limit), 1)
+
+
 def sum_width(x_bits: int, x_signed: bool, w_bits: int, w_signed: bool, k: int) -> int:
     """Signed bits that hold every sum of ``k`` products exactly."""
     def ends(bits: int, is_signed: bool) -> tuple[int, int]:
@@ -172,6 +181,18 @@ class EngineConfig:
     def tile_rows_max(self) -> int:
         """Most rows per output tile."""
         return min(self.acc_depth, self.datapath.max_tile_rows or self.acc_depth)
+
+    @property
+    def weight_spans(self) -> tuple[tuple[int, int], ...]:
+        """First bit and end of the parts of a weight beat that lie in neighbouring blocks of RAM.
+
+        Addresses and writes pass from part to part through registers, a cycle each, so there are
+        at most four: the queue behind the buffer covers no more.
+        """
+        bits, width = self.datapath.weight_beat_bits, block_width(self.weight_depth)
+        blocks = -(-bits // width)
+        step = max(12, -(-blocks // 4)) * width
+        return tuple((first, min(first + step, bits)) for first in range(0, bits, step))
 
     @property
     def groups(self) -> int:

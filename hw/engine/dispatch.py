@@ -25,50 +25,62 @@ def parameter_layout(config: EngineConfig) -> data.StructLayout:
     )
 
 
+def _bounds(config: EngineConfig) -> dict[str, tuple[int, int]]:
+    """Least and greatest legal value of the fields of a GEMM that have more than flags' bits."""
+    top = 0xFFFF
+    bounds = {
+        "w_base": (0, config.weight_depth - 1),
+        "p_base": (0, config.param_depth - 1),
+        "tile_rows": (1, config.tile_rows_max),
+        "last_rows": (1, config.tile_rows_max),
+        "n_last": (1, config.datapath.cols),
+    }
+    loops = ("n_tiles", "k_chunks", "k_rows", "m_tiles", "pool")
+    bounds |= dict.fromkeys((*loops, *(f"m{i}_count" for i in range(5))), (1, top))
+    lanes = (f.name for f in COMMANDS["GEMM"].fields if f.name.endswith("_lane"))
+    return bounds | dict.fromkeys(lanes, (0, config.datapath.act_lanes - 1))
+
+
 def _limits(config: EngineConfig) -> dict[tuple[str, int], list]:
     """For each command and word: what is true when a field is bad.
 
     Each is a function of the word, the sum of its halves, and all words of the command.
     """
 
-    def low(first, last):
-        return lambda w, total, ws: (w[:16] < first) | (w[:16] > last)
+    def outside(field, first, last):
+        def bad(w, total, ws):
+            value = w[field.lsb : field.lsb + field.width]
+            # Of a power of two, only the bits above it matter.
+            power = last & (last + 1) == 0
+            above = value[last.bit_length() :].any() if power else value > last
+            return (value < first) | above
 
-    def high(first, last):
-        return lambda w, total, ws: (w[16:] < first) | (w[16:] > last)
+        return bad
 
     def span(depth):
         return lambda w, total, ws: (w[16:] == 0) | (total > depth)
 
-    def lane(w, total, ws):
-        return w[16:24] >= lanes
-
-    lanes = config.datapath.act_lanes
-    top = 0xFFFF
-    return {
+    limits = {
         ("LOAD_X", 1): [span(config.act_depth)],
         ("LOAD_W", 1): [span(config.weight_depth)],
         ("PARAM", 1): [span(config.param_depth)],
-        **{("GEMM", word): [lane] for word in (1, 4, 5, *range(8, 13), *range(16, 20))},
-        ("GEMM", 2): [low(0, config.weight_depth - 1), high(1, top)],
-        ("GEMM", 3): [low(1, top), high(1, top)],
-        ("GEMM", 6): [low(1, config.tile_rows_max), high(1, top)],
-        ("GEMM", 7): [
-            low(1, config.tile_rows_max),
-            high(1, config.datapath.cols),
-            lambda w, total, ws: w[:16] > field(ws, "GEMM", "tile_rows"),
-        ],
-        ("GEMM", 13): [low(1, top), high(1, top)],
-        ("GEMM", 14): [low(1, top), high(1, top)],
-        ("GEMM", 15): [low(1, top), high(1, top)],
-        ("GEMM", 20): [low(0, config.param_depth - 1)],
     }
+    for name, (first, last) in _bounds(config).items():
+        of = COMMANDS["GEMM"].field(name)
+        limits.setdefault(("GEMM", of.word), []).append(outside(of, first, last))
+    limits["GEMM", 7].append(lambda w, total, ws: w[:16] > field(ws, "GEMM", "tile_rows"))
+    return limits
 
 
-def _used(index: int) -> int:
-    """Return which bits of word ``index`` hold a field of any command."""
-    fields = [f for command in COMMANDS.values() for f in command.fields if f.word == index]
-    return sum({1 << bit for f in fields for bit in range(f.lsb, f.lsb + f.width)})
+def _used(config: EngineConfig, index: int) -> int:
+    """Return which bits of word ``index`` are ever set in a field of a good command."""
+    bounds = _bounds(config)
+    fields = [
+        (f.lsb, bounds[f.name][1].bit_length() if command is COMMANDS["GEMM"] and f.name in bounds
+         else f.width)
+        for command in COMMANDS.values() for f in command.fields if f.word == index
+    ]  # fmt: skip
+    return sum({1 << bit for lsb, width in fields for bit in range(lsb, lsb + width)})
 
 
 class Dispatcher(wiring.Component):
@@ -222,6 +234,7 @@ class Dispatcher(wiring.Component):
     def _elaborate_collect(self, m, place, opcode):
         """Take a word; after the last one go on to check them, or drop a packet of wrong length."""
         word, last = self.cmd.payload.data, self.cmd.payload.last
+        longest = max(c.words for c in COMMANDS.values())
         at_last = Signal(reset_less=True)
         goes_on = Signal(reset_less=True)
         with m.If(place[0]):
@@ -241,9 +254,11 @@ class Dispatcher(wiring.Component):
                     with m.If(~last):
                         m.next = "Discard"
         with m.Else():
-            for command in COMMANDS.values():
-                with m.If(opcode == command.opcode):
-                    m.d.sync += at_last.eq(place[command.words - 2])
+            # A packet has ended before the place where a longer one's last word comes.
+            m.d.sync += at_last.eq(Cat(
+                place[c.words - 2] & ((opcode == c.opcode) | (c.words == longest))
+                for c in COMMANDS.values() if c.words > 2
+            ).any())
             with m.If(at_last & (goes_on ^ last)):
                 m.next = "Settle"
             with m.Elif(at_last | last):
@@ -283,7 +298,7 @@ class Dispatcher(wiring.Component):
             here = Signal(name=f"writes_{i}", reset_less=True)
             m.d.sync += here.eq(place[i] if i else takes & place[i])
             with m.If(here):
-                m.d.sync += words[i].eq(word & _used(i))
+                m.d.sync += words[i].eq(word & _used(self._config, i))
         held = Signal(32, reset_less=True)
         total = Signal(17, reset_less=True)
         m.d.sync += [held.eq(word), total.eq(word[:16] + word[16:])]

@@ -353,8 +353,8 @@ class WeightReader(wiring.Component):
         Pulses when a command reads no more.
 
     Latency
-        The first beat of a command taken in cycle t is offered in cycle t + 6, in cycle t + 7
-        where a tile is a single beat.
+        The first beat of a command taken in cycle t is offered in cycle t + 5 + p, in cycle t + 6
+        + p where a tile is a single beat; p is the number of ``config.weight_spans``.
     Throughput
         One beat a cycle, but at most one tile every `TILE_CYCLES` = 3 cycles; one cycle between
         commands.
@@ -384,7 +384,6 @@ class WeightReader(wiring.Component):
         m = Module()
         config = self._config
         bits, beats = config.datapath.weight_beat_bits, config.datapath.weight_beats
-        m.submodules.buffer = buffer = Buffer(bits, config.weight_depth)
         words = Signal(command_layout("GEMM"), reset_less=True)
         loops = _Loops(m, words, ("m_tiles", "n_tiles", "k_rows", "k_chunks"))
         address = Signal(range(config.weight_depth), reset_less=True)
@@ -437,24 +436,45 @@ class WeightReader(wiring.Component):
                             m.d.comb += self.done.eq(1)
                             m.next = "Idle"
         m.submodules.queue = queue = Queue(bits, QUEUE_DEPTH)
-        in_flight = Signal(2)
+        in_flight = Signal(1 + len(config.weight_spans))
         m.d.sync += in_flight.eq(Cat(reads, in_flight))
-        # The blocks of the buffer lie far apart: writes go there by way of registers.
-        write = Signal()
-        write_at, write_data = (
-            Signal.like(port, name=f"{name}_registered", reset_less=True)
-            for name, port in (("at", buffer.write_at), ("data", buffer.write_data))
-        )
-        m.d.sync += [
-            write.eq(self.write), write_at.eq(self.write_at), write_data.eq(self.write_data)
-        ]
         m.d.comb += [
-            buffer.write.eq(write),
-            buffer.write_at.eq(write_at),
-            buffer.write_data.eq(write_data),
-            buffer.read_at.eq(address),
-            queue.write_data.eq(buffer.read_data),
-            queue.write.eq(in_flight[1]),
+            queue.write_data.eq(self._elaborate_buffer(m, address)),
+            queue.write.eq(in_flight[-1]),
         ]
         _count_credit(m, credit, issue, _relay(m, queue, self.weights))
         return m
+
+    def _elaborate_buffer(self, m, address):
+        """Return the beat at ``address``, which comes 1 cycle and 1 a part of the buffer later.
+
+        The blocks of the buffer lie far apart: writes and addresses go to each part through
+        registers beside it, and what the parts before it returned waits meanwhile.
+        """
+        depth = self._config.weight_depth
+        write, at, word, found = self.write, self.write_at, self.write_data, []
+        for i, (first, last) in enumerate(self._config.weight_spans):
+            passed = Signal(name=f"write_{i}")
+            passed_at = Signal(range(depth), name=f"write_at_{i}", reset_less=True)
+            left = Signal(len(self.write_data) - first, name=f"write_data_{i}", reset_less=True)
+            m.d.sync += [passed.eq(write), passed_at.eq(at), left.eq(word[-len(left) :])]
+            write, at, word = passed, passed_at, left
+            if i:
+                here = Signal(range(depth), name=f"address_{i}", reset_less=True)
+                m.d.sync += here.eq(address)
+                address = here
+                waiting = [
+                    Signal(len(part), name=f"found_{j}_{i}", reset_less=True)
+                    for j, part in enumerate(found)
+                ]
+                m.d.sync += [later.eq(part) for later, part in zip(waiting, found, strict=True)]
+                found = waiting
+            m.submodules[f"buffer_{i}"] = buffer = Buffer(last - first, depth)
+            m.d.comb += [
+                buffer.write.eq(write),
+                buffer.write_at.eq(at),
+                buffer.write_data.eq(word[: last - first]),
+                buffer.read_at.eq(address),
+            ]
+            found.append(buffer.read_data)
+        return Cat(found)

@@ -38,7 +38,7 @@ class EngineJudge:
 
     A third of them never pause and hold good commands only: each packet must end in the cycle
     that `tilewright.sw.cycles` predicts and the engine be busy for as long. The others pause on
-    every stream, and half of those hold malformed commands; one more holds a packet of every wrong
+    every stream, and half of those hold malformed commands; more hold a packet of each wrong
     length. Results and error flags are always those of the golden engine, and at the end of each
     program the engine is idle. Resets come at many moments, and after each everything is as at
     first.
@@ -67,11 +67,12 @@ class EngineJudge:
         bank = engine_registers(config)
         self._address = {n: bank.find(n).address for n in ("status", "errors", "cycles")}
         self._cases = [self._random(maker, rng, index % 3) for index in range(programs)]
-        self._cases.append(self._case(*maker.lengths(), rng, 2))
+        self._cases += [self._case(*made, rng, 2) for made in maker.lengths()]
         # What is left to count has bits that alternate, both ways: any two of them differ once.
+        # And each bit alone tells a count from 1.
+        lefts = sorted((0x55, 0x5555, 0xAAAA, *(1 << bit for bit in range(4, 16))))
         self._long = [
-            self._case(*maker.long(name, 1 + left), rng, 0)
-            for left in (0x55, 0x5555, 0xAAAA) for name in long
+            self._case(*maker.long(name, 1 + left), rng, 0) for left in lefts for name in long
         ]
         # What is cut short, when, and what must work after it.
         self._cut = []

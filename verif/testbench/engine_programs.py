@@ -1,6 +1,6 @@
 """Random programs for the engine: every field of every command, and commands that are malformed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.gen.catalog import find_unit, load
-from tilewright.hw.engine.commands import COMMANDS, encode
+from tilewright.hw.engine.commands import COMMANDS, NO_WAIT, encode
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.sw.program import Program, ProgramBuilder
 from tilewright.verif.golden.engine import GoldenEngine, GoldenResult
@@ -59,6 +59,7 @@ class ProgramMaker:
         Before every command comes, with probability ``bad``, a malformed one.
         """
         program = self._build(gemms)
+        self._vary_waits(program)
         if bad:
             self._spoil(program, bad)
         return program, self._run(program)
@@ -93,22 +94,25 @@ class ProgramMaker:
             made += 1
         return self._builder.program
 
-    def lengths(self) -> tuple[Program, GoldenResult]:
-        """Return a program of products, each after a packet of another wrong length.
+    def lengths(self) -> Iterator[tuple[Program, GoldenResult]]:
+        """Return a program of a product, and for each wrong length one with such a packet first.
 
         Packets that are cut short come once more, with a last word that no field may hold.
         """
         gemm = COMMANDS["GEMM"].words
-        program = self._build(gemm + 8)
-        at = [i for i, words in enumerate(program.commands) if len(words) == gemm]
-        wrong = [program.commands[at[0]][:length] for length in range(1, gemm)]
-        wrong += [[*program.commands[at[0]], *range(extra)] for extra in (1, 2, 9)]
-        wrong += [encode("LOAD_X", count=1)[:length] for length in (1, 2)]
-        wrong += [encode("LOAD_W", count=1)[:1], encode("PARAM", count=1)[:1], [0] * gemm]
-        for place, words in zip(reversed(at), reversed(wrong), strict=False):
-            spoilt = [words, [*words[:-1], 0xFFFFFFFF]] if 1 < len(words) < gemm else [words]
-            program.commands[place:place] = spoilt
-        return program, self._run(program)
+        program = self._build(1)
+        good = program.commands[-1]
+        yield program, self._run(program)
+        cut = [good[:length] for length in range(1, gemm)]
+        cut += [encode("LOAD_X", count=1)[:2]]
+        wrong = [*cut, *([*words[:-1], 0xFFFFFFFF] for words in cut if len(words) > 1)]
+        wrong += [[*good, *range(extra)] for extra in (1, 2, 9)]
+        wrong += [encode(name, count=1)[:1] for name in ("LOAD_X", "LOAD_W", "PARAM")]
+        wrong += [[0] * gemm]
+        for words in wrong:
+            program = self._build(1)
+            program.commands.insert(len(program.commands) - 1, words)
+            yield program, self._run(program)
 
     def long(self, loop: str, count: int) -> tuple[Program, GoldenResult]:
         """Return a program of one product in which ``loop`` counts up to ``count``."""
@@ -138,9 +142,19 @@ class ProgramMaker:
             fields |= {f"m{outer}_count": 3, f"m{outer}_vector": 1, f"m{index}_count": count}
             fields[f"m{index}_vector"] = 0
             fields |= {"tile_rows": rows, "last_rows": rows, "n_tiles": 2}
-            fields["m_tiles"] = count // rows + 3 if index else count // rows
+            tiles = 3 * count // rows if index else count // rows
+            fields["m_tiles"] = min(count // rows + 3, tiles)
         builder.gemm(x=loaded, **{n: _signed(v) for n, v in fields.items()})
         return builder.program, self._run(builder.program)
+
+    def _vary_waits(self, program: Program) -> None:
+        """Replace waits for nothing: a unit has one unfinished command at most."""
+        waits = [f for f in COMMANDS["GEMM"].fields if f.name.startswith("wait_")]
+        for words in program.commands:
+            for field in waits:
+                if words[0] >> field.lsb & NO_WAIT:
+                    words[0] &= ~(NO_WAIT << field.lsb)
+                    words[0] |= int(self.rng.choice((1, 2, 4, 8, NO_WAIT))) << field.lsb
 
     def _spoil(self, program: Program, bad: float) -> None:
         commands = []

@@ -68,6 +68,26 @@ def test_matmul_is_exact_and_predicted_to_the_cycle(engine):
     check()
 
 
+UNEVEN = {
+    "deep weights": {"rows": 2, "cols": 20, "dataflow": "os", "weight_depth": 16384},
+    "one row": {"rows": 1, "cols": 17, "dataflow": "os"},
+    "one column": {"rows": 13, "cols": 1},
+}
+"""Arrays whose drain or weight reader is slower than they are: queues fill and run empty."""
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_cycles_where_queues_hold_up(name):
+    engine = Engine("systolic", **SMALL | UNEVEN[name])
+    rng = np.random.default_rng(1)
+    shapes = [(7, 25, 32), (11, 31, 29), *rng.integers(1, 40, (20, 3)).tolist()]
+    for seed, shape in enumerate(shapes):
+        x, w = operands(engine, shape, "random", seed)
+        y, stats = engine.matmul(x, w)
+        assert (y == x @ w).all()
+        assert stats.cycles == stats.predicted_cycles, shape
+
+
 def test_matmul_refuses_bad_operands(engine):
     d = engine.config.datapath
     zeros = np.zeros((2, 3), int)
