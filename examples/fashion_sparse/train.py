@@ -29,13 +29,11 @@ class Shift(nn.Module):
     """Move the nine equal parts of the channels by one pixel each in its own direction."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        height, width = x.shape[2:]
-        padded = functional.pad(x, (1, 1, 1, 1))
-        parts = padded.tensor_split(len(SHIFTS), dim=1)
+        parts = [len(part) for part in np.array_split(np.arange(x.shape[1]), len(SHIFTS))]
         return torch.cat(
             [
-                part[:, :, 1 + r : 1 + r + height, 1 + c : 1 + c + width]
-                for part, (r, c) in zip(parts, SHIFTS, strict=True)
+                functional.pad(part, (-column, column, -row, row))
+                for part, (row, column) in zip(x.split(parts, dim=1), SHIFTS, strict=True)
             ],
             dim=1,
         )
