@@ -13,7 +13,7 @@ from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
 from .cycles import predict
 from .mapping.matmul import plan_matmul
-from .pack.by_mode import for_mode
+from .pack.by_mode import for_mode, tile_k
 from .pack.operand import Operand
 from .runtime.simulated import SimulatedEngine
 from .sparse.columns import PackedColumns
@@ -79,8 +79,10 @@ class Engine:
             raise ConfigError(f"{family} has no field {sorted(unknown)[0]!r}")
         datapath = kind(**{name: v for name, v in fields.items() if name in theirs})
         rest = {name: v for name, v in fields.items() if name in ours}
-        limit = min(datapath.cols, datapath.act_lanes)
-        rest.setdefault("drain_lanes", 1 << min(2, limit.bit_length() - 1))
+        # Where fewer products make a sum, sums are finished faster.
+        packs = tile_k(datapath, 0) < datapath.act_lanes
+        limit = min(datapath.cols, datapath.act_lanes, datapath.cols if packs else 4)
+        rest.setdefault("drain_lanes", 1 << limit.bit_length() - 1)
         rest.setdefault("weight_depth", max(4096, 4 * datapath.weight_beats))
         self.config = EngineConfig(datapath=datapath, **rest)
         self._weights = load(f"sw.pack.{family}")
