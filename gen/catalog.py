@@ -158,7 +158,8 @@ UNITS: dict[str, Unit] = {
         tables={"modes": "hw.term.config:MODE_FIELDS"},
         mutation=Mutation(
             preset="tiny",
-            settings=("encoding=binary",),  # of the encoders, proved, much is never used here
+            # Of the encoders, proved, much is never used here; four rows wait for each other.
+            settings=("encoding=binary", "group=4", "budget=8"),
             judge="verif.mutate.datapath:DatapathJudge",
         ),
     ),

@@ -1,6 +1,6 @@
 """The term-revealing array: data with few terms times weights with few terms per group."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -100,10 +100,9 @@ class TermArray(wiring.Component):
         acts = self.acts.payload
         values = list(acts.data)
         if config.data_terms:
-            limit = Signal(4)
-            asked = Mux(acts.mode == 0, config.data_terms, acts.mode)
-            few = config.data_terms > 1
-            m.d.comb += limit.eq(Mux(asked == 1, 2, asked) if few else asked)
+            limit = Signal(range(config.x_places + 1))
+            limits = [config.data_limit(mode) or config.x_places for mode in range(16)]
+            m.d.comb += limit.eq(Array(limits)[acts.mode])
             for j, value in enumerate(values):
                 m.submodules[f"comparator_{j}"] = comparator = Shared(
                     TermComparator, config, "comparator"
@@ -134,12 +133,10 @@ class TermArray(wiring.Component):
         m.submodules.tiles = store = memory.Memory(shape=bits, depth=2 << place_bits, init=[])
         write, read = store.write_port(), store.read_port()
         taken = self.weights.valid & self.weights.ready
-        m.d.sync += [
-            write.addr.eq(Cat(rim.beat, rim.beat_half)),
-            write.data.eq(self.weights.payload[:bits]),
-            write.en.eq(taken),
-        ]
         m.d.comb += [
+            write.addr.eq(delay(m, Cat(rim.beat, rim.beat_half), 1, "tile_place")),
+            write.data.eq(delay(m, self.weights.payload[:bits], 1, "tile_word")),
+            write.en.eq(delay(m, taken, 1, "tile_taken")),
             read.addr.eq(Cat(rim.slot, rim.slot_half)),
             read.en.eq(1),
         ]

@@ -173,7 +173,12 @@ class TermConfig:
             asked = min(asked, self.data_terms)
         if asked >= self.x_places:
             return 0
-        return asked if self.data_terms == 1 else max(2, asked)
+        return max(self.least_terms, asked)
+
+    @property
+    def least_terms(self) -> int:
+        """Fewest terms that a data value keeps under any mode, see `data_limit`."""
+        return min(2, self.data_terms)
 
     def weight_limit(self, mode: int) -> tuple[int, int]:
         """Return how many weights share a budget under ``mode``, and the budget, 0 for all.

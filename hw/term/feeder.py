@@ -66,10 +66,11 @@ class TermFeeder(wiring.Component):
             gated.append(value)
 
         wait = config.levels
-        begins = delay(m, self.load, wait, "begins", reset=True)
+        begins = delay(m, self.load, wait, "begins")
         half = delay(m, self.half, wait, "halves")
         element = Signal(config.owner_bits, reset_less=True)
-        held, write = Signal(reset_less=True), Signal()
+        held = Signal(reset_less=True)
+        write = Signal(reset_less=True)
         final = element == rows - 1
         with m.If(begins):
             m.d.sync += [element.eq(0), held.eq(half), write.eq(1)]

@@ -119,7 +119,8 @@ class PlanePe(wiring.Component):
     that of the slot before: the sum so far is halved and its lowest bit, which is final, moves to
     the lower part. So no data value is ever shifted, and the adder has only the bits of a sum over
     the group. The last slot has the highest exponent that there is; its sum comes out for one
-    cycle, and in all others zero does, so that sums of several PEs are gathered with ORs.
+    cycle, and in all others zero does, so that sums of several PEs are gathered with ORs. A slot
+    without a term must have no sign.
 
     Parameters
     ----------
@@ -167,10 +168,11 @@ class PlanePe(wiring.Component):
         m.d.sync += found.eq(Cat(value, value[-1] if config.x_signed else 0))
         flags = Cat(slot.term.sign, slot.term.present)
         sign, present = delay(m, flags, 1, "flags")
-        term, carry = Signal(signed(bits + 1), reset_less=True), Signal(reset_less=True)
+        term = Signal(signed(bits + 1), reset_less=True)
+        carry = Signal(reset_less=True)
         m.d.sync += [
             term.eq((found ^ sign.replicate(bits + 1)) & present.replicate(bits + 1)),
-            carry.eq(sign & present),
+            carry.eq(sign),
         ]
         shift_before, end_before = delay(m, Cat(slot.term.place, slot.end), 1, "early")
         shift, end, going = (
@@ -192,7 +194,8 @@ class PlanePe(wiring.Component):
         # The last slot adds nothing, so that the sum stands in its own register, near the adder.
         # The lower part is a cycle behind.
         lower = Signal(config.w_places - 1, reset_less=True)
-        upper_out, upper_late = (Signal(width, name=f"upper_{i}", reset_less=True) for i in (0, 1))
+        upper_out = Signal(width, reset_less=True)
+        upper_late = Signal(width, reset_less=True)
         lower_out = Signal.like(lower)
         shifted, bit, ended, not_ended = (
             delay(m, value, 1, name)

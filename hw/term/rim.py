@@ -104,7 +104,9 @@ class TermRim(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # A batch leaves its places two cycles before its last slot has been read.
-        leaves, closes_step, go = Signal(), Signal(), Signal()
+        leaves = Signal()
+        closes_step = Signal()
+        go = Signal()
         # A tMAC begins with a conversion, which clears its coefficients; it takes nothing before.
         clearing = Signal(init=self._config.conversion > 0)
         length, tile_ready = self._elaborate_tiles(m, leaves & closes_step, clearing)
@@ -119,8 +121,12 @@ class TermRim(wiring.Component):
         """Take tiles; return the cycles, less one, of its batches, and if it is there."""
         config = self._config
         beats = config.weight_beats
-        taken, closes, opens = Signal(), Signal(), Signal()
-        at_first, at_last, used = Signal(init=1), Signal(), Signal(2)
+        taken = Signal()
+        closes = Signal()
+        opens = Signal()
+        at_first = Signal(init=1)
+        at_last = Signal()
+        used = Signal(2)
         m.d.comb += [
             taken.eq(self.weights_valid & self.weights_ready),
             closes.eq(taken & at_last),
@@ -141,21 +147,27 @@ class TermRim(wiring.Component):
             ]
 
         # Counted a cycle later: the slots in use, and the tile when it is whole.
-        was_taken, was_first, was_last, was_live = (Signal() for _ in range(4))
-        was_beat, was_half = Signal.like(self.beat), Signal()
+        was_taken = Signal()
+        was_first = Signal(reset_less=True)
+        was_last = Signal(reset_less=True)
+        was_live = Signal(reset_less=True)
+        was_beat = Signal.like(self.beat, name="was_beat", reset_less=True)
+        was_half = Signal(reset_less=True)
         m.d.sync += [
             was_taken.eq(taken),
             Cat(was_first, was_last, was_live).eq(Cat(at_first, at_last, self.weights_live)),
             Cat(was_beat, was_half).eq(Cat(self.beat, self.beat_half)),
         ]
         cycles = range(config.batch_cycles(beats))
-        lengths = [Signal(cycles, name=f"length_{half}") for half in range(2)]
+        lengths = [Signal(cycles, name=f"length_{half}", reset_less=True) for half in range(2)]
         longer = was_live & (was_beat >= config.shortest)
         for half, length in enumerate(lengths):
             with m.If(was_taken & (was_half == half) & (was_first | longer)):
                 more = length + config.slot_cycles
                 m.d.sync += length.eq(Mux(was_first, config.batch_cycles(0) - 1, more))
-        full, length, next_half = Signal(2), Signal(cycles), Signal()
+        full = Signal(2)
+        length = Signal(cycles, reset_less=True)
+        next_half = Signal()
         m.d.sync += [
             full.eq(full + (was_taken & was_last) - leaves),
             next_half.eq(next_half ^ leaves),
@@ -166,10 +178,14 @@ class TermRim(wiring.Component):
     def _elaborate_batches(self, m, leaves, go, clearing):
         """Take vectors; return whether the next batch is there, and what is known of it."""
         rows, storing = self._config.rows, self._config.storing
-        taken, row, closes = Signal(), Signal(range(rows)), Signal()
-        at_first, at_last, used = row == 0, row == rows - 1, Signal(2)
+        taken = Signal()
+        row = Signal(range(rows))
+        closes = Signal()
+        at_first, at_last = row == 0, row == rows - 1
+        used = Signal(2)
         # Cycles until the last vector taken is stored as far as its row needs before the next one.
-        pause, quiet = Signal(range(storing)), Signal()
+        pause = Signal(range(storing))
+        quiet = Signal()
         m.d.comb += [
             taken.eq(self.acts_valid & self.acts_ready),
             closes.eq(taken & (self.acts_end | at_last)),
@@ -188,11 +204,13 @@ class TermRim(wiring.Component):
             m.d.sync += row.eq(Mux(closes, 0, row + 1))
 
         # Each half's batch: whether it is there, its size less one, its flags.
-        closed, turn = Signal(), Signal()
+        closed = Signal()
+        turn = Signal()
         m.d.sync += [turn.eq(turn ^ go), closed.eq(closes | (closed & (pause != 0)))]
         ready, known = [], []
         for half in range(2):
-            size, flags = Signal(range(rows), name=f"size_{half}"), Signal(3, name=f"flags_{half}")
+            size = Signal(range(rows), name=f"size_{half}", reset_less=True)
+            flags = Signal(3, name=f"flags_{half}", reset_less=True)
             stored = Signal(name=f"stored_{half}")
             with m.If(go & (turn == half)):
                 m.d.sync += stored.eq(0)
@@ -205,14 +223,19 @@ class TermRim(wiring.Component):
                 ]
             ready.append(stored)
             known.append(Cat(size, flags))
-        m.d.sync += self.data_half.eq(Mux(go, turn, self.data_half))
+        data_half = Signal(reset_less=True)
+        with m.If(go):
+            m.d.sync += data_half.eq(turn)
+        m.d.comb += self.data_half.eq(data_half)
         return Mux(turn, ready[1], ready[0]), Mux(turn, known[1], known[0])
 
     def _elaborate_slots(self, m, leaves, closes_step, go, ready, clearing, length, batch):
         """Read the slots of one batch after the other, and announce its sums."""
         config = self._config
-        left = Signal.like(length, init=max(config.conversion, 1) - 1)
-        busy, finishes = Signal(init=config.conversion > 0), Signal()
+        clears = config.conversion > 0
+        left = Signal(length.shape(), init=config.conversion - clears, reset_less=not clears)
+        busy = Signal(init=clears)
+        finishes = Signal()
         m.d.comb += go.eq(self.end & ready)
         m.d.sync += [
             left.eq(left - 1),
@@ -220,7 +243,7 @@ class TermRim(wiring.Component):
             leaves.eq(busy & (left == 3) & ~clearing),
             self.end.eq(~go & (~busy | finishes | (left == 1))),
         ]
-        current = Signal.like(batch)
+        current = Signal(len(batch), reset_less=not clears)
         with m.If(finishes):
             m.d.sync += [busy.eq(0), clearing.eq(0)]
         with m.If(go):
@@ -232,8 +255,8 @@ class TermRim(wiring.Component):
         with m.If(finishes & closes_step):
             m.d.sync += self.slot_half.eq(~self.slot_half)
 
-        rows_left = Signal.like(size)
-        announced = Signal(3)
+        rows_left = Signal(len(size), reset_less=True)
+        announced = Signal(3, reset_less=True)
         m.d.comb += [
             self.first.eq(announced[0]),
             self.last.eq(announced[1]),
@@ -248,11 +271,14 @@ class TermRim(wiring.Component):
     def _elaborate_place(self, m, go, busy, left):
         """Count slots, the data terms that each meets, and the coefficients after them."""
         config = self._config
-        moves = self.index == config.slot_cycles - 1
+        slot = Signal.like(self.slot, name="next_slot", reset_less=True)
+        index = Signal.like(self.index, name="next_index", reset_less=True)
+        moves = index == config.slot_cycles - 1
         m.d.sync += [
-            self.slot.eq(Mux(go, 0, self.slot + moves)),
-            self.index.eq(Mux(go | moves, 0, self.index + 1)),
+            slot.eq(Mux(go, 0, slot + moves)),
+            index.eq(Mux(go | moves, 0, index + 1)),
         ]
+        m.d.comb += [self.slot.eq(slot), self.index.eq(index)]
         if config.conversion:
             begins = busy & (left == config.conversion)
             goes_on = self.convert & (left != 0)

@@ -61,7 +61,9 @@ class TmacPe(wiring.Component):
         term = Signal(data_term(config), reset_less=True)
         weight = Signal.like(slot, reset_less=True)
         place = Signal(range(config.coefficients), reset_less=True)
-        negative, counts, converts = (Signal(reset_less=True) for _ in range(3))
+        negative = Signal(reset_less=True)
+        counts = Signal(reset_less=True)
+        converts = Signal(reset_less=True)
         m.d.sync += [
             term.eq(terms[slot.index]),
             weight.eq(slot),
@@ -84,7 +86,9 @@ class TmacPe(wiring.Component):
             shape=shape, depth=config.coefficients, init=[], attrs={"ram_style": "distributed"}
         )
         write, read = vector.write_port(), vector.read_port(domain="comb")
-        total, sum_, change = Signal(shape, reset_less=True), Signal(shape), Signal(shape)
+        total = Signal(shape, reset_less=True)
+        sum_ = Signal(shape)
+        change = Signal(shape)
         m.d.comb += [
             change.eq(Mux(converts, total >> 1, Mux(negative, -1, 1))),
             read.addr.eq(place),

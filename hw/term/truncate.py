@@ -1,6 +1,6 @@
 """The term comparator for data: a value's largest terms, few of them."""
 
-from amaranth.hdl import Cat, Const, Module, Shape, Signal
+from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,8 +26,8 @@ class TermComparator(wiring.Component):
     -------
     value : In(Shape(x_bits, x_signed))
         Data value.
-    limit : In(4)
-        How many terms it may keep.
+    limit : In(range(x_places + 1))
+        How many terms it may keep, at least 2 where the configuration has more than one.
     kept : Out(x_stored_bits)
         Its largest terms: their sum, or for a tMAC their list, the largest first.
 
@@ -46,7 +46,7 @@ class TermComparator(wiring.Component):
         super().__init__(
             {
                 "value": In(Shape(config.x_bits, config.x_signed)),
-                "limit": In(4),
+                "limit": In(range(config.x_places + 1)),
                 "kept": Out(config.x_stored_bits),
             }
         )
@@ -108,9 +108,10 @@ class TermComparator(wiring.Component):
         """Decide the places from ``high`` - 1 down to ``low``; return masks and what is left."""
         present = (plus | minus)[low:high]
         passed = []
-        before = 0
-        for term in reversed(list(present)):
-            passed.insert(0, term & (left > before))
+        before: int | Value = 0
+        for above, term in enumerate(reversed(list(present))):
+            always = len(plus) - high + above < self._config.least_terms
+            passed.insert(0, term if always else term & (left > before))
             before = before + term
         ones = (Const((1 << bits) - 1, bits) for bits in (low, len(plus) - high))
         keep = Cat(next(ones), *passed, next(ones))

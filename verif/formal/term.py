@@ -10,7 +10,7 @@ and neither sum leaves ``coefficient_width`` bits.
 from collections.abc import Iterator
 from functools import partial
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,6 +25,11 @@ from .serial import RecodeClaim
 from .systolic import Claim
 
 __all__ = ["CarryClaim", "ComparatorClaim", "HalvingClaim", "ListClaim", "claims"]
+
+
+def clamped(limit: Value, low: int, high: int) -> Value:
+    """Return ``limit`` in the range that a comparator is given."""
+    return Mux(limit < low, low, Mux(limit > high, high, limit))
 
 
 class HalvingClaim(wiring.Component):
@@ -72,8 +77,7 @@ class ComparatorClaim(wiring.Component):
                 encoding=config.encoding, bits=config.x_bits, is_signed=config.x_signed
             )
         )
-        least = min(config.data_terms, 2)
-        limit = Mux(self.limit < least, least, self.limit)
+        limit = clamped(self.limit, config.least_terms, config.x_places)
         m.d.comb += [
             comparator.value.eq(self.value),
             comparator.limit.eq(limit),
@@ -103,7 +107,7 @@ class ListClaim(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.comparator = comparator = TermComparator(config)
-        limit = Mux(self.limit > config.data_terms, config.data_terms, self.limit)
+        limit = clamped(self.limit, config.least_terms, config.data_terms)
         m.d.comb += [comparator.value.eq(self.value), comparator.limit.eq(limit)]
         allowed = delay(m, limit, config.truncation, "allowed")
         value = delay(m, self.value, config.truncation, "then")
