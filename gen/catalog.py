@@ -236,6 +236,31 @@ UNITS: dict[str, Unit] = {
             judge="verif.mutate.datapath:DatapathJudge",
         ),
     ),
+    "attention": Unit(
+        summary="Softmax between two matrix products: running maximum and sum, weights, factors",
+        config="hw.attention.config:AttentionConfig",
+        component="hw.attention.unit:Attention",
+        presets={
+            "default": {},
+            "tiny": {
+                "head_size": 32,
+                "slots": 4,
+                "kv_bits": 4,
+                "group": 16,
+                "fraction_bits": 4,
+                "weight_bits": 8,
+            },
+        },
+        golden="verif.golden.attention:attention",
+        testbench="verif.testbench.attention",
+        formal="verif.formal.attention",
+        docs="docs/units/attention.md",
+        paper="Milakov, Gimelshein, Online normalizer calculation for softmax, arXiv 1805.02867, "
+        "2018; Kelle, MICRO 2025 (weights that the cache's controller sums)",
+        maturity="V1",
+        cycles="one product and one factor per cycle; see AttentionTiming and "
+        "docs/units/attention.md",
+    ),
     "requantise": Unit(
         summary="Accumulators to activations: bias, multiplier, shift, rounding, zero point, clamp",
         config="hw.engine.requantise_config:RequantiseConfig",
@@ -303,6 +328,11 @@ INTERNAL: frozenset[str] = frozenset(
         "hw.arith.pair_row:PairRow",
         "hw.arith.recode:Recode",
         "hw.arith.signed_pair:SignedPair",
+        "hw.attention.reciprocal:Reciprocal",
+        "hw.attention.score:Powers",
+        "hw.attention.score:RunningSum",
+        "hw.attention.score:Score",
+        "hw.attention.weigh:Weigh",
         "hw.bus.axi_lite:RegisterBank",
         "hw.bus.axi_stream:AxiStreamTop",
         "hw.bus.hdlc:Deframer",

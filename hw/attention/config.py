@@ -8,10 +8,13 @@ from typing import Any
 
 from ..config import ConfigError, check_choice, check_range
 
-__all__ = ["ACT_BITS", "LAYOUTS", "AttentionConfig", "RotaryConfig"]
+__all__ = ["ACT_BITS", "LAYOUTS", "ROWS", "AttentionConfig", "AttentionTiming", "RotaryConfig"]
 
 ACT_BITS = 16
 """Bits of queries, of keys and values before they are stored, and of results."""
+
+ROWS = 4
+"""Rows that an `Attention` holds: one that comes, two under way, one that leaves."""
 
 LAYOUTS = ("interleaved", "halves")
 """Which elements of a head turn together: (2 i, 2 i + 1), or (i, i + head_size / 2)."""
@@ -106,6 +109,23 @@ class AttentionConfig:
         """Bits of the reciprocal of a sum, unsigned, the highest always set."""
         return self.weight_bits + 1
 
+    # -- time
+
+    @property
+    def reciprocal_cycles(self) -> int:
+        """Cycles from a row's sum to its reciprocal."""
+        return self.guard_bits + self.reciprocal_bits + 1
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a row's last product to its first factor, nothing being waited for."""
+        timing = AttentionTiming
+        return timing.SUM_CYCLES + self.reciprocal_cycles + 2 + timing.RESULT_CYCLES
+
+    def schedule(self) -> "AttentionTiming":
+        """Return the model that says when beats are taken and results appear."""
+        return AttentionTiming(self)
+
     # -- mix
 
     @property
@@ -144,6 +164,43 @@ class AttentionConfig:
         scaled = slots * 0.5
         parts = relative * (weights @ abs(elements)) + absolute * abs(elements).sum(-2)
         return parts + scaled + 0.5
+
+
+class AttentionTiming:
+    """When rows are taken and appear, nobody pausing.
+
+    With l the cycle in which a row's last product is taken, R that in which its reciprocal is
+    there, E that of its last issue, n its slots, g its groups and C ``reciprocal_cycles``::
+
+        products    one a cycle from max(offered, l' + 1, E4 + 1), all n g of them
+        reciprocal  R = max(l + SUM_CYCLES, R' + 1) + C
+        issues      one a cycle from max(R + 2, E' + 1)
+        results     one a cycle, RESULT_CYCLES later
+
+    Primes mark the row before, E4 is of the fourth row before: four rows have places.
+    """
+
+    SUM_CYCLES = 11
+    RESULT_CYCLES = 9
+
+    def __init__(self, config: AttentionConfig):
+        self._config = config
+        self._taken = self._known = -1
+        self._issued = [-1] * ROWS
+
+    def row(self, offered: int, slots: int) -> tuple[int, int]:
+        """Take the next row, offered from a cycle on; return when its first beats move.
+
+        The first product's cycle, then the first result's.
+        """
+        beats = slots * self._config.groups
+        begin = max(offered, self._taken + 1, self._issued[0] + 1)
+        self._taken = begin + beats - 1
+        summed = max(self._taken + self.SUM_CYCLES, self._known + 1)
+        self._known = summed + self._config.reciprocal_cycles
+        issue = max(self._known + 2, self._issued[-1] + 1)
+        self._issued = [*self._issued[1:], issue + beats - 1]
+        return begin, issue + self.RESULT_CYCLES
 
 
 @dataclass(frozen=True, kw_only=True)

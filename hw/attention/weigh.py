@@ -1,0 +1,90 @@
+"""From scores, a maximum and a reciprocal to weights and factors."""
+
+from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arith.delay import delay, registered
+from .config import ACT_BITS, AttentionConfig
+from .score import Powers
+
+__all__ = ["Weigh"]
+
+
+class Weigh(wiring.Component):
+    """Computes a slot's weight, a power times a reciprocal, and its product with a scale.
+
+    Parameters
+    ----------
+    config : AttentionConfig
+        See there for ranges.
+
+    Members
+    -------
+    score : In(signed(score_width))
+        The slot's score.
+    top : In(signed(8))
+        Whole part of the row's largest score.
+    extra : In(range(guard_bits + 1))
+        Bits of the row's sum beyond the fewest.
+    reciprocal : In(reciprocal_bits)
+        Of the row's sum.
+    scale : In(16)
+        Scale of a group of values.
+    weight : Out(weight_bits)
+        The slot's weight.
+    factor : Out(16)
+        The weight times the scale.
+
+    Latency
+        ``LATENCY`` = 6 cycles.
+    Throughput
+        One slot and group a cycle.
+    Numerics
+        The product of power and reciprocal is exact; it rounds half up to a weight, and the
+        weight's with the scale half up to a factor.
+    Reference
+        verif.golden.attention.softmax and .factors.
+    """
+
+    LATENCY = 6
+
+    def __init__(self, config: AttentionConfig):
+        self._config = config
+        super().__init__(
+            {
+                "score": In(signed(config.score_width)),
+                "top": In(signed(8)),
+                "extra": In(range(config.guard_bits + 1)),
+                "reciprocal": In(config.reciprocal_bits),
+                "scale": In(ACT_BITS),
+                "weight": Out(config.weight_bits),
+                "factor": Out(ACT_BITS),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        bits = config.weight_bits
+        m.submodules.powers = powers = Powers(config)
+        m.d.comb += powers.fraction.eq(self.score[: config.fraction_bits])
+        below = Signal(9)
+        m.d.sync += below.eq(self.top - self.score[config.fraction_bits :].as_signed())
+        extra = registered(m, self.extra, 1, "extra")
+        reciprocal = registered(m, self.reciprocal, 1, "reciprocal")
+        power = registered(m, powers.power, 1, "power")
+        reciprocal = registered(m, reciprocal, 1, "reciprocal_again")
+        far = below + extra
+        cut = registered(m, Mux(far > bits + 2, bits + 2, far)[:5], 1, "cut")
+        product = registered(m, (power * reciprocal)[bits - 1 :], 1, "product")
+        cut = registered(m, cut, 1, "cut_again")
+        # One bit below the weight decides the rounding.
+        moved = registered(m, product >> cut, 1, "moved")
+        rounded = (moved + 1)[1:]
+        weight = Signal(bits)
+        m.d.sync += weight.eq(Mux(rounded[bits:].any(), (1 << bits) - 1, rounded))
+        scale = delay(m, self.scale, 5, "scale")
+        factor = (weight * scale + Const(1 << bits - 1)) >> bits
+        m.d.sync += [self.weight.eq(weight), self.factor.eq(factor)]
+        return m

@@ -1,0 +1,71 @@
+"""Rows for the attention unit with what must come of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.hw.attention.config import ACT_BITS, AttentionConfig
+from tilewright.verif.golden.attention import factors, softmax
+
+__all__ = ["KINDS", "Row", "random_row", "row_of"]
+
+KINDS = ("even", "near", "far", "rising", "falling", "saturated", "tiny")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One query's products with all slots.
+
+    Attributes
+    ----------
+    dots : list of dict
+        Beats of ``dots``.
+    scales : list of int
+        Beats of ``scales``.
+    factors : list of dict
+        Beats of ``o``.
+    """
+
+    dots: list[dict[str, int]]
+    scales: list[int]
+    factors: list[dict[str, int]]
+
+
+def row_of(config: AttentionConfig, dot, key_scales, shift: int, value_scales) -> Row:
+    """Return a row of products [slots, groups], scales of keys and of values alike, and a shift."""
+    sums = (dot * key_scales).sum(1)
+    top = (1 << config.score_width - 1) - 1
+    found = np.clip(sums + (1 << shift >> 1) >> shift, -top - 1, top)
+    weights = softmax(config, found, True)
+    scaled = factors(config, weights[None], value_scales)[0]
+    slots, groups = dot.shape
+    at = [(i, g) for i in range(slots) for g in range(groups)]
+    return Row(
+        [
+            {"dot": int(dot[i, g]), "scale": int(key_scales[i, g]), "shift": shift,
+             "last": int(i == slots - 1)}
+            for i, g in at
+        ],
+        [int(value_scales[i, g]) for i, g in at],
+        [
+            {"factor": int(scaled[i, g]), "weight": int(weights[i]), "first": int(g == 0),
+             "last": int(i == slots - 1 and g == groups - 1)}
+            for i, g in at
+        ],
+    )  # fmt: skip
+
+
+def random_row(config: AttentionConfig, rng: np.random.Generator, kind: str, slots: int) -> Row:
+    """Return a row whose scores are spread as ``kind`` says; see `KINDS`."""
+    shape = (slots, config.groups)
+    limit = (1 << config.dot_width - 1) - 1
+    key_scales = rng.integers(1 << ACT_BITS - 1, 1 << ACT_BITS, shape)
+    spread = {"even": 0, "near": 1, "far": 30, "saturated": 400, "tiny": 0.02}.get(kind, 12)
+    most = min(limit.bit_length() + ACT_BITS - 9 - config.fraction_bits, 40)
+    shift = int(rng.integers(0, most + 1))
+    unit = 2.0 ** (shift + config.fraction_bits - ACT_BITS)
+    dot = np.rint(rng.normal(0, spread, shape) * unit).clip(-limit, limit).astype(np.int64)
+    if kind in ("rising", "falling"):
+        dot = np.sort(dot, 0)[:: 1 if kind == "rising" else -1]
+    value_scales = rng.integers(0, 1 << ACT_BITS, shape)
+    return row_of(config, dot, key_scales, shift, value_scales)
