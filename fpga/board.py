@@ -20,7 +20,7 @@ from ..hw.bus.uart_engine import UartEngine
 from ..hw.bus.uart_engine_config import UartEngineConfig
 from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
-from .flow import Area, Part, Say, pack_bitstream, place_and_route, synthesise, unpack_bitstream
+from .flow import Area, Part, Say, place_and_route, read_back, synthesise
 
 __all__ = [
     "BOARDS", "RECORD", "Board", "BoardBuild", "build_board", "check_fit", "find_board",
@@ -279,13 +279,8 @@ def build_board(
     )
     clocks = {clock: f for clock, f in routed.fmax.items() if routed.constraint[clock] >= mhz - 1}
     say("Packing the bitstream and unpacking it again")
-    # A text that says less, such as what is the default, may be the same bitstream.
-    pack_bitstream(f"top.s{seed}.config", "engine.part", folder)
-    unpack_bitstream("engine.part", "unpacked.config", folder)
-    pack_bitstream("unpacked.config", "again.part", folder)
-    bitstream, again = folder / "engine.bit", folder / "again.part"
-    identical = (folder / "engine.part").read_bytes() == again.read_bytes()
-    again.unlink()
+    identical, _ = read_back(f"top.s{seed}.config", "engine", folder)
+    bitstream = folder / "engine.bit"
     os.replace(folder / "engine.part", bitstream)
     build = BoardBuild(
         board=board, mhz=mhz, fmax=min(clocks.values(), default=routed.slowest), area=area,

