@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..quantise.layers import Formats, QuantisedTensor
 from ..quantise.scaling import multiplier
-from .network import Add, Move, Network, Product, Step, evaluate
+from .network import Add, Convolve, Depthwise, Move, Network, Product, Step, evaluate
 
 __all__ = ["QuantisedNetwork", "Requantise", "quantise", "ranges"]
 
@@ -124,7 +124,8 @@ def quantise(
     """
     formats = formats or Formats()
     tensors = {network.input: _tensor(network.input, found, formats)}
-    steps, finish = [], {}
+    steps: list[Step] = []
+    finish: dict[str, Requantise] = {}
     for step in network.steps:
         source = [tensors[name] for name in step.inputs]
         if isinstance(step, Move):
@@ -132,9 +133,9 @@ def quantise(
             steps.append(step)
             continue
         out = tensors[step.output] = _tensor(step.output, found, formats)
-        weights = getattr(step, "weights", None)
         bias = np.zeros(1, np.int64)
-        if weights is not None:
+        if isinstance(step, Convolve | Depthwise):
+            weights = step.weights
             top = np.abs(weights).reshape(-1, weights.shape[-1]).max(axis=0)
             scales = np.where(top > 0, top, 1) / formats.w_high
             units = scales.astype(np.float64) * source[0].scale
@@ -145,8 +146,8 @@ def quantise(
         elif isinstance(step, Add):
             largest = max(tensor.scale for tensor in source)
             units = np.array([largest / (1 << _ADD_BITS)])
-            factors = tuple(round(tensor.scale / float(units[0])) for tensor in source)
-            step = replace(step, factors=factors)
+            first, second = (round(tensor.scale / float(units[0])) for tensor in source)
+            step = replace(step, factors=(first, second))
         else:
             units = np.array([source[0].scale / step.divisor])
         mult, shift = multiplier(units / out.scale)

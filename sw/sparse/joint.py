@@ -82,21 +82,24 @@ class ColumnCombining:
 
     def __init__(self, layers: dict[str, nn.Module], config: JointConfig):
         self.config, self.done = config, 0
-        self.layers = layers
         self.groups: dict[str, np.ndarray] = {}
+        self._weights: dict[str, torch.Tensor] = {}
+        self._masks: dict[str, _Mask] = {}
         for name, layer in layers.items():
             weight = layer.weight
             if not isinstance(weight, torch.Tensor) or weight.shape[2:].numel() != 1:
                 raise ValueError(f"layer {name!r} must be linear or a 1 x 1 convolution")
-            parametrize.register_parametrization(layer, "weight", _Mask(weight))
+            mask = _Mask(weight)
+            parametrize.register_parametrization(layer, "weight", mask)
+            found = dict(layer.named_parameters())["parametrizations.weight.original"]
+            self._weights[name], self._masks[name] = found, mask
 
     def event(self) -> None:
         """Prune by magnitude, group, and prune conflicts in every layer."""
         self.done = min(self.done + 1, self.config.events)
         c = self.config
         rate = c.sparsity * (1 - (1 - self.done / c.events) ** 3)
-        for name, layer in self.layers.items():
-            weight = layer.parametrizations.weight.original
+        for name, weight in self._weights.items():
             matrix = weight.detach().reshape(weight.shape[:2]).T.numpy()
             kept = prune_magnitude(matrix, rate)
             groups = group_columns(
@@ -104,14 +107,14 @@ class ColumnCombining:
             )
             kept = prune_conflicts(matrix if c.fill else kept, groups)
             mask = torch.from_numpy(np.ascontiguousarray((kept != 0).T)).reshape(weight.shape)
-            layer.parametrizations.weight[0].mask.copy_(mask)
+            self._masks[name].mask.copy_(mask)
             self.groups[name] = groups
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return each layer's masked weights [K, N]."""
         return {
-            name: layer.weight.detach().reshape(layer.weight.shape[:2]).T.numpy()
-            for name, layer in self.layers.items()
+            name: self._masks[name](weight).detach().reshape(weight.shape[:2]).T.numpy()
+            for name, weight in self._weights.items()
         }
 
     def state_dict(self) -> dict:

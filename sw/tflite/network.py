@@ -201,8 +201,8 @@ class _Builder:
             pads = (top, left, bottom, right)
         source = self.names[operator.inputs[0]]
         before = self.steps.get(source)
-        alone = isinstance(before, Pad) and self.uses[operator.inputs[0]] == 1
-        if alone and before.widths[2] == (0, 0) and not any(pads):
+        alone = self.uses[operator.inputs[0]] == 1 and not any(pads)
+        if isinstance(before, Pad) and alone and before.widths[2] == (0, 0):
             (top, bottom), (left, right), _ = before.widths
             del self.steps[source]
             return before.inputs[0], stride, (top, left, bottom, right)

@@ -233,5 +233,8 @@ def test_training_goes_on_where_it_stopped(script, tmp_path):
                 model, pruning, (x, y), epochs=2, rate=1e-3, checkpoint=checkpoint, stop=part
             )
         results.append({name: w.copy() for name, w in pruning.weights().items()})
+        for name, layer in script.packed_layers(model).items():
+            used = layer.weight.detach().numpy()[:, :, 0, 0].T
+            np.testing.assert_array_equal(results[-1][name], used)
     for name, weights in results[0].items():
         np.testing.assert_array_equal(weights, results[1][name])
