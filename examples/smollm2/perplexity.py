@@ -15,7 +15,7 @@ from tilewright.hw.kv.config import policy
 from tilewright.sw import zoo
 from tilewright.sw.llm.decoder import FullAttention
 from tilewright.sw.llm.gguf_file import read_decoder, read_tokenizer
-from tilewright.sw.llm.scaling import calibrate, even_channels
+from tilewright.sw.llm.scaling import calibrate
 from tilewright.verif.golden.decode import Cache, CachedAttention
 
 CALIBRATION = slice(20_000, 20_512)
@@ -32,10 +32,11 @@ def formats(tokens: int) -> dict[str, Cache]:
     """Return caches that keep all tokens, by the bits of their elements."""
     full = policy("full", tokens)
     return {
-        "full, 16 bits": Cache(policy=full, kv_bits=16),
         "full, 8 bits": Cache(policy=full),
         "full, 4 bits": Cache(policy=full, kv_bits=4),
-        "full, 4 bits, groups of 16": Cache(policy=full, kv_bits=4, group=16),
+        "full, 4 bits, groups of 16, even channels": Cache(
+            policy=full, kv_bits=4, group=16, turned="read", channels=True
+        ),
     }
 
 
@@ -45,7 +46,6 @@ def budgets(budget: int) -> dict[str, Cache]:
     return {
         "window": Cache(policy=policy("window", budget)),
         "sinks + window": Cache(policy=policy("sinks", budget)),
-        "sinks + window, renumbered": Cache(policy=policy("sinks", budget), renumber=True),
         "H2O": Cache(policy=policy("h2o", budget)),
         "AERP": Cache(policy=plain),
         "AERP, recomputed": Cache(policy=again),
@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--budgets", type=int, nargs="*", default=[64, 128, 256])
-    parser.add_argument("--formats", action="store_true", help="also keep all, in each format")
+    parser.add_argument("--renumbered", action="store_true", help="sinks with cache positions too")
     parser.add_argument("--out", type=Path, default=Path("build/smollm2/perplexity.json"))
     options = parser.parse_args()
 
@@ -77,26 +77,26 @@ def main() -> None:
         options.out.write_text(json.dumps(rows, indent=1))
         print(f"{budget:5} {name:30} {rows[-1]['all']:8.3f} {later:8.3f}", flush=True)
 
-    def score(caches: dict[str, Cache], budget: int, decoder=decoder, prefix: str = "") -> None:
+    units = calibrate(decoder, other)
+
+    def score(caches: dict[str, Cache], budget: int) -> None:
         begun = time.time()
-        attend = CachedAttention(
-            decoder.dimensions, tuple(caches.values()), calibrate(decoder, other)
-        )
+        attend = CachedAttention(decoder.dimensions, tuple(caches.values()), units)
         batch = np.repeat(text, len(caches), 0)
         losses = decoder.losses(batch, decoder.states(batch, attend))
         for name, row in zip(caches, losses, strict=True):
-            report(prefix + name, budget, row)
+            report(name, budget, row)
         print(f"({time.time() - begun:.0f} s)", flush=True)
 
     states = decoder.states(text, FullAttention(decoder.dimensions))
     report("full, float", options.tokens, decoder.losses(text, states)[0])
     for budget in options.budgets:
         score(budgets(budget), budget)
-    if options.formats:
-        kept = formats(options.tokens)
-        score(kept, options.tokens)
-        even = {name: cache for name, cache in kept.items() if cache.kv_bits == 4}
-        score(even, options.tokens, even_channels(decoder, other), "even channels, ")
+    for name, cache in formats(options.tokens).items():
+        score({name: cache}, options.tokens)
+    for budget in options.budgets if options.renumbered else ():
+        score({"sinks + window, renumbered": Cache(policy=policy("sinks", budget), turned="cache")},
+              budget)  # fmt: skip
 
 
 if __name__ == "__main__":

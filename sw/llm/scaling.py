@@ -1,14 +1,14 @@
-"""Fixed-point units of a decoder's attention, and weights whose keys have even channels."""
+"""Fixed-point units of a decoder's attention, and how large each channel of its keys is."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .decoder import Decoder, Dimensions, FullAttention, Heads
 
-__all__ = ["QUERY_FACTOR", "Scaling", "calibrate", "even_channels"]
+__all__ = ["QUERY_FACTOR", "Scaling", "calibrate"]
 
 Floats = NDArray[np.float32]
 
@@ -24,31 +24,31 @@ class Scaling:
     ----------
     q, k, v, x : int
         Exponents of queries with their factors, of keys, of values and of the block's input.
+    channels : array [kv_heads, head_size]
+        How large each channel of keys gets: a few are much larger than the others, always the same.
     """
 
     q: int
     k: int
     v: int
     x: int
+    channels: Floats
 
 
 class _Observer:
-    """Full attention that remembers the largest numbers and the sizes of channels."""
+    """Full attention that remembers the largest numbers."""
 
     def __init__(self, dimensions: Dimensions):
         self._attend = FullAttention(dimensions)
         self._factor = QUERY_FACTOR / math.sqrt(dimensions.head_size)
         self.scaling: list[Scaling] = []
-        self.keys: list[Floats] = []
-        self.values: list[Floats] = []
 
     def __call__(self, heads: Heads) -> Floats:
         """Return the mix of values for every token."""
         parts = (heads.q * self._factor, heads.k, heads.v, heads.x)
         most = (float(np.abs(part).max()) for part in parts)
-        self.scaling.append(Scaling(*(14 - math.ceil(math.log2(size)) for size in most)))
-        self.keys.append(np.abs(heads.k).max((0, 1)))
-        self.values.append(np.abs(heads.v).max((0, 1)))
+        exponents = (14 - math.ceil(math.log2(size)) for size in most)
+        self.scaling.append(Scaling(*exponents, np.abs(heads.k).max((0, 1))))
         return self._attend(heads)
 
 
@@ -60,32 +60,3 @@ def calibrate(decoder: Decoder, tokens: NDArray[np.integer]) -> tuple[Scaling, .
     observer = _Observer(decoder.dimensions)
     decoder.states(tokens, observer)
     return tuple(observer.scaling)
-
-
-def even_channels(decoder: Decoder, tokens: NDArray[np.integer]) -> Decoder:
-    """Return a decoder that computes the same, its keys' and values' channels equally large.
-
-    A few channels of keys are much larger than the others, always the same ones, and a scale for
-    the whole head leaves too few levels to the others. So each channel of keys is divided by how
-    large it gets in ``tokens`` and its queries are multiplied by that; both elements of a rotary
-    pair by the same, since positions mix them. Values' channels are divided, and the columns of the
-    output's weights multiplied.
-    """
-    observer = _Observer(decoder.dimensions)
-    decoder.states(tokens, observer)
-    share = decoder.dimensions.heads // decoder.dimensions.kv_heads
-    layers = []
-    for layer, keys, values in zip(decoder.layers, observer.keys, observer.values, strict=True):
-        pairs = keys.reshape(len(keys), -1, 2).max(-1)
-        key, value = np.repeat(pairs, 2, -1), values
-        query, mixed = np.repeat(key, share, 0).ravel(), np.repeat(value, share, 0).ravel()
-        layers.append(
-            replace(
-                layer,
-                key=layer.key / key.ravel()[:, None],
-                query=layer.query * query[:, None],
-                value=layer.value / value.ravel()[:, None],
-                output=layer.output * mixed,
-            )
-        )
-    return replace(decoder, layers=tuple(layers))

@@ -1,12 +1,13 @@
 """Attention of a decoder through golden caches: many policies and formats over one text at once."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.attention.config import ACT_BITS, AttentionConfig, RotaryConfig
+from ...hw.config import ConfigError, check_choice
 from ...hw.kv.config import KvConfig, Policy
 from ...sw.llm.decoder import Dimensions, Heads
 from ...sw.llm.scaling import QUERY_FACTOR, Scaling
@@ -22,6 +23,10 @@ INPUT_GROUP = 64
 """Elements of a stored input vector that share a scale."""
 
 
+CHANNEL_BITS = 14
+"""Bits after the point of keys whose channels are equally large."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cache:
     """One way to keep a text's keys and values.
@@ -34,16 +39,28 @@ class Cache:
         Bits of stored elements, and how many share a scale; a whole head for 0.
     rates : tuple of float
         Chance that a stored bit is lost, as `retention_faults` takes it; empty for none.
-    renumber : bool
-        Positions are those within the cache and are applied at every read (StreamingLLM), not the
-        text's, applied once when a token is stored.
+    turned : str
+        When keys are turned to their positions: ``"stored"``, once, before they are rounded;
+        ``"read"``, by the same positions; ``"cache"``, at every read, by positions within the cache
+        (StreamingLLM).
+    channels : bool
+        Keys' channels are made equally large before they are stored, by constants, and get their
+        sizes back when they are read; not with ``"stored"``.
     """
 
     policy: Policy
     kv_bits: int = 8
     group: int = 0
     rates: tuple[float, ...] = ()
-    renumber: bool = False
+    turned: str = "stored"
+    channels: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("turned", self.turned, ("stored", "read", "cache"))
+        if self.turned == "stored" and self.channels:
+            raise ConfigError("turned must be 'read' or 'cache' with channels, not 'stored'")
+        if self.turned != "stored" and self.rates:
+            raise ConfigError(f"turned must be 'stored' with rates, not {self.turned!r}")
 
 
 @dataclass(frozen=True)
@@ -93,7 +110,7 @@ class CachedAttention:
         out = np.empty_like(heads.q)
         members: dict[tuple[object, ...], list[int]] = {}
         for index, cache in enumerate(self.caches):
-            key = (cache.policy.budget, cache.kv_bits, cache.group, cache.renumber)
+            key = (cache.policy.budget, replace(cache, policy=Policy(), rates=()))
             members.setdefault(key, []).append(index)
         for chosen in members.values():
             out[chosen] = self._attend(heads, np.array(chosen))
@@ -144,29 +161,29 @@ class CachedAttention:
         operands = self.operands(heads, rows)
         batch, tokens, count, size = operands.q.shape
         at = np.arange(tokens)[:, None]
-        kv_heads, renumber = self.dimensions.kv_heads, caches[0].renumber
+        kv_heads, turned = self.dimensions.kv_heads, caches[0].turned
         q, k, v = operands.q, operands.k, operands.v
         self._recompute(heads, rows, k, v)
-        if not renumber:
-            q, k = rotary(self.rotary, q, at), rotary(self.rotary, k, at)
+        if turned != "cache":
+            q = rotary(self.rotary, q, at)
         q = q.reshape(batch, tokens, kv_heads, -1, size)
-        keys, values = store(config, k), store(config, v)
+        keys, words = self._keys(caches[0], unit, k)
+        values = store(config, v)
         held = _Held(config, batch, kv_heads, heads.index + self.seed * 1000, caches)
         kv = self.controller([cache.policy for cache in caches])
         out = np.empty((batch, tokens, kv_heads, count // kv_heads, size), np.int64)
         shift = self.shift(heads.index, config.kv_bits)
         for t in range(tokens):
-            held.put(kv.place().slot, keys, values, t)
+            held.put(kv.place().slot, keys, words, values, t)
             used = int(kv.fill.max())
-            words, codes, scales = held.read(used, kv)
+            seen, codes, scales = held.read(used, kv)
             query = q[:, t]
-            if renumber:
+            if turned == "cache":
                 rank = np.argsort(np.argsort(kv.positions[:, :, :used], -1), -1)
-                whole = np.asarray(words, np.int64) + (1 << config.kv_bits - 2)
-                words = rotary(self.rotary, whole >> config.kv_bits - 1, rank)
-                words = words * 2.0 ** (config.kv_bits - 1)
+                whole = (seen / 2.0 ** (config.kv_bits - 1)).astype(np.int64)
+                seen = rotary(self.rotary, whole, rank) * 2.0 ** (config.kv_bits - 1)
                 query = rotary(self.rotary, query, used - 1)
-            found = scores(config, query, words, shift)
+            found = scores(config, query, seen, shift)
             weights = softmax(config, found, kv.positions[:, :, None, :used] >= 0)
             out[:, t] = mix(config, weights, Stored(codes, scales))
             told = np.zeros((*weights.shape[:-1], config.slots), np.int64)
@@ -174,6 +191,33 @@ class CachedAttention:
             for head in range(weights.shape[2]):
                 kv.score(told[:, :, head], final=head == weights.shape[2] - 1)
         return (out * 2.0**-unit.v).reshape(heads.q[rows].shape).astype(np.float32)
+
+    def _keys(
+        self, cache: Cache, unit: Scaling, k: Integers
+    ) -> tuple[Stored, NDArray[np.float64]]:
+        """Return what is stored of keys [batch, tokens, heads, head_size], and what is read.
+
+        Those are in units of ``2**(1 - kv_bits)``; where they are turned after they are read, they
+        are rounded to 16 bits before.
+        """
+        config, at = self.config(cache), np.arange(k.shape[1])[:, None]
+        if cache.turned == "stored":
+            kept = store(config, rotary(self.rotary, k, at))
+            return kept, restore(config, kept).astype(np.float64)
+        bits = config.kv_bits - 1
+        if cache.channels:
+            sizes = np.maximum(_integers(unit.channels, unit.k), 1)
+            kept = store(config, _integers(k / sizes, CHANNEL_BITS))
+            whole = restore(config, kept) * sizes
+            bits += CHANNEL_BITS
+        else:
+            kept = store(config, k)
+            whole = restore(config, kept)
+        top = (1 << ACT_BITS - 1) - 1
+        found = np.clip(whole + (1 << bits - 1) >> bits, -top, top)
+        if cache.turned == "read":
+            found = rotary(self.rotary, found, at)
+        return kept, found * 2.0 ** (config.kv_bits - 1)
 
     def _recompute(
         self, heads: Heads, rows: NDArray[np.integer], k: Integers, v: Integers
@@ -228,14 +272,20 @@ class _Held:
                 )  # the same cells are weak, whatever the interval
                 self._lost[part] = high, low
 
-    def put(self, slot: Integers, keys: Stored, values: Stored, token: int) -> None:
-        """Store a token of every sequence."""
+    def put(
+        self,
+        slot: Integers,
+        keys: Stored,
+        words: NDArray[np.float64],
+        values: Stored,
+        token: int,
+    ) -> None:
+        """Store a token of every sequence: keys as stored, keys as read, values."""
         part, head = np.nonzero(slot >= 0)
         where = (part, head, slot[part, head])
         source = (part, token, head)
-        kept = Stored(keys.codes[source], keys.scales[source])
-        self._keys.codes[where], self._keys.scales[where] = kept.codes, kept.scales
-        self._words[where] = restore(self._config, kept)
+        self._keys.codes[where], self._keys.scales[where] = keys.codes[source], keys.scales[source]
+        self._words[where] = words[source]
         self._codes[where] = values.codes[source]
         self._scales[where] = values.scales[source]
 

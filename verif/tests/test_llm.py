@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from tilewright.hw.config import ConfigError
 from tilewright.hw.kv.config import policy
 from tilewright.sw.llm.decoder import Decoder, Dimensions, FullAttention, Layer, rotate
 from tilewright.sw.llm.gguf_file import ModelError, read_decoder, read_tokenizer
-from tilewright.sw.llm.scaling import calibrate, even_channels
+from tilewright.sw.llm.scaling import calibrate
 from tilewright.verif.golden.decode import Cache, CachedAttention
 
 SIZES = {"layers": 2, "width": 128, "hidden": 96, "heads": 4, "kv_heads": 2, "head_size": 32}
@@ -173,19 +174,9 @@ def test_losses_are_those_of_the_next_token():
             assert found[row, t] == pytest.approx(wanted, abs=1e-3)
 
 
-def test_even_channels_change_no_result():
-    model = decoder()
-    tokens = np.random.default_rng(5).integers(0, 50, (1, 24))
-    attend = FullAttention(model.dimensions)
-    even = even_channels(model, tokens)
-    before, after = model.states(tokens, attend), even.states(tokens, attend)
-    assert np.allclose(before, after, atol=2e-3)
-    assert not np.allclose(model.layers[0].key, even.layers[0].key)
-
-
 def test_full_caches_keep_all_and_small_ones_do_not():
     model = decoder()
-    tokens = np.repeat(np.random.default_rng(6).integers(0, 50, (1, 32)), 9, 0)
+    tokens = np.repeat(np.random.default_rng(6).integers(0, 50, (1, 32)), 11, 0)
     exact = model.states(tokens[:1], FullAttention(model.dimensions))[0]
     full, lost = policy("full", 32), (0.02, 0.02, 0.02, 0.02)
     caches = (
@@ -194,7 +185,9 @@ def test_full_caches_keep_all_and_small_ones_do_not():
         Cache(policy=full, kv_bits=4),
         Cache(policy=full, kv_bits=4, group=8),
         Cache(policy=policy("aerp", 32, theta=1)),
-        Cache(policy=full, renumber=True),
+        Cache(policy=full, turned="cache"),
+        Cache(policy=full, kv_bits=4, group=8, turned="read"),
+        Cache(policy=full, kv_bits=4, group=8, turned="read", channels=True),
         Cache(policy=full, rates=lost),
         Cache(policy=policy("h2o", 8)),
         Cache(policy=policy("window", 8)),
@@ -202,11 +195,22 @@ def test_full_caches_keep_all_and_small_ones_do_not():
     attend = CachedAttention(model.dimensions, caches, calibrate(model, tokens))
     found = model.states(tokens, attend)
     errors = np.sqrt(np.mean((found - exact) ** 2, axis=(1, 2)) / np.mean(exact**2))
-    sixteen, eight, four, grouped, inputs, renumbered, faulty, h2o, window = errors
+    sixteen, eight, four, grouped, inputs, renumbered, read, even, faulty, h2o, window = errors
     assert sixteen < 0.004
     assert 5 * sixteen < eight < 0.05
     assert eight < grouped < four < 0.5
     assert eight < inputs < 0.06
     assert renumbered < 0.05
+    assert even < 0.9 * read
     assert faulty > 5 * eight
     assert min(h2o, window) > four
+
+
+def test_caches_that_cannot_be_are_refused():
+    full = policy("full", 8)
+    with pytest.raises(ConfigError, match="turned must be one of 'stored', 'read', 'cache'"):
+        Cache(policy=full, turned="never")
+    with pytest.raises(ConfigError, match="turned must be 'read' or 'cache' with channels"):
+        Cache(policy=full, channels=True)
+    with pytest.raises(ConfigError, match="turned must be 'stored' with rates, not 'read'"):
+        Cache(policy=full, turned="read", rates=(0.1,) * 4)
