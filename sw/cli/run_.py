@@ -81,7 +81,7 @@ def _beside(job, board: str | None, mhz: int, output: Path, say) -> Iterator[Fut
         yield None
         return
     from ...fpga.board import build_board
-    from ...fpga.flow import stop_tools
+    from ...gen.tools import stop_tools
 
     say(f"Building the bitstream for {board} at {mhz} MHz meanwhile")
     with ThreadPoolExecutor(1) as pool:

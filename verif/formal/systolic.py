@@ -17,7 +17,7 @@ from amaranth.hdl import Module, Mux, Shape, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...fpga.flow import run_tool
+from ...fpga.flow import run_wasm
 from ...gen.errors import ToolError
 from ...gen.verilog import emit
 from ...hw.arith.delay import registered
@@ -229,7 +229,7 @@ def prove(wanted: Iterable[Claim], folder: Path) -> None:
     log = folder / "prove.log"
     log.unlink(missing_ok=True)
     try:
-        run_tool("yosys", ["-q", "-l", log.name, "-s", "prove.ys"], folder, log=log.name)
+        run_wasm("yosys", ["-q", "-l", log.name, "-s", "prove.ys"], folder, log=log.name)
     except ToolError as error:
         begun = re.findall(r"^proving (\S+)$", log.read_text() if log.exists() else "", re.M)
         name = begun[-1] if begun else "the first claim"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from ...fpga.flow import Say, run_tool, synthesise
+from ...fpga.flow import Say, run_wasm, synthesise
 from ...gen.errors import ToolError
 
 __all__ = ["Netlist", "simulated_netlist"]
@@ -72,7 +72,7 @@ def simulated_netlist(rtlil: str, top: str, folder: Path, *, say: Say | None = N
     )
     (folder / "netlist.ys").write_text("\n".join(script) + "\n", encoding="utf-8")
     arguments = ["-q", "-l", "netlist.log", "-s", "netlist.ys"]
-    run_tool("yosys", arguments, folder, log="netlist.log", say=say)
+    run_wasm("yosys", arguments, folder, log="netlist.log", say=say)
     texts = (
         (folder / f"{top}.netlist.{suffix}").read_text(encoding="utf-8") for suffix in ("il", "v")
     )
