@@ -19,6 +19,7 @@ from tilewright.sw.layerwise.quantised import QuantisedNetwork, exact_product, q
 from tilewright.sw.sparse.columns import combine, group_columns, lost_energy
 from tilewright.sw.sparse.network import pack_network, report
 from tilewright.sw.sparse.packer import fewest_columns, pack_columns
+from tilewright.sw.sparse.refit import refit
 from tilewright.sw.tflite import read_model
 from tilewright.sw.tflite.network import sparse_layers
 
@@ -153,20 +154,25 @@ def main() -> None:
     calibration = np.stack([photograph("cat"), *(frame(crops[i]) for i in CALIBRATION)])
     tested = np.setdiff1d(np.arange(len(crops)), CALIBRATION)
     tested = tested[np.linspace(0, len(tested) - 1, a.crops).astype(int)]
+    best = refit(network, ours[chosen], names, calibration)
     integers = {
         title: quantise(net, ranges(net, calibration))
-        for title, net in (("unpacked", network), (chosen, ours[chosen]))
+        for title, net in (("unpacked", network), (f"{chosen}, refit", best))
     }
     if a.score:
         nets = {title: net for title, net in ours.items() if "agglomerative" not in title}
-        for title, net in {"unpacked": network, **nets}.items():
+        fitted = {f"{title}, refit": refit(network, net, names, calibration)
+                  for title, net in nets.items()}  # fmt: skip
+        for title, net in {"unpacked": network, **nets, **fitted}.items():
             run = partial(float_score, net)
             result.setdefault(title, {})["score"] = judged(title, run, crops[tested], face[tested])
         for title, net in integers.items():
             run = partial(integer_score, net)
-            result[title]["int8"] = judged(f"{title}, int8", run, crops[tested], face[tested])
+            result.setdefault(title, {})["int8"] = judged(
+                f"{title}, int8", run, crops[tested], face[tested]
+            )
     if a.rtl:
-        result["rtl"] = rtl(integers[chosen], found[chosen], a.alpha, a.rows, a.cols)
+        result["rtl"] = rtl(integers[f"{chosen}, refit"], found[chosen], a.alpha, a.rows, a.cols)
         print(result["rtl"])
     a.output.parent.mkdir(parents=True, exist_ok=True)
     a.output.write_text(json.dumps(result, indent=1) + "\n")

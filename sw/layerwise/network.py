@@ -59,6 +59,13 @@ class Step:
         """Return the result times `divisor`, without bias and bounds, where 0 is 0."""
         raise NotImplementedError
 
+    def real(self, x: list[NDArray]) -> NDArray[np.float32]:
+        """Return the result for real values."""
+        result = self.compute(x, lambda _, rows, matrix: rows @ matrix)
+        bias = getattr(self, "bias", None)
+        result = result / self.divisor if bias is None else result + bias
+        return np.clip(result, self.low, self.high).astype(np.float32)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Convolve(Step):
@@ -231,10 +238,7 @@ def evaluate(network: Network, images: NDArray[np.floating]) -> Iterator[tuple[s
     values = {network.input: np.asarray(images, np.float32)}
     yield network.input, values[network.input]
     for step in network.steps:
-        result = step.compute([values[name] for name in step.inputs], lambda _, x, w: x @ w)
-        bias = getattr(step, "bias", None)
-        result = result / step.divisor if bias is None else result + bias
-        values[step.output] = np.clip(result, step.low, step.high).astype(np.float32)
+        values[step.output] = step.real([values[name] for name in step.inputs])
         yield step.output, values[step.output]
 
 

@@ -25,6 +25,7 @@ from tilewright.sw.layerwise.network import (
 from tilewright.sw.layerwise.quantised import Requantise, quantise, ranges
 from tilewright.sw.sparse.columns import group_columns, members, prune_conflicts
 from tilewright.sw.sparse.network import arrange_channels, pack_network, report
+from tilewright.sw.sparse.refit import refit
 from tilewright.verif.golden.requantise import requantise
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -88,6 +89,38 @@ def test_packed_network_holds_the_kept_weights():
     assert told.kept == sum(np.count_nonzero(packed.convolutions()[n].matrix) for n in groups)
     assert 0 < told.loss < 1
     assert 0 < told.utilisation <= 1
+
+
+def test_refit_layers_give_nearly_what_they_gave():
+    """Zeros stay; each fitted output is the least-squares answer; the result comes nearer."""
+    net = network(4)
+    _, groups = grouped(net)
+    packed = pack_network(net, groups)
+    x = images(40)
+    fitted = refit(net, packed, set(groups), x)
+    for name, layer in packed.convolutions().items():
+        found = fitted.convolutions()[name].matrix
+        assert not found[layer.matrix == 0].any()
+        if name not in groups:
+            np.testing.assert_array_equal(found, layer.matrix)
+    real = dict(evaluate(net, images(40, 2)))
+    errors = [
+        np.square(dict(evaluate(n, images(40, 2)))["k"] - real["k"]).mean()
+        for n in (packed, fitted)
+    ]
+    assert errors[1] < 0.7 * errors[0]
+    values = dict(evaluate(net, x))
+    inputs, outputs = (
+        values["a"].reshape(-1, 8),
+        values["a"].reshape(-1, 8) @ (net.convolutions()["b"].matrix),
+    )
+    layer = refit(net, packed, {"b"}, x, ridge=0).convolutions()["b"]
+    for output in range(12):
+        used = np.flatnonzero(packed.convolutions()["b"].matrix[:, output])
+        columns = np.column_stack([inputs[:, used], np.ones(len(inputs))])
+        target = outputs[:, output] + net.convolutions()["b"].bias[output]
+        expected = np.linalg.lstsq(columns, target, rcond=None)[0]
+        np.testing.assert_allclose(layer.matrix[used, output], expected[:-1], atol=1e-4)
 
 
 @given(st.integers(0, 30))
