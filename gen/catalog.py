@@ -329,6 +329,8 @@ INTERNAL: frozenset[str] = frozenset(
         "hw.arith.recode:Recode",
         "hw.arith.signed_pair:SignedPair",
         "hw.attention.reciprocal:Reciprocal",
+        "hw.attention.rotary:Rotary",
+        "hw.attention.rotary:Turn",
         "hw.attention.score:Powers",
         "hw.attention.score:RunningSum",
         "hw.attention.score:Score",

@@ -8,13 +8,24 @@ from typing import Any
 
 from ..config import ConfigError, check_choice, check_range
 
-__all__ = ["ACT_BITS", "LAYOUTS", "ROWS", "AttentionConfig", "AttentionTiming", "RotaryConfig"]
+__all__ = [
+    "ACT_BITS",
+    "LAYOUTS",
+    "ROWS",
+    "SINE_BITS",
+    "AttentionConfig",
+    "AttentionTiming",
+    "RotaryConfig",
+]
 
 ACT_BITS = 16
 """Bits of queries, of keys and values before they are stored, and of results."""
 
 ROWS = 4
 """Rows that an `Attention` holds: one that comes, two under way, one that leaves."""
+
+SINE_BITS = 15
+"""Bits of a sine's size: one is ``2**14``."""
 
 LAYOUTS = ("interleaved", "halves")
 """Which elements of a head turn together: (2 i, 2 i + 1), or (i, i + head_size / 2)."""
