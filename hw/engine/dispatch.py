@@ -73,14 +73,23 @@ def _limits(config: EngineConfig) -> dict[tuple[str, int], list]:
 
 
 def _used(config: EngineConfig, index: int) -> int:
-    """Return which bits of word ``index`` are ever set in a field of a good command."""
-    bounds = _bounds(config)
-    fields = [
-        (f.lsb, bounds[f.name][1].bit_length() if command is COMMANDS["GEMM"] and f.name in bounds
-         else f.width)
-        for command in COMMANDS.values() for f in command.fields if f.word == index
-    ]  # fmt: skip
-    return sum({1 << bit for lsb, width in fields for bit in range(lsb, lsb + width)})
+    """Return which bits of word ``index`` any unit looks at in a good command."""
+    widths = {("GEMM", name): last.bit_length() for name, (_, last) in _bounds(config).items()}
+    depths = {
+        "LOAD_X": config.act_depth, "LOAD_W": config.weight_depth, "PARAM": config.param_depth,
+    }
+    for command, depth in depths.items():
+        widths |= {(command, name): depth.bit_length() for name in ("base", "count")}
+    # Reads wrap in the activation buffer.
+    reads = ("x", "k_chunk", "k_row", *(f"m{i}" for i in range(5)))
+    address_bits = (config.act_depth - 1).bit_length()
+    widths |= {("GEMM", f"{name}_vector"): address_bits for name in reads}
+    bits = {
+        1 << field.lsb + bit
+        for command in COMMANDS.values() for field in command.fields if field.word == index
+        for bit in range(widths.get((command.name, field.name), field.width))
+    }  # fmt: skip
+    return sum(bits)
 
 
 class Dispatcher(wiring.Component):
@@ -370,6 +379,7 @@ class Dispatcher(wiring.Component):
         row, lane, part, left = self._place
         record = self._record
         m.d.comb += self.cmd.ready.eq(1)
+        m.d.sync += [self.param_row.eq(row), self.param_lane.eq(lane)]
         with m.If(self.cmd.valid):
             word = self.cmd.payload.data
             with m.If(part == 0):
@@ -381,7 +391,6 @@ class Dispatcher(wiring.Component):
             m.d.sync += [part.eq(part + 1), last_part.eq(part == config.bias_words - 1)]
             with m.If(last_part):
                 m.d.sync += [self.param_write.eq(1), part.eq(0), lane.eq(lane + 1)]
-                m.d.sync += [self.param_row.eq(row), self.param_lane.eq(lane)]
                 m.d.sync += last_lane.eq(lane == config.drain_lanes - 2)
                 with m.If(last_lane):
                     m.d.sync += [lane.eq(0), row.eq(row + 1), left.eq(left - 1)]

@@ -48,7 +48,8 @@ class Queue(wiring.Component):
     def __init__(self, width: int, depth: int):
         if depth & (depth - 1):
             raise ValueError(f"depth must be a power of two, not {depth}")
-        self._width, self._depth = width, depth
+        self._storage = memory.Memory(shape=width, depth=depth, init=[])
+        self.put, self.get = self._storage.write_port(), self._storage.read_port(domain="comb")
         super().__init__(
             {
                 "write": In(1),
@@ -62,10 +63,8 @@ class Queue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.storage = storage = memory.Memory(
-            shape=self._width, depth=self._depth, init=[]
-        )
-        write, read = storage.write_port(), storage.read_port(domain="comb")
+        m.submodules.storage = self._storage
+        write, read = self.put, self.get
         taken = self.valid & self.take
         m.d.comb += [
             write.en.eq(self.write), write.data.eq(self.write_data), self.data.eq(read.data),

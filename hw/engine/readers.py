@@ -180,7 +180,7 @@ class ActReader(wiring.Component):
     def _elaborate_rows(self, m, words, loops, step, ready, takes, running, issue):
         """Issue the rows of a step while the queue has room and a bank is free."""
         accumulate, keep = (field(words, "GEMM", name) for name in ("accumulate", "keep"))
-        row_left = Signal(16, reset_less=True)
+        row_left = Signal(range(max(2, self._config.tile_rows_max)), reset_less=True)
         single = Signal(2, reset_less=True)
         row_first = Signal(reset_less=True)
         needs_bank = Signal(reset_less=True)
@@ -393,7 +393,7 @@ class WeightReader(wiring.Component):
         issue = Signal()
         # The loops advance a cycle after the last beat of a tile, and their flags follow another
         # cycle later; where tiles are shorter than that, beats wait.
-        hold = Signal(self.TILE_CYCLES)
+        hold = Signal(self.TILE_CYCLES, reset_less=True)
         pause = (1 << max(0, self.TILE_CYCLES - beats)) - 1
         advances = Signal(reset_less=True)
         reads = Signal()

@@ -117,8 +117,10 @@ class EngineJudge:
         """Reset in the middle of a program; then run another."""
         self._offer(unit, cut, cycles)
         unit.step(cycles)
+        for name, beats in cut.beats.items():
+            unit.offer(f"s_axis_{name}", {"data": beats[0][:0], "last": beats[1][:0]})
         unit.reset()
-        return self._runs(unit, after, cycles)
+        return unit.read(self._address["status"])[0] == 0 and self._runs(unit, after, cycles)
 
     def _offer(self, unit: CompiledUnit, case: _Case, index: int) -> None:
         for number, (stream, pause) in enumerate(zip(_STREAMS, case.pause, strict=True)):

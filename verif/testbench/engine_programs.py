@@ -131,6 +131,9 @@ class ProgramMaker:
             fields |= {"m3_count": 60000, "m3_vector": -1}
         if loop in fields:
             fields[loop] = count
+            # The loop outside begins it again.
+            again = {"n_tiles": "m_tiles", "k_rows": "n_tiles"}
+            fields |= {again[loop]: 2} if loop in again else {}
             if loop.startswith("k"):
                 other = "k_rows" if loop == "k_chunks" else "k_chunks"
                 fields |= {other: 2, "k_row_vector": int(loop == "k_chunks")}
