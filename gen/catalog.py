@@ -169,9 +169,9 @@ UNITS: dict[str, Unit] = {
         component="hw.serial.array:SerialArray",
         presets={
             "default": {},
-            "tiny": {"rows": 6, "cols": 2, "vectors": 2, "x_bits": 5, "w_bits": 5},
+            "tiny": {"rows": 4, "cols": 2, "vectors": 2, "x_bits": 5, "w_bits": 5},
             "digits": {"pe": "digits", "rows": 3, "cols": 2, "vectors": 2},
-            "tables": {"pe": "tables", "rows": 6, "cols": 2, "vectors": 1},
+            "tables": {"pe": "tables", "rows": 8, "cols": 2, "vectors": 1},
             "bit_mac": {"pe": "bit_mac", "rows": 3, "cols": 2, "vectors": 3, "x_bits": 4,
                         "w_bits": 4},
         },

@@ -102,6 +102,8 @@ class KvCore(wiring.Component):
             m.d.comb += [
                 self.inputs.drop.eq(placer.drop), self.inputs.drop_at.eq(placer.drop_at),
                 placer.freed.eq(self.inputs.freed),
+                placer.token.has_input.eq(self.inputs.take),
+                placer.token.input.eq(Mux(self.inputs.take, self.inputs.place, 0)),
             ]
         store = self.store
         m.d.comb += [
@@ -141,7 +143,7 @@ class KvCore(wiring.Component):
             placer.policy.eq(policy), scorer.policy.eq(policy), scorer.position.eq(self.position),
             placer.look_at.eq(command.head),
             reader.head.eq(command.head), reader.count.eq(count),
-            scorer.head.eq(command.head), scorer.count.eq(count), scorer.final.eq(command.final),
+            scorer.head.eq(command.head), scorer.count.eq(count), scorer.choose.eq(command.final),
             placer.keep.eq(command.keep), placer.token.position.eq(self.position),
             status.busy.eq(1),
         ]
@@ -267,8 +269,6 @@ class KvCore(wiring.Component):
                 m.d.comb += [
                     self.inputs.take.eq(judged.by_input),
                     self.inputs.holders.eq(judged.holders),
-                    placer.token.has_input.eq(judged.by_input),
-                    placer.token.input.eq(Mux(judged.by_input, self.inputs.place, 0)),
                 ]
 
     def _elaborate_search(self, m, policy, judged):

@@ -49,7 +49,7 @@ class Evictor(wiring.Component):
     """
 
     def __init__(self, config: KvConfig):
-        self._config = config
+        self.least = Signal(config.score_bits)
         super().__init__(
             {
                 "valid": In(1),
@@ -64,7 +64,7 @@ class Evictor(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        least = Signal(self._config.score_bits)
+        least = self.least
         # A slot that may not go is above every score.
         lower = Cat(self.score, self.kept) < Cat(least, ~self.found)
         with m.If(self.valid & (self.first | lower)):

@@ -61,6 +61,10 @@ class InputStore(wiring.Component):
     def __init__(self, config: KvConfig):
         self._config = config
         self.counts = memory.Memory(shape=range(config.heads + 1), depth=config.inputs, init=[])
+        self.returned = memory.Memory(shape=config.input_bits, depth=config.inputs, init=[])
+        self.put, self.get = self.returned.write_port(), self.returned.read_port(domain="comb")
+        self.fresh = Signal(range(config.inputs + 1))
+        self.level = Signal(range(config.inputs + 1))
         super().__init__(
             {
                 "clear": In(1),
@@ -82,12 +86,8 @@ class InputStore(wiring.Component):
         config = self._config
         m.submodules.counts = self.counts
         write, read = self.counts.write_port(), self.counts.read_port(domain="comb")
-        fresh = Signal(range(config.inputs + 1))
-        m.submodules.returned = returned = memory.Memory(
-            shape=config.input_bits, depth=config.inputs, init=[]
-        )
-        put, get = returned.write_port(), returned.read_port(domain="comb")
-        level = Signal(range(config.inputs + 1))
+        m.submodules.returned = self.returned
+        put, get, fresh, level = self.put, self.get, self.fresh, self.level
         unused = Signal()
         m.d.comb += [
             unused.eq(fresh != config.inputs),

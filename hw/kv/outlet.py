@@ -1,7 +1,7 @@
 """An output stream for a pipeline that cannot stop: it starts only what there is room for."""
 
-from amaranth.hdl import Module, ShapeLike, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Module, Shape, ShapeLike, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine.queue import Queue
@@ -44,7 +44,8 @@ class Outlet(wiring.Component):
     """
 
     def __init__(self, shape: ShapeLike, depth: int = 8):
-        self._shape, self._depth = shape, depth
+        self.queue = Queue(Shape.cast(shape).width, depth)
+        self.free = Signal(range(depth + 1), init=depth)
         super().__init__(
             {
                 "room": Out(1, init=1),
@@ -57,9 +58,8 @@ class Outlet(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        layout = data.Layout.cast(self._shape)
-        m.submodules.queue = queue = Queue(layout.size, self._depth)
-        free = Signal(range(self._depth + 1), init=self._depth)
+        m.submodules.queue = queue = self.queue
+        free = self.free
         taken = self.o.valid & self.o.ready
         m.d.comb += [
             queue.write.eq(self.write),

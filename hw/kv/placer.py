@@ -98,6 +98,7 @@ class Placer(wiring.Component):
         self._config = config
         self.heads = memory.Memory(shape=head_entry(config), depth=config.heads, init=[])
         self.victims = memory.Memory(shape=config.slot_bits, depth=config.heads, init=[])
+        self.outlet = Outlet(place_beat(config))
         entry, row = token_entry(config), range(config.rows)
         super().__init__(
             {
@@ -133,7 +134,7 @@ class Placer(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.heads, m.submodules.victims = self.heads, self.victims
-        m.submodules.outlet = outlet = Outlet(place_beat(config))
+        m.submodules.outlet = outlet = self.outlet
         wiring.connect(m, outlet.o, wiring.flipped(self.places))
         look = self.heads.read_port(domain="comb")
         m.d.comb += [look.addr.eq(self.look_at), self.fill.eq(look.data.fill)]

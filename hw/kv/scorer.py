@@ -39,8 +39,8 @@ class Scorer(wiring.Component):
         Over which head.
     count : In(range(slots + 1))
         Its tokens, at least 1.
-    final : In(1)
-        Scores are halved where the policy says so.
+    choose : In(1)
+        It finds a victim, and halves scores where the policy says so.
     search : In(1)
         Takes no weights and changes nothing.
     ready : Out(1)
@@ -64,7 +64,7 @@ class Scorer(wiring.Component):
     new_score : Out(score_bits)
         It.
     done : Out(1)
-        A pass that was final or a search has found its victim.
+        A pass that chooses or a search has found its victim.
     victim_head : Out(head_bits)
         Whose.
     victim : Out(slot_bits)
@@ -85,6 +85,8 @@ class Scorer(wiring.Component):
 
     def __init__(self, config: KvConfig):
         self._config = config
+        self.evictor = Evictor(config)
+        self.slot, self.left = Signal(config.slot_bits), Signal(range(config.slots + 1))
         row = range(config.rows)
         super().__init__(
             {
@@ -93,7 +95,7 @@ class Scorer(wiring.Component):
                 "load": In(1),
                 "head": In(config.head_bits),
                 "count": In(range(config.slots + 1)),
-                "final": In(1),
+                "choose": In(1),
                 "search": In(1),
                 "ready": Out(1),
                 "busy": Out(1),
@@ -142,7 +144,7 @@ class Scorer(wiring.Component):
         m.d.sync += self.new_score.eq(Mux(over, config.score_max, total[: config.score_bits]))
         still_kept = Signal(reset_less=True)
         m.d.sync += still_kept.eq(kept)
-        m.submodules.evictor = evictor = Evictor(config)
+        m.submodules.evictor = evictor = self.evictor
         now = steps[SCORE_LATENCY]
         m.d.comb += [
             self.new_write.eq(valid[SCORE_LATENCY - 1] & ~now.search),
@@ -170,9 +172,9 @@ class Scorer(wiring.Component):
         )  # fmt: skip
         step = Signal(layout)
         active = Signal()
-        slot, rest = Signal(config.slot_bits), Signal(range(SCORE_LATENCY + 1))
-        head, left = Signal(config.head_bits), Signal(range(config.slots + 1))
-        final, search = Signal(), Signal()
+        slot, left = self.slot, self.left
+        head, rest = Signal(config.head_bits), Signal(range(SCORE_LATENCY + 1))
+        choose, search = Signal(), Signal()
         pending, last = Signal(), Signal()
         m.d.comb += [
             pending.eq(active & (left != 0)),
@@ -182,8 +184,8 @@ class Scorer(wiring.Component):
             step.head.eq(head),
             step.last.eq(left == 1),
             step.search.eq(search),
-            step.halve.eq(final & ~search),
-            step.choose.eq(final | search),
+            step.halve.eq(choose & ~search),
+            step.choose.eq(choose | search),
             last.eq((step.valid & step.last & (rest == 0)) | (active & (left == 0) & (rest == 1))),
             self.ready.eq(~active | last),
             self.busy.eq(active),
@@ -203,7 +205,7 @@ class Scorer(wiring.Component):
                 head.eq(self.head),
                 left.eq(self.count),
                 rest.eq(Mux(self.count > SCORE_LATENCY, 0, SCORE_LATENCY + 1 - self.count)),
-                final.eq(self.final),
+                choose.eq(self.choose),
                 search.eq(self.search),
             ]
         return step

@@ -86,7 +86,7 @@ class Passes(wiring.Component):
             self.now.last.eq(running & (left == 0)),
             self.now.left.eq(left),
         ]
-        m.d.comb += self.near.eq(delay(m, left <= 3, 1, "few_left"))
+        m.d.comb += self.near.eq(delay(m, left[2:] == 0, 1, "few_left"))
         return m
 
 
@@ -236,7 +236,7 @@ class PairPasses(wiring.Component):
         ]
         of_one, of_two, of_three = (tops["x"][0] == i for i in range(3))
         near = (
-            (w_end & (x <= 3))
+            (w_end & (x[2:] == 0))
             | ((w == 1) & (of_one | of_two | (of_three & x_end)))
             | ((w >> 1 == 1) & of_one)
         )

@@ -258,7 +258,7 @@ class TablesLoader(wiring.Component):
         m.d.sync += [
             index.eq(index + active),
             active.eq(taken | (active & ~index.all())),
-            more.eq((more | (taken & ~ending)) & ~(ending | (active & (index == 14)))),
+            more.eq((more & ~(active & (index == 14))) | (taken & ~ending)),
             ready.eq((ready & ~taken) | (more & active & (index == 14)) | free),
             self.loaded.eq(
                 (self.loaded & ~self.opened)

@@ -74,7 +74,8 @@ class Player:
                 cycles = np.array(getattr(script.timing, name), np.int64) + begin
                 if not np.array_equal(seen.cycles, cycles):
                     at = int((seen.cycles != cycles).argmax())
-                    return f"{name} {at} in cycle {seen.cycles[at] - begin}, not {cycles[at] - begin}"
+                    late = seen.cycles[at] - cycles[at]
+                    return f"beat {at} of {name} is {late} cycles late"
         if not gap and not stall:
             for name, model in (("commands", script.taken), ("weights", script.timing.weights)):
                 cycles = unit.seen(f"s_axis_{name}").cycles - begin
@@ -122,6 +123,7 @@ class KvJudge:
             script = Script(config, seed + number)
             rng = random.Random(seed + number)
             script.place()
+            script.mistakes()
             for evict in (*EVICT, "score"):
                 script.start(random_policy(config, rng, evict))
                 script.steps(steps // (1 if number == 0 else 3))

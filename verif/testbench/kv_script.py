@@ -210,6 +210,25 @@ class Script:
         self.taken.append(self.timing.bad())
         self.errors["bad_command"] += 1
 
+    def mistakes(self) -> None:
+        """Do all that is refused: tokens without a sequence, empty heads, heads beyond the last."""
+        rng, config = self.random, self.config
+        beyond = Policy(budget=config.slots + 1)
+        crowded = Policy(evict="oldest", budget=1, sinks=1)
+        protected = Policy(budget=config.slots, sinks=1, window=config.slots)
+        for policy in rng.sample((beyond, crowded, protected), 3):
+            self.start(policy)
+            self.place()
+            self.read(rng.randrange(config.heads))
+            self.score([rng.randrange(config.heads)], final=True)
+            self.recall()
+        self.start(Policy(evict="never", budget=1))
+        self.place()
+        self.place()
+        for head in range(config.heads, 1 << config.head_bits):
+            self.read(head)
+            self.score([head], final=False)
+
     def steps(self, count: int, *, wild: float = 0.05) -> None:
         """Make decode steps; ``wild`` is how often something is not as in a plain decoder."""
         rng, heads = self.random, self.config.heads

@@ -1,0 +1,460 @@
+"""Proofs for the cache controller, by induction unless they say otherwise, for any input.
+
+Each part is proved with what its neighbours promise: the scorer finds only victims that may go, the
+placer takes only such victims. So no sink and no protected token is ever evicted, and no slot has
+two owners. Input vectors are counted right, and all streams keep their rules.
+"""
+
+from functools import partial
+
+from amaranth.hdl import Array, Assert, Assume, Const, Cover, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ...hw.kv.config import KvConfig
+from ...hw.kv.evictor import Evictor
+from ...hw.kv.inputs import InputStore
+from ...hw.kv.outlet import Outlet
+from ...hw.kv.placer import Placer
+from ...hw.kv.reader import Reader
+from ...hw.kv.scorer import Scorer
+from ...hw.kv.words import Evict, policy_word
+from .properties import StreamSpec, stream_assert, stream_cover
+from .runner import Task
+
+__all__ = ["EvictorSpec", "InputSpec", "OutletSpec", "PlacerSpec", "ScorerSpec", "tasks"]
+
+
+def constant(m: Module, value: Signal) -> Signal:
+    """Assume that an input never changes; return it."""
+    before, begun = Signal.like(value), Signal()
+    m.d.sync += [before.eq(value), begun.eq(1)]
+    m.d.comb += Assume(~begun | (value == before))
+    return value
+
+
+def outlet_invariant(m: Module, outlet: Outlet, under_way) -> None:
+    """Assert that an outlet counts its places: free, under way or full; pointers agree."""
+    queue, depth = outlet.queue, len(outlet.queue.put.addr)
+    m.d.comb += [
+        Assert(outlet.free + under_way + queue.level == 1 << depth),
+        Assert(outlet.room == (outlet.free != 0)),
+        Assert((queue.put.addr - queue.get.addr - queue.level)[:depth] == 0),
+        Assert(queue.valid == (queue.level != 0)),
+    ]
+
+
+class OutletSpec(wiring.Component):
+    """An outlet never overflows, and its stream keeps the rules.
+
+    Assumed: beats start where there is room, and each is written once.
+
+    Members
+    -------
+    start, write : In(1)
+        When.
+    data : In(4)
+        What.
+    o : Out(stream.Signature(4))
+        The stream.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {"start": In(1), "write": In(1), "data": In(4), "o": Out(stream.Signature(4))}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.outlet = outlet = Outlet(4, depth=4)
+        wiring.connect(m, outlet.o, wiring.flipped(self.o))
+        owed = Signal(4)
+        m.d.comb += [
+            outlet.start.eq(self.start), outlet.write.eq(self.write), outlet.data.eq(self.data),
+            Assume(~self.start | outlet.room), Assume(~self.write | (owed != 0)),
+        ]
+        m.d.sync += owed.eq(owed + self.start - self.write)
+        outlet_invariant(m, outlet, owed)
+        stream_assert(m, self.o)
+        stream_cover(m, self.o, 3)
+        return m
+
+
+class EvictorSpec(wiring.Component):
+    """The victim is no worse than any slot seen since the first, and of equal ones the first.
+
+    Parameters
+    ----------
+    config : KvConfig
+        Of the evictor.
+
+    Members
+    -------
+    valid, first, kept : In(1)
+        Any.
+    score : In(score_bits)
+        Any.
+    slot, marked : In(slot_bits)
+        Any, ``marked`` constant: what holds for it holds for all.
+    """
+
+    def __init__(self, config: KvConfig):
+        self._config = config
+        super().__init__(
+            {"valid": In(1), "first": In(1), "kept": In(1), "score": In(config.score_bits),
+             "slot": In(config.slot_bits), "marked": In(config.slot_bits)}
+        )  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.evictor = evictor = Evictor(config)
+        for name in ("valid", "first", "kept", "score", "slot"):
+            m.d.comb += getattr(evictor, name).eq(getattr(self, name))
+        marked = constant(m, self.marked)
+        seen, was_kept, score = Signal(), Signal(), Signal(config.score_bits)
+        least, begun = evictor.least, Signal()
+        with m.If(self.valid):
+            m.d.sync += begun.eq(begun | self.first)
+            with m.If(self.first):
+                m.d.sync += seen.eq(0)
+            with m.If(self.slot == marked):
+                m.d.sync += [seen.eq(1), was_kept.eq(self.kept), score.eq(self.score)]
+        # A slot comes once in a pass.
+        m.d.comb += Assume(~(self.valid & ~self.first & seen & (self.slot == marked)))
+        m.d.comb += Assume(begun | self.first | ~self.valid)
+        with m.If(seen & ~was_kept):
+            m.d.comb += Assert(evictor.found & (least <= score))
+        with m.If(begun & (evictor.victim == marked)):
+            m.d.comb += [Assert(seen), Assert(evictor.found == ~was_kept), Assert(least == score)]
+        m.d.comb += Cover(evictor.found & seen & was_kept & begun)
+        return m
+
+
+class ScorerSpec(wiring.Component):
+    """A victim that the scorer finds may be evicted, and is one of the head's slots.
+
+    Assumed: policy and position do not change, nor the tokens, while the scorer works.
+
+    Parameters
+    ----------
+    config : KvConfig
+        Of the scorer; with one head.
+
+    Members
+    -------
+    policy : In(policy_word())
+        Any, constant.
+    position, marked_position : In(position_bits)
+        Any, constant.
+    marked : In(slot_bits)
+        Any, constant: the slot of ``marked_position``.
+    count : In(range(slots + 1))
+        Any, constant, at least 1.
+    load, choose, search : In(1)
+        Any.
+    other : In(position_bits)
+        Positions of other slots.
+    score : In(score_bits)
+        Any.
+    weights : In(stream.Signature(weight_bits))
+        Any.
+    """
+
+    def __init__(self, config: KvConfig):
+        self._config = config
+        position = In(config.position_bits)
+        super().__init__(
+            {
+                "policy": In(policy_word()),
+                "position": position,
+                "marked_position": position,
+                "marked": In(config.slot_bits),
+                "count": In(range(config.slots + 1)),
+                "load": In(1),
+                "choose": In(1),
+                "search": In(1),
+                "other": position,
+                "score": In(config.score_bits),
+                "weights": In(stream.Signature(config.weight_bits)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.scorer = scorer = Scorer(config)
+        wiring.connect(m, wiring.flipped(self.weights), scorer.weights)
+        policy = Signal(policy_word())
+        m.d.comb += policy.eq(self.policy)
+        constant(m, self.policy.as_value())
+        for name in ("position", "marked_position", "marked", "count"):
+            constant(m, getattr(self, name))
+        at = Signal(2 * config.slot_bits)
+        m.d.sync += at.eq((at << config.slot_bits) | scorer.check_at)
+        m.d.comb += [
+            scorer.policy.eq(policy), scorer.position.eq(self.position),
+            scorer.load.eq(self.load), scorer.choose.eq(self.choose),
+            scorer.search.eq(self.search), scorer.count.eq(self.count),
+            scorer.score.eq(self.score),
+            scorer.checked.position.eq(
+                Mux(at[config.slot_bits :] == self.marked, self.marked_position, self.other)
+            ),
+            Assume((self.count != 0) & (self.count <= config.slots)),
+            Assume(~self.load | scorer.ready),
+        ]
+        # What follows from policy and position stands a few cycles after reset.
+        settled = Signal(range(4))
+        m.d.sync += settled.eq(Mux(settled == 3, 3, settled + 1))
+        m.d.comb += Assume((settled == 3) | ~self.load)
+        position = self.marked_position
+        kept = (position < policy.sinks) | (position + policy.window > self.position)
+        m.d.comb += [
+            Assert((scorer.left == 0) | (scorer.slot + scorer.left == self.count)),
+            Assert(~scorer.found | (scorer.victim < self.count)),
+            Assert(~scorer.found | (scorer.victim != self.marked) | ~kept),
+        ]
+        with m.If(scorer.done & scorer.found):
+            m.d.comb += [
+                Cover((scorer.victim == self.marked) & (policy.window == 2) & (policy.sinks == 1)),
+            ]
+        return m
+
+
+class InputSpec(wiring.Component):
+    """Places for input vectors: free plus used is all, none is given twice, no count goes below 0.
+
+    Assumed: places are taken where there is room, and dropped by heads that hold them.
+
+    Parameters
+    ----------
+    config : KvConfig
+        Of the store.
+
+    Members
+    -------
+    clear, take, drop : In(1)
+        Any.
+    holders : In(range(heads + 1))
+        Any, at least 1.
+    drop_at : In(input_bits)
+        Any place that is held.
+    """
+
+    def __init__(self, config: KvConfig):
+        self._config = config
+        super().__init__(
+            {"clear": In(1), "take": In(1), "holders": In(range(config.heads + 1)),
+             "drop": In(1), "drop_at": In(config.input_bits)}
+        )  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.store = store = InputStore(config)
+        for name in ("clear", "take", "holders", "drop", "drop_at"):
+            m.d.comb += getattr(store, name).eq(getattr(self, name))
+        counts, queue = [], []
+        for place in range(config.inputs):
+            count, entry = (
+                memory.read_port(domain="comb") for memory in (store.counts, store.returned)
+            )
+            m.d.comb += [count.addr.eq(place), entry.addr.eq(place)]
+            counts.append(count.data)
+            queue.append(entry.data)
+        used = [(place < store.fresh) & (counts[place] != 0) for place in range(config.inputs)]
+        m.d.comb += [
+            Assume(~self.take | store.room), Assume(self.holders != 0),
+            Assume(self.holders <= config.heads), Assume(~(self.take & self.drop)),
+            Assume(~(self.clear & (self.take | self.drop))),
+            Assume(~self.drop | ((self.drop_at < config.inputs) & Array(used)[self.drop_at])),
+            Assert(sum(used) + store.level == store.fresh),
+            Assert(store.fresh <= config.inputs),
+            Assert(~store.room == (sum(used) == config.inputs)),
+            Assert(~store.room | ~Array(used)[store.place]),
+            Assert((store.put.addr < config.inputs) & (store.get.addr < config.inputs)),
+            Cover((store.level == 2) & (sum(used) == 1)),
+        ]
+        total = store.get.addr + store.level
+        wrapped = Mux(total >= config.inputs, total - config.inputs, total)
+        m.d.comb += Assert(store.put.addr == wrapped)
+        for i in range(config.inputs):
+            at = Mux(i >= store.get.addr, i - store.get.addr, i + config.inputs - store.get.addr)
+            queued = Signal(name=f"queued_{i}")
+            m.d.comb += queued.eq(at.as_unsigned() < store.level)
+            m.d.comb += Assert(
+                ~queued | ((queue[i] < store.fresh) & ~Array(used)[queue[i]])
+            )
+            for j in range(i):
+                at = Mux(j >= store.get.addr, j - store.get.addr,
+                         j + config.inputs - store.get.addr)  # fmt: skip
+                m.d.comb += Assert(
+                    ~queued | ~(at.as_unsigned() < store.level) | (queue[i] != queue[j])
+                )
+        return m
+
+
+class PlacerSpec(wiring.Component):
+    """No slot has two owners, none that is pinned or protected is evicted, used slots are counted.
+
+    Assumed, as the core and the scorer promise: one token after another, refused where the core
+    refuses; victims that may go; a policy that can be followed.
+
+    Parameters
+    ----------
+    config : KvConfig
+        Of the placer; with one head.
+
+    Members
+    -------
+    policy : In(policy_word())
+        Any; counts with ``clear``.
+    clear, go, refuse, keep : In(1)
+        Any.
+    victim_write : In(1)
+        Any.
+    victim : In(slot_bits)
+        Any that may go.
+    """
+
+    def __init__(self, config: KvConfig):
+        self._config = config
+        super().__init__(
+            {"policy": In(policy_word()), "clear": In(1), "go": In(1), "refuse": In(1),
+             "keep": In(1), "victim_write": In(1), "victim": In(config.slot_bits)}
+        )  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.placer = placer = Placer(config)
+        policy, begun = Signal(policy_word()), Signal()
+        position = Signal(config.position_bits)
+        with m.If(self.clear):
+            m.d.sync += [policy.eq(self.policy), begun.eq(1), position.eq(0)]
+        with m.If(self.go & ~self.refuse):
+            m.d.sync += position.eq(position + 1)
+        rows = [Signal(config.position_bits, name=f"row_{i}") for i in range(config.slots)]
+        used = Signal(config.slots)
+        evictable = Array(
+            (row >= policy.sinks)
+            & ((policy.evict == Evict.OLDEST) | (row + policy.window <= position))
+            for row in rows
+        )
+        self._assume(m, placer, policy, begun, position, used, evictable)
+        read = Signal(config.position_bits)
+        m.d.sync += [read.eq(Array(rows)[placer.check_at]), placer.checked.position.eq(read)]
+        gone = Array(rows)[placer.write_at]
+        placed = placer.write_token.position
+        with m.If(placer.write):
+            m.d.sync += used.bit_select(placer.write_at, 1).eq(1)
+            for i, row in enumerate(rows):
+                with m.If(placer.write_at == i):
+                    m.d.sync += row.eq(placed)
+            m.d.comb += [
+                Assert(placer.write_at < policy.budget),
+                Assert(used.bit_select(placer.write_at, 1) == placer.evicted),
+                Assert(~placer.evicted | (policy.evict != Evict.NEVER)),
+                Assert(~placer.evicted | (gone >= policy.sinks)),
+                Assert(~placer.evicted | (policy.evict != Evict.SCORE)
+                       | (gone + policy.window <= placed)),
+                Cover(placer.evicted & (policy.sinks == 1)),
+            ]  # fmt: skip
+        with m.If(self.clear):
+            m.d.sync += used.eq(0)
+        self._invariants(m, placer, policy, begun, position, rows, used, evictable)
+        return m
+
+    def _assume(self, m, placer, policy, begun, position, used, evictable):
+        wanted = self.policy
+        room = wanted.budget - wanted.sinks
+        never = policy.evict == Evict.NEVER
+        by_score = policy.evict == Evict.SCORE
+        full = placer.full[0]
+        m.d.comb += [
+            placer.policy.eq(policy), placer.clear.eq(self.clear), placer.go.eq(self.go),
+            placer.refuse.eq(self.refuse), placer.keep.eq(self.keep),
+            placer.token.position.eq(position), placer.victim_write.eq(self.victim_write),
+            placer.victim.eq(self.victim), placer.victim_found.eq(1), placer.places.ready.eq(1),
+            Assume(~self.clear | ((wanted.budget != 0) & (wanted.budget <= self._config.slots))),
+            Assume(~self.clear | (wanted.evict != Evict.OLDEST) | (room > 0)),
+            Assume(~self.clear | (wanted.evict != Evict.SCORE)
+                   | ((room > 0) & (room >= wanted.window))),
+            Assume(~self.clear | (wanted.evict != 3)),
+            Assume((self.clear + self.go + self.victim_write) <= 1),
+            Assume(~placer.busy | ~(self.clear | self.go | self.victim_write)),
+            Assume(begun | ~(self.go | self.victim_write)),
+            Assume(~self.go | self.refuse | ~self.keep | ~full | ~never),
+            Assume(~self.go | self.refuse | ~self.keep | ~full | ~by_score | placer.known[0]),
+            Assume(~self.go | self.refuse | (position != self._config.most_tokens)),
+            Assume(~self.victim_write | used.bit_select(self.victim, 1)),
+            Assume(~self.victim_write | Array(evictable)[self.victim]),
+        ]  # fmt: skip
+
+    def _invariants(self, m, placer, policy, begun, position, rows, used, evictable):
+        """State between two tokens, and the outlet's always."""
+        config = self._config
+        look, victim = (
+            memory.read_port(domain="comb") for memory in (placer.heads, placer.victims)
+        )
+        m.d.comb += [look.addr.eq(0), victim.addr.eq(0)]
+        head = look.data
+        full, known = placer.full[0], placer.known[0]
+        room = policy.budget - policy.sinks
+        started, starts = Signal(4), placer.outlet.start
+        m.d.sync += started.eq((started << 1) | starts)
+        outlet_invariant(m, placer.outlet, sum(started))
+        with m.If(begun):
+            m.d.comb += [
+                Assert((policy.budget != 0) & (policy.budget <= config.slots)),
+                Assert((policy.evict == Evict.NEVER) | (room > 0)),
+                Assert((policy.evict != Evict.SCORE) | (room >= policy.window)),
+                Assert(policy.evict != 3),
+            ]
+        with m.If(~placer.busy & ~begun):
+            m.d.comb += [Assert(head.as_value() == 0), Assert(used == 0), Assert(~full & ~known)]
+        with m.If(~placer.busy & begun):
+            oldest = policy.evict == Evict.OLDEST
+            m.d.comb += [
+                Assert(head.fill <= policy.budget),
+                Assert(used == (Const(1, config.slots + 1) << head.fill)[: config.slots] - 1),
+                Assert(sum(used) == head.fill),
+                Assert(full == (head.fill == policy.budget)),
+                Assert(head.pinned <= head.fill),
+                Assert((head.pinned == head.fill) | (position > policy.sinks)),
+                Assert(~full | ~oldest | (head.next < policy.budget)),
+                Assert(~full | ~oldest | (head.next >= head.pinned)),
+                Assert(head.pinned <= policy.sinks),
+                Assert(full | (head.next == head.fill) | (head.fill == 0)),
+                Assert(~known | Array(evictable)[victim.data]),
+                Assert(~known | used.bit_select(victim.data, 1)),
+            ]
+            for i, row in enumerate(rows):
+                m.d.comb += [
+                    Assert(~used[i] | (row < position)),
+                    Assert(~oldest | ~used[i] | (i >= head.pinned) | (row < policy.sinks)),
+                    Assert(~oldest | ~used[i] | (i < head.pinned) | (row >= policy.sinks)),
+                ]
+
+
+def _streams(part) -> StreamSpec:
+    return StreamSpec(part())
+
+
+def tasks() -> list[Task]:
+    """Return what is to be proved."""
+    one = KvConfig(heads=1, slots=3, score_bits=2, weight_bits=2, position_bits=4)
+    three = KvConfig(heads=2, slots=2, inputs=3)
+    specs = {
+        "outlet": (OutletSpec, 3, 12),
+        "evictor": (partial(EvictorSpec, one), 3, 6),
+        "scorer": (partial(ScorerSpec, one), 9, 16),
+        "inputs": (partial(InputSpec, three), 3, 12),
+        "placer": (partial(PlacerSpec, one), 10, 40),
+    }
+    found = []
+    for name, (spec, step, reach) in specs.items():
+        found.append(Task(name, spec, step, "prove"))
+        found.append(Task(f"{name}_cover", spec, reach, "cover"))
+    found.append(Task("reader_streams", partial(_streams, partial(Reader, one)), 12))
+    return found
