@@ -26,13 +26,13 @@ from tilewright.sw.tflite.network import sparse_layers
 SIZE = 192
 FACE = 96
 """Pixels of a crop within the grey frame of SIZE."""
-CALIBRATION = [*range(8), *range(100, 108)]
-"""Crops that set the ranges of activations, with the cat; the others are scored."""
+CALIBRATION = [*range(30), *range(100, 130)]
+"""Crops for calibration, with the cat; the others are scored."""
 
 
 def frame(crop: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return a crop in the middle of a grey frame, in -1..1."""
-    large = Image.fromarray((crop * 255).astype(np.uint8)).resize((FACE, FACE), Image.BILINEAR)
+    large = Image.fromarray(_bytes(crop)).resize((FACE, FACE), Image.BILINEAR)
     grey = np.zeros((SIZE, SIZE), np.float32)
     edge = (SIZE - FACE) // 2
     grey[edge : edge + FACE, edge : edge + FACE] = np.asarray(large, np.float32) / 127.5 - 1
@@ -47,6 +47,30 @@ def photograph(name: str) -> NDArray[np.float32]:
     square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     small = square.resize((SIZE, SIZE), Image.BILINEAR)
     return np.asarray(small, np.float32) / 127.5 - 1
+
+
+def calibration_images(crops: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return parts of the cat and mosaics of crops, in sizes from 24 to 96 pixels."""
+    cat = Image.fromarray(zoo.picture("cat"))
+    images = [photograph("cat")]
+    for left, top in ((0, 0), (100, 0), (200, 40), (60, 100)):
+        part = cat.crop((left, top, left + SIZE, top + SIZE))
+        images.append(np.asarray(part, np.float32) / 127.5 - 1)
+    rng = np.random.default_rng(0)
+    for count in (2, 3, 4, 6, 8) * 3:
+        side = SIZE // count
+        chosen = rng.choice(CALIBRATION, (count, count))
+        grey = [
+            np.hstack([np.asarray(Image.fromarray(_bytes(crops[i])).resize((side, side)))
+                       for i in row])
+            for row in chosen
+        ]  # fmt: skip
+        images.append(np.repeat(np.vstack(grey)[..., None] / 127.5 - 1, 3, axis=2))
+    return np.stack(images).astype(np.float32)
+
+
+def _bytes(crop: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return (crop * 255).astype(np.uint8)
 
 
 def packings(layers: dict[str, NDArray], alpha: int, gamma: float) -> dict[str, dict]:
@@ -132,7 +156,7 @@ def main() -> None:
     parser.add_argument("--alpha", type=int, default=8)
     parser.add_argument("--gamma", type=float, default=0.5)
     parser.add_argument("--score", action="store_true", help="score the check images, minutes")
-    parser.add_argument("--crops", type=int, default=184, help="crops to score, of 184")
+    parser.add_argument("--crops", type=int, default=140, help="crops to score, of 140")
     parser.add_argument("--rtl", action="store_true", help="run one picture on the RTL, minutes")
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--cols", type=int, default=16)
@@ -151,7 +175,7 @@ def main() -> None:
     ours = {title: pack_network(network, groups) for title, groups in found.items()}
     chosen = "ours, columns as dense"
     crops, face = zoo.faces()
-    calibration = np.stack([photograph("cat"), *(frame(crops[i]) for i in CALIBRATION)])
+    calibration = calibration_images(crops)
     tested = np.setdiff1d(np.arange(len(crops)), CALIBRATION)
     tested = tested[np.linspace(0, len(tested) - 1, a.crops).astype(int)]
     best = refit(network, ours[chosen], names, calibration)
