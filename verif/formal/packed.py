@@ -1,8 +1,9 @@
 """Proofs for arrays of cells that select: each cell's sum, and what reaches its lines.
 
-Lines are proved at every place of an array and in every mode. The cell is proved at narrow widths,
-over runs that load it twice and more; its products have proofs of their own, see
-`verif.formal.systolic`.
+Lines are proved at every place of an array and in every mode. The word-parallel cell is proved at
+narrow widths, over runs that load it twice and more; its products have proofs of their own, see
+`verif.formal.systolic`. The bit-serial cell is a multiplexer, which is proved at all sizes, in
+front of a MAC that `verif.formal.serial` proves.
 """
 
 from collections.abc import Iterator
@@ -14,13 +15,31 @@ from amaranth.lib.wiring import In, Out
 
 from ...hw.arith.delay import registered
 from ...hw.arith.product_config import ProductConfig
+from ...hw.arith.select import selected
 from ...hw.packed.cell import SelectCell, SelectCellConfig
 from ...hw.packed.config import PackedConfig
 from ...hw.packed.select_array import row_lines
 from ...hw.packed.select_config import SelectConfig
 from .systolic import Claim
 
-__all__ = ["CellClaim", "LinesClaim", "claims"]
+__all__ = ["CellClaim", "LinesClaim", "SelectedClaim", "claims"]
+
+
+class SelectedClaim(wiring.Component):
+    """`selected` against shifting all values down; ``wrong`` where they differ."""
+
+    def __init__(self, count: int):
+        self._count = count
+        super().__init__({"values": In(2 * count), "index": In(4), "wrong": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        values = [self.values[2 * i : 2 * i + 2] for i in range(self._count)]
+        last = self._count - 1
+        place = Mux(self.index > last, last, self.index)
+        expected = (self.values >> 2 * place)[:2]
+        m.d.comb += self.wrong.eq(selected(m, values, self.index, "chosen") != expected)
+        return m
 
 
 class CellClaim(wiring.Component):
@@ -109,6 +128,8 @@ class LinesClaim(wiring.Component):
 
 def claims() -> Iterator[Claim]:
     """Yield what is claimed of column combining."""
+    for count in range(1, 17):
+        yield Claim(f"selected_{count}", partial(SelectedClaim, count), 0)
     for alpha in (1, 2, 3, 5, 8, 16):
         config = PackedConfig(rows=3, cols=1, alpha=alpha, x_bits=2)
         yield Claim(f"lines_{alpha}", partial(LinesClaim, config), 0)
