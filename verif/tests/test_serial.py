@@ -20,6 +20,7 @@ from tilewright.sw.pack.serial import pack_tile, unpack_tile
 from tilewright.sw.quantise.digits import masks
 from tilewright.verif.golden.serial import serial
 from tilewright.verif.mutate.datapath import DatapathJudge
+from tilewright.verif.mutate.unit import mutate_unit
 from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.simulate.runner import run_unit
 from tilewright.verif.tests.test_systolic_primitives import models
@@ -75,6 +76,13 @@ def test_bench(preset, tmp_path):
 def test_whole_bench(preset, tmp_path):
     result = run_unit("serial", configure("serial", preset=preset), tmp_path)
     assert result.ok, str(result)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["tiny", "digits", "tables", "bit_mac"])
+def test_mutants_of_each_kind_of_pe(preset, tmp_path):
+    report = mutate_unit("serial", 100, preset=preset, examine=False, folder=tmp_path)
+    assert report.share >= 0.95, report
 
 
 @pytest.mark.slow
