@@ -21,6 +21,8 @@ class KvController(wiring.Component):
     that it lists, and SCORE with the attention weights, once for each query head, the last with
     ``final``. That pass finds the head's victim, which the next token overwrites: its slot says
     where keys and values go, and the cache never moves any. START begins a sequence with a policy.
+    With ``inputs`` there is one more stream, ``recalls``: for each RECALL the input vectors that
+    are kept, as a packet of `recall_beat`.
 
     Parameters
     ----------
@@ -39,9 +41,6 @@ class KvController(wiring.Component):
         For each READ the tokens of the head in the order of slots, as a packet.
     places : Out(stream.Signature(place_beat(config)))
         For each PLACE what was done in every head, as a packet.
-    recalls : Out(stream.Signature(recall_beat(config)))
-        For each RECALL the input vectors that are kept, as a packet; present where ``inputs`` is
-        not 0.
 
     Latency
         From a READ to its first token 6 cycles, from a PLACE to its first beat 10; see

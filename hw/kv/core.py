@@ -52,8 +52,6 @@ class KvCore(wiring.Component):
         As `KvController`.
     places : Out(stream.Signature(place_beat(config)))
         As `KvController`.
-    recalls : Out(stream.Signature(recall_beat(config)))
-        As `KvController`; present where ``inputs`` is not 0.
     store : Out(StoreBus(config))
         The slot memories.
     position : Out(position_bits)
@@ -155,7 +153,8 @@ class KvCore(wiring.Component):
                     m.next = "Decode"
             with m.State("Decode"):
                 m.d.sync += [
-                    count.eq(placer.fill), known.eq(command.head < config.heads),
+                    count.eq(Mux(judged.active, placer.fill, 0)),
+                    known.eq(command.head < config.heads),
                 ]
                 m.next = "Issue"
             with m.State("Issue"):

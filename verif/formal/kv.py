@@ -412,15 +412,15 @@ class PlacerSpec(wiring.Component):
                 Assert(policy.evict != 3),
             ]
         with m.If(~placer.busy & ~begun):
-            m.d.comb += [Assert(head.as_value() == 0), Assert(used == 0), Assert(~full & ~known)]
+            m.d.comb += [Assert(used == 0), Assert(~full & ~known)]
         with m.If(~placer.busy & begun):
             oldest = policy.evict == Evict.OLDEST
             m.d.comb += [
                 Assert(head.fill <= policy.budget),
-                Assert(used == (Const(1, config.slots + 1) << head.fill)[: config.slots] - 1),
+                Assert(used == ((Const(1, 1) << head.fill) - 1)[: config.slots]),
                 Assert(sum(used) == head.fill),
                 Assert(full == (head.fill == policy.budget)),
-                Assert(head.pinned <= head.fill),
+                Assert((head.pinned <= head.fill) & (head.fill <= position)),
                 Assert((head.pinned == head.fill) | (position > policy.sinks)),
                 Assert(~full | ~oldest | (head.next < policy.budget)),
                 Assert(~full | ~oldest | (head.next >= head.pinned)),

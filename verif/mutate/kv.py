@@ -122,6 +122,8 @@ class KvJudge:
         for number, (gap, stall) in enumerate(((0, 0), (0.3, 0.2), (0.05, 0.6))):
             script = Script(config, seed + number)
             rng = random.Random(seed + number)
+            script.read(0)
+            script.score([0], final=True)
             script.place()
             script.mistakes()
             for evict in (*EVICT, "score"):

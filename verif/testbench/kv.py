@@ -213,6 +213,8 @@ async def reset_mid_stream(dut):
         await RisingEdge(dut.clk)
         dut.rst.value = 0
     script = bench.script()
+    script.read(0)
+    script.score([0], final=True)
     script.start(_policies(bench, script)[1])
     script.steps(12)
     for monitor in bench.monitors.values():
