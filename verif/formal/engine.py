@@ -4,6 +4,7 @@ The dispatcher is proved alone, with all inputs free, for one packet of the long
 the streams of the engine's parts and of its host adapter, and the register bank.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from amaranth.hdl import Assert, Cover, Module, Signal
@@ -16,6 +17,7 @@ from ...hw.engine.dispatch import Dispatcher, word_beat
 from ...hw.engine.position import field
 from ...hw.systolic.config import SystolicConfig
 from . import axi_lite, parts
+from .overflow import AccumulatorSpec
 from .properties import stream_assume, stream_cover
 from .runner import Task
 
@@ -101,4 +103,7 @@ def tasks() -> list[Task]:
     packet = COMMANDS["GEMM"].words + 7
     spec = partial(DispatchSpec, config)
     commands = [Task("dispatch", spec, packet), Task("dispatch_cover", spec, packet, "cover")]
-    return [*commands, *parts.tasks(config), *axi_lite.tasks()]
+    narrow = SystolicConfig(rows=2, cols=1, x_bits=2, w_bits=2, k_max=6)
+    sums = partial(AccumulatorSpec, replace(config, datapath=narrow, drain_lanes=1))
+    overflow = [Task("overflow", sums, 26), Task("overflow_cover", sums, 24, "cover")]
+    return [*commands, *overflow, *parts.tasks(config), *axi_lite.tasks()]

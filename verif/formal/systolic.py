@@ -2,8 +2,8 @@
 
 The longer circuits are built from the shorter ones, and so are the proofs: a gated pair in carry
 cells equals plain arithmetic at every width, so a tree of them may be proved at narrow widths.
-Pipelines hold nothing but the weight, so that a proof over ``latency`` + 2 cycles, of which the
-first loads a weight, covers every run.
+Pipelines hold nothing but the weight, so that a proof over ``latency`` + 2 cycles from any state,
+the first of which loads a weight, covers every run.
 """
 
 import re
@@ -26,8 +26,10 @@ from ...hw.arith.gated_add import GatedAdd, GatedAddConfig
 from ...hw.arith.lut_product import LutProduct
 from ...hw.arith.pair_row import PairRow, PairRowConfig
 from ...hw.arith.product_config import ProductConfig
+from .pe import OsPeClaim, OsSumSpec, WsPeClaim, pe_config
+from .runner import Task
 
-__all__ = ["Claim", "claims", "prove"]
+__all__ = ["Claim", "claims", "prove", "tasks"]
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,35 @@ def claims() -> Iterator[Claim]:
             letters = ("s" if x_signed else "u") + ("s" if w_signed else "u")
             name = f"{kind.__name__.lower()}_{fabric}_{x_bits}x{w_bits}_{letters}"
             yield Claim(name, partial(ProductClaim, kind, config), config.latency)
+    yield from _pe_claims()
+
+
+def _pe_claims() -> Iterator[Claim]:
+    """Yield what is claimed of whole PEs, of the second and the fourth row of an array."""
+    signs = ((True, True), (False, True), (True, False), (False, False))
+    cases = (("D", "portable", 3), ("L", "portable", 3), ("L", "ecp5", 3), ("DD", "portable", 3),
+             ("DD", "ecp5", 3), ("D", "ecp5", 3))  # fmt: skip
+    for (kind, fabric, bits), row in zip(cases, (1, 3) * 3, strict=True):
+        for both in signs if kind == "DD" else signs[:2]:
+            letters = "".join("s" if is_signed else "u" for is_signed in both)
+            name = f"{kind}_{fabric}_{letters}"
+            config = pe_config(kind, fabric, bits, both, row + 1)
+            latency = config.product.latency
+            yield Claim(f"wspe_{name}", partial(WsPeClaim, config, row), latency + 2)
+            yield Claim(f"ospe_{name}", partial(OsPeClaim, config), latency + 1)
+
+
+def tasks() -> list[Task]:
+    """Return what is proved by induction: sums that stay in their PEs never overflow."""
+    found = []
+    for both in ((True, True), (False, True), (False, False)):
+        config = pe_config("L", "portable", 2, both, 3)
+        spec = partial(OsSumSpec, config, 3)
+        depth = config.product.latency + 4
+        name = "sums_" + "".join("s" if is_signed else "u" for is_signed in both)
+        found.append(Task(name, spec, depth, "prove"))
+        found.append(Task(f"{name}_cover", spec, depth + 4, "cover"))
+    return found
 
 
 def prove(wanted: Iterable[Claim], folder: Path) -> None:
@@ -222,6 +253,7 @@ def prove(wanted: Iterable[Claim], folder: Path) -> None:
             "proc",
             "flatten",
             "opt -full",
+            "setattr -unset init w:*",  # from any state
             f"sat -verify {goal} claim",
             "design -reset",
         ]

@@ -5,6 +5,7 @@ from unittest import mock
 import pytest
 
 from tilewright.hw.engine import dispatch
+from tilewright.hw.engine.config import EngineConfig
 from tilewright.verif.formal.engine import tasks
 
 TASKS = [
@@ -28,3 +29,12 @@ def test_a_missing_check_is_noticed(tmp_path):
     with mock.patch.object(dispatch, "_limits", without_loads):
         proof = tasks()[0].run(tmp_path)
     assert not proof.passed
+
+
+def test_an_accumulator_that_is_a_bit_too_narrow_is_noticed(tmp_path):
+    task = next(task for task in tasks() if task.name == "overflow")
+    width = EngineConfig.acc_width.fget
+    with mock.patch.object(EngineConfig, "acc_width", property(lambda config: width(config) - 1)):
+        proof = task.run(tmp_path)
+    assert not proof.passed
+    assert "assertion at overflow.py" in proof.reason
