@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from importlib import metadata
@@ -20,7 +19,7 @@ from ..hw.bus.uart_engine import UartEngine
 from ..hw.bus.uart_engine_config import UartEngineConfig
 from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
-from .flow import Area, Part, Say, place_and_route, read_back, synthesise
+from .flow import Area, Part, Say, check_area, place_and_route, read_back, synthesise
 
 __all__ = [
     "BOARDS", "RECORD", "Board", "BoardBuild", "build_board", "check_fit", "find_board",
@@ -43,8 +42,6 @@ class Board:
         What the FPGA calls itself, and bitstreams for it.
     oscillator_mhz : int
         Its clock.
-    capacity : mapping
-        What the FPGA holds.
     """
 
     platform: str
@@ -52,16 +49,14 @@ class Board:
     part: Part
     idcode: int
     oscillator_mhz: int
-    capacity: Mapping[str, int]
 
 
 RECORD = "build.json"
 """What the last whole build in a folder was made from, and what came of it."""
-_ECP5_85 = {"LUT4-equivalents": 83640, "flip-flops": 83640, "DSPs": 156, "block RAMs": 208}
 BOARDS = {
     "ulx3s-85f": Board(
         "amaranth_boards.ulx3s:ULX3S_85F_Platform", "ulx3s", Part("85k", "CABGA381", 6), 0x41113043,
-        25, _ECP5_85
+        25,
     ),
 }
 
@@ -125,7 +120,7 @@ def check_fit(config: EngineConfig, board: str) -> None:
     ConfigError
         The board is unknown or the engine is too large for it.
     """
-    capacity = find_board(board).capacity
+    capacity = find_board(board).part.capacity
     d = config.datapath
     dsps = getattr(d, "multipliers", 0) + config.drain_lanes * config.lane.pieces
     bits = {
@@ -145,20 +140,6 @@ def check_fit(config: EngineConfig, board: str) -> None:
             f"the buffers need at least {blocks} block RAMs, but {board} has "
             f"{capacity['block RAMs']}; make {largest} smaller"
         )
-
-
-def _check_area(area: Area, board: str) -> None:
-    """Refuse a netlist that is larger than the part, before place and route."""
-    capacity = find_board(board).capacity
-    for name, used in (
-        ("LUT4-equivalents", area.lut4_equivalents), ("flip-flops", area.ff),
-        ("DSPs", area.dsp), ("block RAMs", area.bram),
-    ):
-        if used > capacity[name]:
-            raise ConfigError(
-                f"the design needs {used} {name}, but {board} has {capacity[name]}; "
-                "make the array or the buffers smaller"
-            )
 
 
 class _Top(Elaboratable):
@@ -270,7 +251,7 @@ def build_board(
         return kept
     say("Synthesising")
     area = synthesise(design, "top", folder, say=say)
-    _check_area(area, board)
+    check_area(area, found.part, board)
     (folder / "top.lpf").write_text(pins)
     say("Placing and routing")
     routed = place_and_route(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..gen.tools import find_tool, run_tool
+from ..hw.config import ConfigError
 from .block_ram import absorb_output_registers
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Part",
     "Routed",
     "Say",
+    "check_area",
     "place_and_route",
     "read_back",
     "run_wasm",
@@ -23,6 +25,9 @@ __all__ = [
 Say = Callable[[str], None]
 """Takes one line of progress."""
 
+_CAPACITY = {
+    "85k": {"LUT4-equivalents": 83640, "flip-flops": 83640, "DSPs": 156, "block RAMs": 208},
+}
 PLACERS = ("heap", "static")
 """Placers of nextpnr."""
 
@@ -34,6 +39,11 @@ class Part:
     size: str = "85k"
     package: str = "CABGA756"
     speed: int = 6
+
+    @property
+    def capacity(self) -> dict[str, int]:
+        """What it holds."""
+        return _CAPACITY[self.size]
 
 
 @dataclass(frozen=True)
@@ -156,6 +166,25 @@ def synthesise(
     absorbed = absorb_output_registers(netlist, top)
     (folder / f"{top}.json").write_text(json.dumps(netlist))
     return replace(area, ff=area.ff - absorbed)
+
+
+def check_area(area: Area, part: Part, where: str) -> None:
+    """Refuse a netlist that is larger than its part, before place and route.
+
+    Raises
+    ------
+    ConfigError
+        It is; the message names what there is too much of, and the part as ``where``.
+    """
+    for name, used in (
+        ("LUT4-equivalents", area.lut4_equivalents), ("flip-flops", area.ff),
+        ("DSPs", area.dsp), ("block RAMs", area.bram),
+    ):
+        if used > part.capacity[name]:
+            raise ConfigError(
+                f"the design needs {used} {name}, but {where} has {part.capacity[name]}; "
+                "make the array or the buffers smaller"
+            )
 
 
 def place_and_route(

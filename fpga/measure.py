@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .flow import Area, Part, Routed, Say, place_and_route, run_wasm, synthesise
+from .flow import Area, Part, Routed, Say, check_area, place_and_route, run_wasm, synthesise
 
 __all__ = ["Measurement", "measure", "rtlil_of_verilog"]
 
@@ -94,8 +94,17 @@ def measure(
         See `place_and_route`.
     say : callable, optional
         Progress.
+
+    Raises
+    ------
+    ConfigError
+        The block is larger than the part; said before place and route.
+    ToolError
+        A tool is missing or failed.
     """
+    part = part or Part()
     area = synthesise(rtlil, top, folder, options=options, say=say)
+    check_area(area, part, f"the ECP5-{part.size[:-1]}F")
     module = json.loads((folder / f"{top}.json").read_text())["modules"][top]
     (folder / "harness.v").write_text(_harness(module["ports"], top), encoding="utf-8")
     script = (
@@ -113,7 +122,7 @@ def measure(
     routed = {}
     for seed in seeds:
         routed[seed] = place_and_route(
-            "harness", folder, part=part or Part(), mhz=mhz, seed=seed, placer=placer, say=say
+            "harness", folder, part=part, mhz=mhz, seed=seed, placer=placer, say=say
         )
         if say is not None:
             say(f"{top}: seed {seed} reaches {routed[seed].slowest:.1f} MHz")

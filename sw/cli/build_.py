@@ -24,11 +24,19 @@ def command(
     placer: Annotated[
         str, typer.Option("--placer", help="heap, or static, which suits large designs.")
     ] = "heap",
+    board: Annotated[
+        str | None,
+        typer.Option("--board", "-b", metavar="BOARD", help="For its part, else an ECP5-85F."),
+    ] = None,
     output: OutputFolder = Path("build/fpga"),
     json: Json = False,
 ) -> None:
-    """Synthesise, place and route a unit alone on the ECP5-85F; print area and clock."""
-    from ...fpga.flow import PLACERS
+    """Synthesise, place and route a unit alone, between registers; print area and clock.
+
+    The bitstream of a whole engine behind a board's UART is made by `run JOB --board`.
+    """
+    from ...fpga.board import check_fit, find_board
+    from ...fpga.flow import PLACERS, Part
     from ...fpga.measure import measure
     from ...gen.catalog import find_unit, load
     from ...gen.configuration import configure, fields_of
@@ -39,11 +47,14 @@ def command(
 
     check_choice("placer", placer, PLACERS)
     chosen = configure(unit, preset=preset, file=config, settings=set_ or ())
+    part = find_board(board).part if board else Part()
+    if unit == "engine":
+        check_fit(chosen, board or "ulx3s-85f")
     name = module_name(unit)
     design = emit(load(find_unit(unit).component)(chosen), name)
     found = measure(
-        design.rtlil, name, output / unit, mhz=mhz, seeds=range(1, seeds + 1), placer=placer,
-        say=say,
+        design.rtlil, name, output / unit, part=part, mhz=mhz, seeds=range(1, seeds + 1),
+        placer=placer, say=say,
     )
     area = found.area
     if json:

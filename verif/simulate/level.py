@@ -7,6 +7,7 @@ from typing import Any
 
 from ...fpga.flow import Say
 from ...gen.catalog import find_unit, load
+from ...gen.generate import module_name
 from ...gen.verilog import emit
 from ...hw.config import ConfigError, check_choice
 from .compiled import compile_unit
@@ -83,12 +84,13 @@ def verify_unit(
     row = find_unit(unit)
     if sim == "compiled" and level != "bitstream" and row.mutation is None:
         raise ConfigError(f"unit {unit!r} has no judge for compiled simulation; use --sim icarus")
-    design = emit(load(row.component)(config), unit)
+    name = module_name(unit)
+    design = emit(load(row.component)(config), name)
     if level == "bitstream":
-        return _check_bitstream(design.rtlil, unit, folder, say)
+        return _check_bitstream(design.rtlil, name, folder, say)
     rtlil, verilog = design.rtlil, design.verilog
     if level == "netlist":
-        netlist = simulated_netlist(design.rtlil, unit, folder / "netlist", say=say)
+        netlist = simulated_netlist(design.rtlil, name, folder / "netlist", say=say)
         rtlil, verilog = netlist.rtlil, netlist.verilog
         if say is not None:
             say(f"{unit} has {netlist.cells:,} cells after synthesis")
@@ -109,7 +111,7 @@ def verify_unit(
 def _judge(unit: str, config: Any, rtlil: str, seed: int, level: str) -> Verified:
     mutation = find_unit(unit).mutation
     judge = load(mutation.judge)(config, seed=seed)
-    compiled = compile_unit(rtlil, unit)
+    compiled = compile_unit(rtlil, module_name(unit))
     start = time.monotonic()
     ok = judge(compiled)
     seconds, cycles = time.monotonic() - start, compiled.cycle
@@ -118,13 +120,13 @@ def _judge(unit: str, config: Any, rtlil: str, seed: int, level: str) -> Verifie
     return Verified(ok, text, {"cycles": cycles, "seconds": round(seconds, 2)})
 
 
-def _check_bitstream(rtlil: str, unit: str, folder: Path, say: Say | None) -> Verified:
+def _check_bitstream(rtlil: str, name: str, folder: Path, say: Say | None) -> Verified:
     from ...fpga.flow import read_back
     from ...fpga.measure import measure
 
     folder = folder / "bitstream"
-    measure(rtlil, unit, folder, seeds=(1,), say=say)
+    measure(rtlil, name, folder, seeds=(1,), say=say)
     same, size = read_back("harness.s1.config", "harness", folder)
     told = "and packed again is the same" if same else "AND PACKED AGAIN DIFFERS"
-    text = f"the bitstream of {unit} between registers, {size:,} bytes, unpacked {told}"
+    text = f"the bitstream of {name} between registers, {size:,} bytes, unpacked {told}"
     return Verified(same, text, {"bytes": size})

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tilewright.fpga import measure
 from tilewright.fpga.board import build_board, check_fit
+from tilewright.fpga.flow import Area, Part, check_area
 from tilewright.gen.configuration import configure
 from tilewright.hw.config import ConfigError
 
@@ -106,3 +108,29 @@ def test_an_interrupted_build_can_be_run_again(seconds):
     assert "Traceback" not in err
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(again.stdout)["mhz"] > 100
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ({"lut4": 83000, "ccu2c": 400}, "needs 83800 LUT4-equivalents, but a part has 83640"),
+        ({"ff": 83641}, "needs 83641 flip-flops"),
+        ({"dsp": 157}, "needs 157 DSPs, but a part has 156"),
+        ({"bram": 209}, "needs 209 block RAMs"),
+        ({"lut4": 83640, "ff": 83640, "dsp": 156, "bram": 208}, ""),
+    ],
+)
+def test_netlists_larger_than_the_part_are_refused(cells, said):
+    none = {name: 0 for name in ("lut4", "ccu2c", "dpr16x4", "ff", "dsp", "bram")}
+    if not said:
+        check_area(Area(**none | cells), Part(), "a part")
+        return
+    with pytest.raises(ConfigError, match=said):
+        check_area(Area(**none | cells), Part(), "a part")
+
+
+def test_nothing_is_routed_that_does_not_fit(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure, "synthesise", lambda *args, **options: Area(9**9, 0, 0, 0, 0, 0))
+    with pytest.raises(ConfigError, match="LUT4-equivalents, but the ECP5-85F has 83640"):
+        measure.measure("", "top", tmp_path)
+    assert not any(tmp_path.iterdir())
