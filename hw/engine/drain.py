@@ -169,7 +169,7 @@ class Drain(wiring.Component):
             with m.State("Done"):
                 m.d.comb += self.done.eq(1)
                 m.next = "Idle"
-        at = self._elaborate_positions(m, words, tag, issue, starts_tile, first_n)
+        at = self._elaborate_positions(m, words, tag, active, issue, starts_tile, first_n)
         in_flight = self._elaborate_lanes(m, words, tag, issue, at, busy)
         m.submodules.output = output = Queue(self.y.payload.shape().size, _QUEUE)
         promised = Signal(range(2 * _QUEUE))
@@ -300,7 +300,7 @@ class Drain(wiring.Component):
             for row in rows:
                 m.d.sync += [row.at.eq(0), Cat(row.left, row.last).eq(Mux(last_m, *counts[::-1]))]
 
-    def _elaborate_positions(self, m, words, tag, issue, starts_tile, first_n):
+    def _elaborate_positions(self, m, words, tag, active, issue, starts_tile, first_n):
         """Return where the group issued seven cycles ago goes."""
         config = self._config
         lanes = config.datapath.act_lanes
@@ -313,19 +313,16 @@ class Drain(wiring.Component):
                 walker.steps[i].eq(position(words, f"y{i}")),
             ]
         moves = issue & tag.window_first & self._group_first
+        upcoming = Signal(Walk, reset_less=True)
         with m.If(self.cmd.ready):
             m.d.sync += started.eq(0)
-        m.d.sync += walker.op.eq(Walk.HOLD)
+        with m.If(~active):
+            m.d.sync += upcoming.eq(
+                Mux(started, Mux(first_n, Walk.TILE, Walk.RESTART), Walk.START)
+            )
         with m.If(moves):
-            m.d.sync += started.eq(1)
-            with m.If(~starts_tile):
-                m.d.sync += walker.op.eq(Walk.NEXT)
-            with m.Elif(~started):
-                m.d.sync += walker.op.eq(Walk.START)
-            with m.Elif(first_n):
-                m.d.sync += walker.op.eq(Walk.TILE)
-            with m.Else():
-                m.d.sync += walker.op.eq(Walk.RESTART)
+            m.d.sync += [started.eq(1), upcoming.eq(Walk.NEXT)]
+        m.d.sync += walker.op.eq(Mux(moves, upcoming, Walk.HOLD))
 
         tile = self._delay(m, Cat(issue & starts_tile, first_n), 2, "tile")
         window = self._delay(
