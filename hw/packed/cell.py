@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Shape, Signal, unsigned
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Module, Shape, Signal, Value, unsigned
 
 from ..arith.select import selected
-from ..systolic.pe import PeConfig, add_products
+from ..systolic.pe import PeConfig, WsPe
 
 __all__ = ["SelectCell", "SelectCellConfig"]
 
@@ -35,7 +33,7 @@ class SelectCellConfig(PeConfig):
         return self.product.w_bits + (self.lines - 1).bit_length()
 
 
-class SelectCell(wiring.Component):
+class SelectCell(WsPe):
     """MX cell in word-parallel form: ``psums_out = psums_in + x[index] * w`` with held w and index.
 
     What is held is loaded in the cycle of the activations that ``swap`` travels with, and the
@@ -81,44 +79,18 @@ class SelectCell(wiring.Component):
         Array Implementations, ASPLOS 2019.
     """
 
-    def __init__(self, config: SelectCellConfig):
-        self._config = config
-        members = {
-            "x": In(config.x_shape),
-            "swap": In(1),
-            "shift": In(1),
-            "w": In(config.word_bits),
-            "x_next": Out(config.x_shape),
-            "swap_next": Out(1),
-            "shift_next": Out(1),
-            "w_next": Out(config.word_bits),
-            "psums_next": Out(config.sums_bits),
-        }
-        if not config.first:
-            members["psums"] = In(config.sums_bits)
-        super().__init__(members)
+    _config: SelectCellConfig
 
-    def elaborate(self, platform):
-        m = Module()
+    def _operands(
+        self, m: Module, x: Value, w: Value, swap: Value
+    ) -> tuple[Value, Value, Value]:
         config, product = self._config, self._config.product
-        x = Signal.like(self.x, reset_less=True)
-        w, held = Signal.like(self.w, reset_less=True), Signal.like(self.w, reset_less=True)
-        swap, shift = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.sync += [x.eq(self.x), swap.eq(self.swap), shift.eq(self.shift)]
-        with m.If(self.shift):
-            m.d.sync += w.eq(self.w)
+        held = Signal.like(self.w, reset_less=True)
         with m.If(self.swap):
             m.d.sync += held.eq(w)
-        m.d.comb += [
-            self.x_next.eq(x),
-            self.swap_next.eq(swap),
-            self.shift_next.eq(shift),
-            self.w_next.eq(w),
-        ]
         lines = [x[product.x_bits * i : product.x_bits * (i + 1)] for i in range(config.lines)]
         line = selected(m, lines, held[product.w_bits :], "line")
-        chosen, weight = Signal(product.x_shape), Signal(product.w_shape)
+        chosen = Signal(product.x_shape)
+        weight = Signal(product.w_shape)
         m.d.comb += [chosen.eq(line), weight.eq(held[: product.w_bits])]
-        psums = None if config.first else self.psums
-        m.d.comb += self.psums_next.eq(add_products(m, config, chosen, weight, swap, psums))
-        return m
+        return chosen, weight, swap

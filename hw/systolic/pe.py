@@ -11,7 +11,7 @@ from ..arith.gated_add import GatedAdd, GatedAddConfig
 from ..arith.lut_product import LutProduct
 from ..arith.product_config import ProductConfig
 
-__all__ = ["OsPe", "PeConfig", "WsPe", "add_products"]
+__all__ = ["OsPe", "PeConfig", "WsPe"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +117,11 @@ class WsPe(wiring.Component):
     def __init__(self, config: PeConfig):
         self._config = config
         members = {
-            "x": In(config.product.x_shape),
+            "x": In(config.x_shape),
             "swap": In(1),
             "shift": In(1),
             "w": In(config.word_bits),
-            "x_next": Out(config.product.x_shape),
+            "x_next": Out(config.x_shape),
             "swap_next": Out(1),
             "shift_next": Out(1),
             "w_next": Out(config.word_bits),
@@ -146,28 +146,20 @@ class WsPe(wiring.Component):
             self.shift_next.eq(shift),
             self.w_next.eq(w),
         ]
-        psums = None if self._config.first else self.psums
-        sums = add_products(m, self._config, self.x, w, self.swap, psums)
-        m.d.comb += self.psums_next.eq(sums)
+        config = self._config
+        for i, (product, carry) in enumerate(_products(m, config, *self._operands(m, x, w, swap))):
+            bits = slice(i * config.psum_width, (i + 1) * config.psum_width)
+            psum = None if config.first else self.psums[bits].as_signed()
+            total = Signal(config.psum_width, name=f"psum_{i}", reset_less=True)
+            m.d.sync += total.eq(_add(psum, product, carry))
+            m.d.comb += self.psums_next[bits].eq(total)
         return m
 
-
-def add_products(
-    m: Module, config: PeConfig, x: Value, w: Value, load: Value, psums: Value | None
-) -> Value:
-    """Return the partial sums of all columns with the products of ``x`` added.
-
-    ``w`` is taken where ``load`` is high; ``psums``, absent in the first row, come
-    ``product.latency`` cycles after ``x``, and the sums a cycle later.
-    """
-    totals = []
-    for i, (product, carry) in enumerate(_products(m, config, x, w, load)):
-        bits = slice(i * config.psum_width, (i + 1) * config.psum_width)
-        psum = None if psums is None else psums[bits].as_signed()
-        total = Signal(config.psum_width, name=f"psum_{i}", reset_less=True)
-        m.d.sync += total.eq(_add(psum, product, carry))
-        totals.append(total)
-    return Cat(totals)
+    def _operands(
+        self, m: Module, x: Value, w: Value, swap: Value
+    ) -> tuple[Value, Value, Value]:
+        """Return what is multiplied, and where the weight is taken, given what is passed on."""
+        return self.x, w, self.swap
 
 
 def _add(psum: Value | None, product: Value, carry: Value | None) -> Value:
