@@ -60,7 +60,8 @@ def _systolic(pe: str) -> SystolicConfig:
 
 def _term(name: str, title: str, mhz: float, **fields: Any) -> Case:
     config = TermConfig(**{"cols": SIZE, "budget": 7, "fabric": "ecp5", **fields})
-    macs = config.rows**2 * config.cols / config.batch_cycles(config.shortest)
+    slots = config.tile_terms + (config.pe == "plane")
+    macs = config.rows**2 * config.cols / config.batch_cycles(slots)
     return Case(name, title, config, "", mhz, macs)
 
 

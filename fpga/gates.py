@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
     cases = (
         ("parallel", WsPe(PeConfig(kind="L", product=product, psum_width=20)), 1.0),
         ("plane", PlanePe(plane), _PER_TERM / plane.batch_cycles(8)),
-        ("tmac", TmacPe(tmac), _PER_TERM / tmac.batch_cycles(8)),
+        ("tmac", TmacPe(tmac), _PER_TERM / tmac.batch_cycles(7)),
         ("serial_planes", PlanesUnit(serial["planes"]), rates["planes"]),
         ("serial_digits", DigitsUnit(serial["digits"]), rates["digits"]),
         ("serial_tables", TablesUnit(serial["tables"]), rates["tables"]),

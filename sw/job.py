@@ -35,9 +35,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Inputs in the model's shape: some to calibrate with, others with labels to score."""
+    """Inputs in the model's shape: training images to calibrate with, others to score; labels."""
 
     calibration: NDArray[np.float32]
+    calibration_labels: NDArray[np.int64]
     test: NDArray[np.float32]
     labels: NDArray[np.int64]
 
@@ -146,17 +147,23 @@ def _mnist(calibration_images: int) -> Samples:
     images, labels = mnist()
     train, test = mnist_split(labels)
     values = (images.astype(np.float32) / 255).reshape(-1, 1, 28, 28)
+    train = train[:calibration_images]
     return Samples(
-        calibration=values[train[:calibration_images]], test=values[test], labels=labels[test]
-    )
+        calibration=values[train], calibration_labels=labels[train],
+        test=values[test], labels=labels[test],
+    )  # fmt: skip
 
 
 def _fashion(calibration_images: int) -> Samples:
-    train, (test, labels) = fashion("train")[0][:calibration_images], fashion("test")
+    (train, train_labels), (test, labels) = fashion("train"), fashion("test")
     calibration, values = (
-        (images.astype(np.float32) / 255).reshape(-1, 1, 28, 28) for images in (train, test)
+        (images.astype(np.float32) / 255).reshape(-1, 1, 28, 28)
+        for images in (train[:calibration_images], test)
     )
-    return Samples(calibration=calibration, test=values, labels=labels.astype(np.int64))
+    return Samples(
+        calibration=calibration, calibration_labels=train_labels[:calibration_images],
+        test=values, labels=labels,
+    )  # fmt: skip
 
 
 DATA: dict[str, Callable[[int], Samples]] = {"mnist": _mnist, "fashion": _fashion}

@@ -1,7 +1,9 @@
-"""Accuracy of a network against term budgets, on the golden model.
+"""Accuracy of a network against term budgets, on the golden model, and the choice of budgets.
 
 ``python -m tilewright.verif.terms examples/fashion -k 7 8 -s 3 0`` prints the table; ``--json``
-prints it for programs. Slots are what the arrays compute: cycles of a batch of vectors.
+prints it for programs. Slots are what the arrays compute: cycles of a batch of vectors. Chosen is
+the cheapest setting that loses at most ``--target`` points on training images that calibration has
+not seen. Test images have no part in it; they are scored to be reported.
 """
 
 import argparse
@@ -10,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +25,13 @@ from ..sw.cli.output import print_json, print_table, say
 from ..sw.job import DATA, Job, read_job
 from ..sw.mapping.network import k_tiles
 from ..sw.quantise import quantise
+from ..sw.quantise.budgets import LayerBudget, search_budgets, with_budgets
 from ..sw.quantise.layers import Formats, QuantisedGraph
 from .golden.network import run as run_network
 from .golden.systolic import exact_product
 from .golden.term import truncated
 
-__all__ = ["Row", "Trial", "main", "slots"]
+__all__ = ["Row", "Trial", "choose", "main", "slots"]
 
 Ints = NDArray[np.int64]
 
@@ -40,6 +44,8 @@ class Row:
     ----------
     budget, data_terms : int
         k and s.
+    validation_loss : float
+        Share of the validation images that are right without limits, less that with them.
     accuracy, loss : float
         Share of the test images that are right, and what it is less than without limits.
     slots : float
@@ -52,6 +58,7 @@ class Row:
 
     budget: int
     data_terms: int
+    validation_loss: float
     accuracy: float
     loss: float
     slots: float
@@ -59,8 +66,17 @@ class Row:
     fewer: float
 
 
+def choose(rows: Sequence[Row], target: float) -> Row | None:
+    """Return the row of fewest slots, then fewest pairs, among those of little validation loss.
+
+    ``target`` is the largest loss, in points of a hundred; None where all lose more.
+    """
+    good = [row for row in rows if 100 * row.validation_loss <= target]
+    return min(good, key=lambda row: (row.slots, row.pairs), default=None)
+
+
 class Trial:
-    """A quantised network and its test images.
+    """A quantised network, training images to validate with, and test images.
 
     Parameters
     ----------
@@ -68,56 +84,73 @@ class Trial:
         Model, data and an engine with a term-revealing array.
     images : int, optional
         Test images, all by default.
+    validation : int
+        Most images to validate with: the training images after those of the calibration.
     """
 
-    def __init__(self, job: Job, images: int | None = None):
+    def __init__(self, job: Job, images: int | None = None, validation: int = 10_000):
         if not isinstance(job.engine.datapath, TermConfig):
             raise ConfigError(f"datapath must be 'term', not {job.engine.datapath.family!r}")
-        samples = DATA[job.data](job.calibration_images)
+        seen = job.calibration_images
+        samples = DATA[job.data](seen + validation)
         graph = load("sw.onnx_import:load")(job.model)
         self._engine, self._config = job.engine, job.engine.datapath
         self._network = quantise(
-            graph, Formats.of(job.engine), samples.calibration, calibration=job.calibration
+            graph, Formats.of(job.engine), samples.calibration[:seen], calibration=job.calibration
         )
-        self._inputs = self._network.quantise_input(samples.calibration)
-        self._x = self._network.quantise_input(samples.test[:images])
-        self._labels = samples.labels[:images]
+        self._inputs = self._network.quantise_input(samples.calibration[:seen])
+        self._validation = (
+            self._network.quantise_input(samples.calibration[seen:]),
+            samples.calibration_labels[seen:],
+        )
+        self._test = self._network.quantise_input(samples.test[:images]), samples.labels[:images]
         self._tiles = k_tiles(job.engine, self._network)
-        self.whole = self._accuracy(self._network, 0)
+        self._whole = self._accuracy(self._network, 0, self._validation)
+        self.whole = self._accuracy(self._network, 0, self._test)
+        self.layers: dict[tuple[int, int], list[LayerBudget]] = {}
 
     def rows(self, budget: int, data_terms: Sequence[int]) -> list[Row]:
-        """Return what a budget gives, for several numbers of terms per data value."""
+        """Return what a budget gives, for several numbers of terms per data value.
+
+        ``layers`` then has what every layer got, by budget and terms.
+        """
         config = dataclasses.replace(self._config, budget=budget)
         found = []
-        prepared: dict[int, QuantisedGraph] = {}
+        prepared: dict[int, list[LayerBudget]] = {}
         for terms in data_terms:
             config = dataclasses.replace(config, data_terms=terms)
             limit = config.data_limit(0)
             if limit not in prepared:
-                prepared[limit] = load("sw.pack.term:prepare")(
-                    config, self._network, self._tiles, self._inputs
-                )
-            accuracy = self._accuracy(prepared[limit], limit)
+                prepared[limit] = search_budgets(
+                    config, self._network, self._tiles, self._inputs,
+                    load("sw.pack.term:slot_counts"),
+                )  # fmt: skip
+            self.layers[budget, terms] = prepared[limit]
+            network = with_budgets(self._network, prepared[limit])
+            accuracy = self._accuracy(network, limit, self._test)
+            validated = self._accuracy(network, limit, self._validation)
             pairs = (budget / config.group or config.w_places) * (limit or config.x_places)
             bits = (config.x_bits - config.x_signed) * (config.w_bits - 1)
             found.append(
                 Row(
                     budget=budget, data_terms=terms, accuracy=accuracy,
+                    validation_loss=self._whole - validated,
                     loss=self.whole - accuracy, pairs=pairs, fewer=bits / pairs,
-                    slots=slots(self._engine, config, prepared[limit]),
+                    slots=slots(self._engine, config, network),
                 )
             )  # fmt: skip
         return found
 
-    def _accuracy(self, network: QuantisedGraph, terms: int) -> float:
+    def _accuracy(self, network: QuantisedGraph, terms: int, samples: tuple[Ints, Ints]) -> float:
+        images, labels = samples
         reach = 1 << self._config.x_bits
         table = truncated(np.arange(-reach, reach + 1), self._config, terms)
         outputs = run_network(
-            network, self._x,
+            network, images,
             lambda layer, rows: exact_product(table[rows + reach], layer.weights),
         )  # fmt: skip
         found = outputs.reshape(len(outputs), -1).argmax(1)
-        return float((found == self._labels).mean())
+        return float((found == labels).mean())
 
 
 def slots(engine: EngineConfig, config: TermConfig, network: QuantisedGraph) -> float:
@@ -141,12 +174,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("job", type=Path)
     parser.add_argument("-k", type=int, nargs="+", default=[6, 7, 8, 10, 12, 16])
     parser.add_argument("-s", type=int, nargs="+", default=[1, 2, 3, 4, 0])
+    parser.add_argument("--target", type=float, default=0.5, help="points that may be lost")
     parser.add_argument("--images", type=int, help="test images, all by default")
+    parser.add_argument("--validation", type=int, default=10_000, help="at most so many images")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--json", action="store_true", help="print JSON to standard output")
     chosen = parser.parse_args(arguments)
     try:
-        trial = Trial(read_job(chosen.job, datapath="term", settings=chosen.set), chosen.images)
+        job = read_job(chosen.job, datapath="term", settings=chosen.set)
+        trial = Trial(job, chosen.images, chosen.validation)
         found = []
         for budget in chosen.k:
             say(f"budget {budget}")
@@ -154,13 +190,31 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, OSError) as error:
         say(f"error: {error}")
         return 1
+    best = choose(found, chosen.target)
+    given = trial.layers[best.budget, best.data_terms] if best else []
+    layers = [_record(layer) for layer in given]
     if chosen.json:
-        print_json([dataclasses.asdict(row) for row in found])
+        print_json(
+            {"whole": trial.whole, "rows": [dataclasses.asdict(row) for row in found],
+             "chosen": dataclasses.asdict(best) if best else None, "layers": layers}
+        )  # fmt: skip
         return 0
     titles = [field.name for field in dataclasses.fields(Row)]
     print_table(titles, [list(dataclasses.astuple(row)) for row in found])
     say(f"without limits: {trial.whole:.4f}")
+    if best is None:
+        say(f"every setting loses more than {chosen.target} points of the validation images")
+        return 1
+    say(f"chosen by validation: budget {best.budget}, data_terms {best.data_terms}")
+    print_table(list(layers[0]), [list(layer.values()) for layer in layers])
     return 0
+
+
+def _record(layer: LayerBudget) -> dict[str, Any]:
+    return {
+        field.name: getattr(layer, field.name)
+        for field in dataclasses.fields(layer) if field.name != "weights"
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

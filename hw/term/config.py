@@ -292,8 +292,12 @@ class TermConfig:
 
     @property
     def shortest(self) -> int:
-        """Fewest slots of a step's batch: one for every row, and the distance between sums."""
-        return max(self.rows, ROW_DISTANCE)
+        """Fewest slots of a tile, two.
+
+        A batch takes a cycle for every row, and the distance between sums of the same row.
+        """
+        cycles = max(self.rows, ROW_DISTANCE) - self.conversion
+        return max(2, -(-cycles // self.slot_cycles))
 
     # -- time
 

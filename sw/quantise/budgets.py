@@ -19,7 +19,7 @@ from .digits import count_terms
 from .layers import QuantisedGraph, QuantisedLayer
 from .terms import reveal, truncate
 
-__all__ = ["LayerBudget", "compensated", "search_budgets"]
+__all__ = ["LayerBudget", "compensated", "search_budgets", "with_budgets"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -215,6 +215,15 @@ def search_budgets(
         _report(config, layer, layer_of(layer, budgets[layer.name]), data[layer.name], budget)
         for layer, budget in zip(network.layers, budgets.values(), strict=True)
     ]
+
+
+def with_budgets(network: QuantisedGraph, found: Sequence[LayerBudget]) -> QuantisedGraph:
+    """Return ``network`` with the revealed weights of `search_budgets`."""
+    layers = tuple(
+        dataclasses.replace(layer, weights=report.weights)
+        for layer, report in zip(network.layers, found, strict=True)
+    )
+    return dataclasses.replace(network, layers=layers)
 
 
 def _observe(config: TermConfig, network: QuantisedGraph, inputs: Ints):

@@ -4,17 +4,21 @@ from functools import cache
 
 import numpy as np
 import pytest
+from amaranth.hdl import Fragment, Shape
 
 from tilewright.gen.verilog import emit
+from tilewright.hw.bus.axi_stream import AxiStreamTop
 from tilewright.hw.term.array import TermArray
 from tilewright.hw.term.config import TermConfig
 from tilewright.sw.engine import Engine
 from tilewright.sw.pack.term import pack_tile, schedule, slot_counts
 from tilewright.sw.quantise.budgets import compensated
 from tilewright.sw.quantise.terms import group_terms, reveal
+from tilewright.sw.runtime.beats import words_of
 from tilewright.verif.golden.term import pair_count, term
 from tilewright.verif.mutate.datapath import DatapathJudge
 from tilewright.verif.simulate.compiled import compile_unit
+from tilewright.verif.testbench.stream import Codec
 
 GROUPS = (1, 4, 8, 16, 32)
 
@@ -103,16 +107,59 @@ def test_exact_and_on_time(fields):
     assert DatapathJudge(config, 60)(unit)
 
 
-def test_cycles_of_a_group_are_within_its_budget():
-    """At most k * s in a tMAC; one for each term and the end in a plane PE, and one per row."""
-    rng = np.random.default_rng(3)
-    for budget in (8, 12, 20):
-        tmac = TermConfig(budget=budget, data_terms=3, cols=4, pe="tmac")
-        for _ in range(40):
-            tile = rng.integers(-128, 128, (8, 4)) >> int(rng.integers(8))
-            used = sum(beat >> tmac.weight_beat_bits - 1 for beat in pack_tile(tmac, tile))
-            assert tmac.batch_cycles(used) - tmac.conversion <= budget * 3
-            assert used == max(8, slot_counts(tmac, reveal(tile, "hese", 8, budget)).max())
+def cycles_of_tiles(config, tiles, rng):
+    """Return the RTL's cycles per batch for every tile, measured.
+
+    Each tile has two batches; the first sums of the two are as far apart.
+    """
+    top = AxiStreamTop(TermArray(config))
+    Fragment.get(top, None)
+    ports = dict(zip(("weights", "acts"), top.axi_streams, strict=False))
+    vectors = [
+        {"data": row, "mode": 0, "first": 1, "last": 1, "end": i == 2 * config.rows - 1}
+        for _ in tiles
+        for i, row in enumerate(rng.integers(0, 256, (2 * config.rows, config.rows)).tolist())
+    ]
+    slots = [beat for tile in tiles for beat in pack_tile(config, tile)]
+    unit = compile_unit(emit(TermArray(config), "term").rtlil, "term")
+    for name, values in (("weights", slots), ("acts", vectors)):
+        width = Shape.cast(ports[name].payload).width
+        beats = list(map(Codec(ports[name]).encode, values))
+        words = {
+            suffix: words_of([beat[suffix] for beat in beats], 1 if suffix == "last" else width)
+            for suffix in beats[0]
+        }
+        unit.offer(f"s_axis_{name}", words)
+    unit.run("m_axis_psums", len(vectors), quiet=2000)
+    first = unit.seen("m_axis_psums").cycles[:: config.rows].reshape(-1, 2)
+    return first[:, 1] - first[:, 0]
+
+
+@pytest.mark.parametrize("budget", [7, 20])
+def test_pairs_of_a_group_are_within_its_budget(budget):
+    """A tMAC takes at most k * s cycles for the pairs of a group: measured, groups of all sizes.
+
+    Its conversion takes as many cycles as there are coefficients, whatever the group is.
+    """
+    rng = np.random.default_rng(budget)
+    config = TermConfig(pe="tmac", budget=budget, data_terms=3, cols=2)
+    tiles = [rng.integers(-128, 128, (8, 2)) >> int(rng.integers(8)) for _ in range(60)]
+    cycles = cycles_of_tiles(config, tiles, rng) - config.coefficients
+    terms = [slot_counts(config, reveal(tile, "hese", 8, budget)).max() for tile in tiles]
+    assert cycles.tolist() == [3 * max(2, count) for count in terms]
+    assert cycles.max() == 3 * budget
+
+
+def test_slots_of_a_group_are_within_its_budget():
+    """A plane PE adds a prepared group in at most k + 1 cycles, but no fewer than it has rows."""
+    rng = np.random.default_rng(4)
+    config = TermConfig(budget=9, data_terms=3, cols=2)
+    lanes, data = np.arange(8)[None], np.eye(8)
+    tiles = [rng.integers(-128, 128, (8, 2)) >> int(rng.integers(8)) for _ in range(40)]
+    tiles = [compensated(config, tile, lanes, data, 9, slot_counts) for tile in tiles]
+    cycles = cycles_of_tiles(config, tiles, rng)
+    assert cycles.tolist() == [max(8, slot_counts(config, tile).max()) for tile in tiles]
+    assert cycles.max() == 10
 
 
 @pytest.mark.parametrize("pe", ["plane", "tmac"])
