@@ -16,7 +16,7 @@ _STEPS = 2
 """Cycles of equal states that the induction over all states starts from."""
 
 _MAKE = (
-    "read_rtlil ../netlist.il",
+    "read_rtlil netlist.il",
     "hierarchy -top {module}",
     "setattr -mod -unset top -unset keep_hierarchy *",
     "copy {module} gold",
@@ -127,7 +127,11 @@ def examine(
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    ports = find_ports(netlist.read_text(encoding="utf-8"), module)
+    text = netlist.read_text(encoding="utf-8")
+    # Only constants have no initial value; Yosys wants all of the same constant to have one.
+    text = re.sub(r"(?<=attribute \\init )\S+", lambda value: value[0].replace("x", "0"), text)
+    (folder / "netlist.il").write_text(text, encoding="utf-8")
+    ports = find_ports(text, module)
     (folder / "pair.sv").write_text("\n".join(_pair(ports, allowed)) + "\n", encoding="utf-8")
     make = [line.format(module=module, options=options) for line in _MAKE]
     same_states = "Equivalence successfully proven" in yosys(folder, *make, *_SAME_STATES, *_FLAT)
