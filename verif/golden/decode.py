@@ -1,6 +1,7 @@
 """Attention of a decoder through golden caches: many policies and formats over one text at once."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,9 +13,9 @@ from ...hw.kv.config import KvConfig, Policy
 from ...sw.llm.decoder import Dimensions, Heads
 from ...sw.llm.scaling import QUERY_FACTOR, Scaling
 from .attention import Stored, mix, restore, rotary, scores, softmax, store
-from .kv import GoldenKv, retention_faults
+from .kv import GoldenKv, Placement, retention_faults
 
-__all__ = ["Cache", "CachedAttention", "Operands"]
+__all__ = ["Cache", "CachedAttention", "Operands", "Step"]
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -72,6 +73,34 @@ class Operands:
     v: Integers
 
 
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One token in one block, for all sequences of a budget and format.
+
+    Attributes
+    ----------
+    block, token : int
+        Which.
+    placed : Placement
+        What the controller did.
+    queries : array [batch, kv_heads, queries, head_size]
+        Turned.
+    keys, values : Stored
+        Slots in use, [batch, kv_heads, slots, ...].
+    weights, out : array
+        Results, as `Attended`.
+    """
+
+    block: int
+    token: int
+    placed: Placement
+    queries: Integers
+    keys: Stored
+    values: Stored
+    weights: Integers
+    out: Integers
+
+
 @dataclass
 class CachedAttention:
     """Attention of every sequence of a batch through a cache of its own (an `Attend`).
@@ -91,6 +120,8 @@ class CachedAttention:
         Bits of the controller's scores.
     seed : int
         Of lost bits.
+    watch : function, optional
+        Called with every step.
     """
 
     dimensions: Dimensions
@@ -98,6 +129,7 @@ class CachedAttention:
     scaling: tuple[Scaling, ...]
     score_bits: int = 8
     seed: int = 1
+    watch: Callable[[Step], None] | None = None
     rotary: RotaryConfig = field(init=False)
 
     def __post_init__(self) -> None:
@@ -174,7 +206,8 @@ class CachedAttention:
         out = np.empty((batch, tokens, kv_heads, count // kv_heads, size), np.int64)
         shift = self.shift(heads.index, config.kv_bits)
         for t in range(tokens):
-            held.put(kv.place().slot, keys, words, values, t)
+            placed = kv.place()
+            held.put(placed.slot, keys, words, values, t)
             used = int(kv.fill.max())
             seen, codes, scales = held.read(used, kv)
             query = q[:, t]
@@ -186,6 +219,13 @@ class CachedAttention:
             found = scores(config, query, seen, shift)
             weights = softmax(config, found, kv.positions[:, :, None, :used] >= 0)
             out[:, t] = mix(config, weights, Stored(codes, scales))
+            if self.watch:
+                step = Step(
+                    block=heads.index, token=t, placed=placed, queries=query,
+                    keys=held.keys(used), values=Stored(codes.astype(np.int64), scales.copy()),
+                    weights=weights, out=out[:, t],
+                )  # fmt: skip
+                self.watch(step)
             told = np.zeros((*weights.shape[:-1], config.slots), np.int64)
             told[..., :used] = weights
             for head in range(weights.shape[2]):
@@ -288,6 +328,10 @@ class _Held:
         self._words[where] = words[source]
         self._codes[where] = values.codes[source]
         self._scales[where] = values.scales[source]
+
+    def keys(self, used: int) -> Stored:
+        """Return the keys in the slots in use, as stored."""
+        return Stored(self._keys.codes[:, :, :used].copy(), self._keys.scales[:, :, :used].copy())
 
     def read(self, used: int, kv: GoldenKv) -> tuple[NDArray[np.float64], ...]:
         """Return restored keys, codes of values and their scales, in the slots in use."""
