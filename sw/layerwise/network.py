@@ -101,7 +101,10 @@ class Depthwise(Step):
     def compute(self, x: list[NDArray], product: Product) -> NDArray:
         taps = _taps(x[0], self.weights.shape[:2], self.stride, self.pads)
         rows = self.weights.reshape(-1, self.weights.shape[2])
-        return sum(tap * row for tap, row in zip(taps, rows, strict=True))
+        result = next(taps) * rows[0]
+        for tap, row in zip(taps, rows[1:], strict=True):
+            result += tap * row
+        return result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -28,11 +28,11 @@ def packing_svg(weights: Weights, groups: Groups, *, alpha: int) -> str:
     before: dict[str, list[tuple[int, int]]] = {}
     for x, column in enumerate(order):
         for y in np.flatnonzero(weights[column]):
-            colour = _colour(line[column]) if kept[column, y] else PRUNED
+            colour = _colour(int(line[column])) if kept[column, y] else PRUNED
             before.setdefault(colour, []).append((x, int(y)))
     after: dict[str, list[tuple[int, int]]] = {}
     for x, y in np.argwhere(packed.values):
-        after.setdefault(_colour(packed.selects[x, y]), []).append((int(x), int(y)))
+        after.setdefault(_colour(int(packed.selects[x, y])), []).append((int(x), int(y)))
     rows = weights.shape[1]
     width, gap = len(order) * CELL, 4 * CELL
     height = 2 * rows * CELL + gap

@@ -68,7 +68,7 @@ def _fitted(step: Convolve, x: NDArray, y: NDArray, ridge: float) -> Convolve:
     square[np.arange(len(square) - 1), np.arange(len(square) - 1)] += held
     matrix = np.zeros(step.matrix.shape)
     bias = np.zeros(len(step.bias))
-    for output in range(matrix.shape[1]):
+    for output in range(len(bias)):
         places = np.append(np.flatnonzero(step.matrix[:, output]), len(matrix))
         # What the weights are now is where they are held.
         pull = np.append(held * step.matrix[places[:-1], output], 0)
