@@ -401,6 +401,8 @@ INTERNAL: frozenset[str] = frozenset(
         "hw.kv.outlet:Outlet",
         "hw.kv.placer:Placer",
         "hw.kv.reader:Reader",
+        "hw.kv.refresh:Refresher",
+        "hw.kv.refresh:Walker",
         "hw.kv.scorer:Scorer",
         "hw.kv.store:SlotStore",
         "hw.serial.bit_mac:BitMac",

@@ -19,6 +19,7 @@ from ...hw.kv.placer import Placer
 from ...hw.kv.reader import Reader
 from ...hw.kv.scorer import Scorer
 from ...hw.kv.words import Evict, policy_word
+from .kv_refresh import refresh_tasks
 from .properties import StreamSpec, stream_assert, stream_cover
 from .runner import Task
 
@@ -457,4 +458,4 @@ def tasks() -> list[Task]:
         found.append(Task(name, spec, step, "prove"))
         found.append(Task(f"{name}_cover", spec, reach, "cover"))
     found.append(Task("reader_streams", partial(_streams, partial(Reader, one)), 12))
-    return found
+    return found + refresh_tasks()
