@@ -1,11 +1,12 @@
 """Writing several files so that either all of them appear or none."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["write_all"]
+__all__ = ["check_writable", "write_all"]
 
 
 def write_all(directory: Path, files: Mapping[str, str]) -> list[Path]:
@@ -39,6 +40,15 @@ def write_all(directory: Path, files: Mapping[str, str]) -> list[Path]:
                 path.rmdir()
         raise
     return [path for _, path in written]
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `OSError` if ``folder`` cannot be made or written to; make nothing."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _make(folder: Path, made: list[Path]) -> None:

@@ -33,11 +33,15 @@ def command(
     Each datapath leaves the record of its run in a folder of its own, so that `report` can show it.
     A bitstream that was made from the same design before is kept.
     """
+    from ...gen.files import check_writable
+    from ...verif.simulate.compiled import find_compilers
     from ..job import families_of, read_job, run_job
     from ..report.comparison import COMPARISON_TITLES, Compared, comparison_rows, write_comparison
     from ..report.record import BuildRecord, write_record
     from .output import print_json, print_table, progress_bar, say
 
+    find_compilers()
+    check_writable(output)
     names = tuple(dict.fromkeys(datapath or families_of(job)))
     jobs = {name: read_job(job, datapath=name, settings=tuple(set_ or ())) for name in names}
     if not no_build:

@@ -37,15 +37,21 @@ def command(
     json: Json = False,
 ) -> None:
     """Quantise a network and run it on the compiled RTL, every output checked."""
+    from ...gen.files import check_writable
+    from ...verif.simulate.compiled import find_compilers
+    from ...verif.simulate.runner import check_simulator
     from ..job import read_job, run_job
     from ..report.data import LAYER_TITLES, layer_rows, results_rows
     from ..report.record import BuildRecord, write_record
     from .output import print_json, print_table, progress_bar, say
 
+    find_compilers()
+    check_writable(output)
     chosen = read_job(job, datapath=datapath, settings=tuple(set_ or ()))
     if board:
         from ...fpga.board import check_fit
 
+        check_simulator("icarus")
         check_fit(chosen.engine, board)
         _check_verilog(chosen, output, say)
     with _beside(chosen, board, mhz, output, say) as started:

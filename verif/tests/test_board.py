@@ -121,7 +121,7 @@ def test_an_interrupted_build_can_be_run_again(seconds):
     ],
 )
 def test_netlists_larger_than_the_part_are_refused(cells, said):
-    none = {name: 0 for name in ("lut4", "ccu2c", "dpr16x4", "ff", "dsp", "bram")}
+    none = dict.fromkeys(("lut4", "ccu2c", "dpr16x4", "ff", "dsp", "bram"), 0)
     if not said:
         check_area(Area(**none | cells), Part(), "a part")
         return

@@ -183,11 +183,65 @@ def test_output_below_a_file(tmp_path):
     assert "not a directory" in refused(done)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_output_without_permission(tmp_path):
+    command = [*COMMAND, "generate", "requantise", "-o", str(tmp_path / "out")]
+    if os.geteuid() == 0:  # who may write everywhere, unless he gives that up
+        command = ["setpriv", "--bounding-set=-dac_override", *command]
     tmp_path.chmod(0o500)
-    done = tilewright("generate", "requantise", "-o", str(tmp_path / "out"))
+    done = subprocess.run(command, capture_output=True, text=True)
     assert "permission denied" in refused(done)
+    assert list(tmp_path.iterdir()) == []
+
+
+JOBS = ["run", "compare"]
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """Take every program from PATH."""
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+
+
+def simple(told: str) -> str:
+    """Check that one sentence was all that was told, and return it."""
+    assert told.count("\n") == 1, told
+    return told.removeprefix("tilewright: ").strip()
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_no_compiler_is_told_before_any_work(name, tmp_path, bare, monkeypatch, capsys):
+    target = tmp_path / "out"
+    code, _, told = called(monkeypatch, capsys, name, "examples/lenet5", "-o", str(target))
+    assert code == 1
+    assert simple(told).startswith("g++ is missing; compiled simulation needs a C++ compiler")
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["verify", "requantise"], ["run", "examples/lenet5", "-b", "ulx3s-85f"]]
+)
+def test_no_icarus_is_told_before_any_work(arguments, tmp_path, bare, monkeypatch, capsys):
+    from tilewright.verif.simulate import compiled
+
+    target = tmp_path / "out"
+    monkeypatch.setattr(compiled, "find_compilers", lambda: ("", ""))
+    code, _, told = called(monkeypatch, capsys, *arguments, "-o", str(target))
+    assert code == 1
+    assert simple(told) == "iverilog is missing; install it with: apt-get install iverilog"
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_jobs_look_first_where_they_are_to_write(name, tmp_path, monkeypatch, capsys):
+    target = tmp_path / "deep" / "out"
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK or path != tmp_path)
+    code, _, told = called(monkeypatch, capsys, name, "examples/lenet5", "-o", str(target))
+    assert code == 1
+    assert simple(told) == f"{target}: permission denied"
+    (tmp_path / "deep").touch()
+    code, _, told = called(monkeypatch, capsys, name, "examples/lenet5", "-o", str(target))
+    assert simple(told) == f"{tmp_path / 'deep'}: not a directory"
 
 
 def test_permission_error_is_one_sentence(tmp_path, monkeypatch, capsys):
