@@ -21,6 +21,9 @@ from tilewright.verif.golden.decode import Cache, CachedAttention
 CALIBRATION = slice(20_000, 20_512)
 """Tokens that units and channels are chosen with; they are not among those that are scored."""
 
+SCORE_BITS = 16
+"""Bits of the controller's scores; with 8 and no decay, all would be at their end after a while."""
+
 RATES = (2e-4, 3e-3, 8e-4, 4e-3)
 """Lost bits under 2DRP: in proportion to the paper's intervals, their mean the paper's 2e-3."""
 
@@ -29,7 +32,7 @@ UNIFORM = (2e-3,) * 4
 
 
 def formats(tokens: int) -> dict[str, Cache]:
-    """Return caches that keep all tokens, by the bits of their elements."""
+    """Return caches that keep all tokens, by the bits of their elements; softmax is in floats."""
     full = policy("full", tokens)
     return {
         "full, 8 bits": Cache(policy=full),
@@ -79,21 +82,22 @@ def main() -> None:
 
     units = calibrate(decoder, other)
 
-    def score(caches: dict[str, Cache], budget: int) -> None:
+    def score(caches: dict[str, Cache], budget: int, *, all_kept: bool = False) -> None:
         begun = time.time()
-        attend = CachedAttention(decoder.dimensions, tuple(caches.values()), units)
+        kept = tuple(caches.values())
+        attend = CachedAttention(decoder.dimensions, kept, units, SCORE_BITS)
         batch = np.repeat(text, len(caches), 0)
-        losses = decoder.losses(batch, decoder.states(batch, attend))
+        states = decoder.states(batch, attend.stored if all_kept else attend)
+        losses = decoder.losses(batch, states)
         for name, row in zip(caches, losses, strict=True):
             report(name, budget, row)
         print(f"({time.time() - begun:.0f} s)", flush=True)
 
     states = decoder.states(text, FullAttention(decoder.dimensions))
     report("full, float", options.tokens, decoder.losses(text, states)[0])
+    score(formats(options.tokens), options.tokens, all_kept=True)
     for budget in options.budgets:
         score(budgets(budget), budget)
-    for name, cache in formats(options.tokens).items():
-        score({name: cache}, options.tokens)
     for budget in options.budgets if options.renumbered else ():
         score({"sinks + window, renumbered": Cache(policy=policy("sinks", budget), turned="cache")},
               budget)  # fmt: skip

@@ -7,7 +7,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Attend", "Decoder", "Dimensions", "FullAttention", "Heads", "Layer", "rotate"]
+__all__ = [
+    "Attend",
+    "Decoder",
+    "Dimensions",
+    "FullAttention",
+    "Heads",
+    "Layer",
+    "causal",
+    "rotate",
+]
 
 Floats = NDArray[np.float32]
 
@@ -123,18 +132,24 @@ class FullAttention:
 
     def __call__(self, heads: Heads) -> Floats:
         """Return the mix of values for every token."""
-        d = self.dimensions
-        batch, tokens = heads.q.shape[:2]
-        at = np.arange(tokens)[None, :, None]
-        q = rotate(heads.q, at, d.rope_base)
-        k = rotate(heads.k, at, d.rope_base)
-        grouped = q.reshape(batch, tokens, d.kv_heads, -1, d.head_size).transpose(0, 2, 3, 1, 4)
-        scores = grouped @ k.transpose(0, 2, 3, 1)[:, :, None] / np.sqrt(np.float32(d.head_size))
-        scores = np.where(np.tri(tokens, dtype=bool), scores, -np.inf)
-        scores = np.exp(scores - scores.max(-1, keepdims=True))
-        scores /= scores.sum(-1, keepdims=True)
-        mixed = scores @ heads.v.transpose(0, 2, 1, 3)[:, :, None]
-        return mixed.transpose(0, 3, 1, 2, 4).reshape(heads.q.shape)
+        at, base = np.arange(heads.q.shape[1])[None, :, None], self.dimensions.rope_base
+        return causal(rotate(heads.q, at, base), rotate(heads.k, at, base), heads.v)
+
+
+def causal(q: Floats, k: Floats, v: Floats) -> Floats:
+    """Return for every token the mix of the values so far, by softmax of ``q @ k / sqrt(size)``.
+
+    ``q`` [batch, tokens, heads, size], turned like ``k``, which as ``v`` has a head for several of
+    these.
+    """
+    batch, tokens, _, size = q.shape
+    grouped = q.reshape(batch, tokens, k.shape[2], -1, size).transpose(0, 2, 3, 1, 4)
+    scores = grouped @ k.transpose(0, 2, 3, 1)[:, :, None] / np.sqrt(np.float32(size))
+    scores = np.where(np.tri(tokens, dtype=bool), scores, -np.inf)
+    scores = np.exp(scores - scores.max(-1, keepdims=True))
+    scores /= scores.sum(-1, keepdims=True)
+    mixed = scores @ v.transpose(0, 2, 1, 3)[:, :, None]
+    return mixed.transpose(0, 3, 1, 2, 4).reshape(q.shape)
 
 
 @dataclass(frozen=True)

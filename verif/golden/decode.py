@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...hw.attention.config import ACT_BITS, AttentionConfig, RotaryConfig
 from ...hw.config import ConfigError, check_choice
 from ...hw.kv.config import KvConfig, Policy
-from ...sw.llm.decoder import Dimensions, Heads
+from ...sw.llm.decoder import Dimensions, Heads, causal
 from ...sw.llm.scaling import QUERY_FACTOR, Scaling
 from .attention import Stored, mix, restore, rotary, scores, softmax, store
 from .kv import GoldenKv, Placement, retention_faults
@@ -185,6 +185,24 @@ class CachedAttention:
             inputs=min(kv_heads * budget, 4096) if inputs else 0,
         )
         return GoldenKv(config, policies)
+
+    def stored(self, heads: Heads) -> Floats:
+        """Return the mix of all values so far, in floats, of keys and values as they are stored.
+
+        An `Attend` too, for what formats cost where nothing is evicted.
+        """
+        out = np.empty_like(heads.q)
+        unit = self.scaling[heads.index]
+        at = np.arange(heads.q.shape[1])[:, None]
+        for row, cache in enumerate(self.caches):
+            operands, config = self.operands(heads, np.array([row])), self.config(cache)
+            values = restore(config, store(config, operands.v))
+            q = rotary(self.rotary, operands.q, at) * 2.0**-unit.q / QUERY_FACTOR
+            down = 2.0 ** (1 - config.kv_bits)
+            k = self._keys(cache, unit, operands.k)[1] * down * 2.0**-unit.k
+            parts = (q * math.sqrt(self.dimensions.head_size), k, values * down * 2.0**-unit.v)
+            out[row] = causal(*(part.astype(np.float32) for part in parts))[0]
+        return out
 
     def _attend(self, heads: Heads, rows: NDArray[np.integer]) -> Floats:
         """Return the mix of values of sequences with one budget and format."""

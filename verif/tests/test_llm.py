@@ -202,6 +202,13 @@ def test_full_caches_keep_all_and_small_ones_do_not():
     assert eight < inputs < 0.06
     assert renumbered < 0.05
     assert even < 0.9 * read
+    kept = [0, 1, 2, 3, 6, 7]
+    attend = CachedAttention(
+        model.dimensions, tuple(caches[i] for i in kept), calibrate(model, tokens)
+    )
+    stored = model.states(tokens[kept], attend.stored)
+    distance = np.sqrt(np.mean((stored - found[kept]) ** 2, axis=(1, 2)) / np.mean(exact**2))
+    assert (distance < 0.3 * errors[kept] + 0.002).all()
     assert faulty > 5 * eight
     assert min(h2o, window) > four
 
