@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--budgets", type=int, nargs="*", default=[64, 128, 256])
     parser.add_argument("--renumbered", action="store_true", help="sinks with cache positions too")
+    parser.add_argument("--only", default="", help="caches whose names have this in them")
     parser.add_argument("--out", type=Path, default=Path("build/smollm2/perplexity.json"))
     options = parser.parse_args()
 
@@ -83,8 +84,10 @@ def main() -> None:
     units = calibrate(decoder, other)
 
     def score(caches: dict[str, Cache], budget: int, *, all_kept: bool = False) -> None:
-        begun = time.time()
-        kept = tuple(caches.values())
+        caches = {name: cache for name, cache in caches.items() if options.only in name}
+        if not caches:
+            return
+        begun, kept = time.time(), tuple(caches.values())
         attend = CachedAttention(decoder.dimensions, kept, units, SCORE_BITS)
         batch = np.repeat(text, len(caches), 0)
         states = decoder.states(batch, attend.stored if all_kept else attend)
@@ -93,8 +96,9 @@ def main() -> None:
             report(name, budget, row)
         print(f"({time.time() - begun:.0f} s)", flush=True)
 
-    states = decoder.states(text, FullAttention(decoder.dimensions))
-    report("full, float", options.tokens, decoder.losses(text, states)[0])
+    if options.only in "full, float":
+        states = decoder.states(text, FullAttention(decoder.dimensions))
+        report("full, float", options.tokens, decoder.losses(text, states)[0])
     score(formats(options.tokens), options.tokens, all_kept=True)
     for budget in options.budgets:
         score(budgets(budget), budget)
