@@ -1,21 +1,19 @@
 """Places for input vectors that are kept in place of keys and values."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import KvConfig
 from .outlet import Outlet
+from .places import Places
 from .words import recall_beat
 
 __all__ = ["InputStore"]
 
 
 class InputStore(wiring.Component):
-    """Gives out places, counts the heads that keep each, and takes back those that none does.
-
-    Places come from a counter until each has been out once, then from a queue of those that came
-    back. So a new sequence needs no walk over them.
+    """Gives out places for input vectors, and lists those that are kept; see `Places`.
 
     Parameters
     ----------
@@ -60,11 +58,7 @@ class InputStore(wiring.Component):
 
     def __init__(self, config: KvConfig):
         self._config = config
-        self.counts = memory.Memory(shape=range(config.heads + 1), depth=config.inputs, init=[])
-        self.returned = memory.Memory(shape=config.input_bits, depth=config.inputs, init=[])
-        self.put, self.get = self.returned.write_port(), self.returned.read_port(domain="comb")
-        self.fresh = Signal(range(config.inputs + 1))
-        self.level = Signal(range(config.inputs + 1))
+        self.places = Places(config.inputs, config.heads)
         super().__init__(
             {
                 "clear": In(1),
@@ -83,37 +77,14 @@ class InputStore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self._config
-        m.submodules.counts = self.counts
-        write, read = self.counts.write_port(), self.counts.read_port(domain="comb")
-        m.submodules.returned = self.returned
-        put, get, fresh, level = self.put, self.get, self.fresh, self.level
-        unused = Signal()
+        m.submodules.places = places = self.places
         m.d.comb += [
-            unused.eq(fresh != config.inputs),
-            self.room.eq(unused | (level != 0)),
-            self.place.eq(Mux(unused, fresh, get.data)),
-            read.addr.eq(self.drop_at),
-            self.freed.eq(read.data == 1),
-            write.en.eq(self.take | self.drop),
-            write.addr.eq(Mux(self.take, self.place, self.drop_at)),
-            write.data.eq(Mux(self.take, self.holders, read.data - 1)),
-            put.en.eq(self.drop & self.freed),
-            put.data.eq(self.drop_at),
+            places.clear.eq(self.clear), self.room.eq(places.room), self.place.eq(places.place),
+            places.take.eq(self.take), places.holders.eq(self.holders),
+            places.drop.eq(self.drop), places.at.eq(self.drop_at),
+            self.freed.eq(places.count == 1),
         ]
-
-        def following(address):
-            return Mux(address == config.inputs - 1, 0, address + 1)
-
-        with m.If(self.take & unused):
-            m.d.sync += fresh.eq(fresh + 1)
-        with m.If(self.take & ~unused):
-            m.d.sync += [get.addr.eq(following(get.addr)), level.eq(level - 1)]
-        with m.If(put.en):
-            m.d.sync += [put.addr.eq(following(put.addr)), level.eq(level + 1)]
-        with m.If(self.clear):
-            m.d.sync += [fresh.eq(0), level.eq(0), get.addr.eq(0), put.addr.eq(0)]
-        self._elaborate_walk(m, fresh)
+        self._elaborate_walk(m, places.fresh)
         return m
 
     def _elaborate_walk(self, m, fresh):
@@ -121,7 +92,7 @@ class InputStore(wiring.Component):
         config = self._config
         m.submodules.outlet = outlet = Outlet(recall_beat(config), depth=2)
         wiring.connect(m, outlet.o, wiring.flipped(self.recalls))
-        look = self.counts.read_port(domain="comb")
+        look = self.places.counts.read_port(domain="comb")
         found, waiting = Signal(config.input_bits), Signal()
         at = Signal(range(config.inputs + 1))
         over, alive = Signal(), Signal()

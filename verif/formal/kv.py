@@ -13,9 +13,9 @@ from amaranth.lib.wiring import In, Out
 
 from ...hw.kv.config import KvConfig
 from ...hw.kv.evictor import Evictor
-from ...hw.kv.inputs import InputStore
 from ...hw.kv.outlet import Outlet
 from ...hw.kv.placer import Placer
+from ...hw.kv.places import Places
 from ...hw.kv.reader import Reader
 from ...hw.kv.scorer import Scorer
 from ...hw.kv.words import Evict, policy_word
@@ -23,7 +23,7 @@ from .kv_refresh import refresh_tasks
 from .properties import StreamSpec, stream_assert, stream_cover
 from .runner import Task
 
-__all__ = ["EvictorSpec", "InputSpec", "OutletSpec", "PlacerSpec", "ScorerSpec", "tasks"]
+__all__ = ["EvictorSpec", "OutletSpec", "PlacerSpec", "PlacesSpec", "ScorerSpec", "tasks"]
 
 
 def constant(m: Module, value: Signal) -> Signal:
@@ -222,76 +222,76 @@ class ScorerSpec(wiring.Component):
         return m
 
 
-class InputSpec(wiring.Component):
-    """Places for input vectors: free plus used is all, none is given twice, no count goes below 0.
+class PlacesSpec(wiring.Component):
+    """Free plus used is all, no place is given twice, no count goes below 0.
 
-    Assumed: places are taken where there is room, and dropped by heads that hold them.
+    Assumed: places are taken where there is room, and held and dropped by holders.
 
     Parameters
     ----------
-    config : KvConfig
-        Of the store.
+    size : int
+        Places.
+    most : int
+        Most holders.
 
     Members
     -------
-    clear, take, drop : In(1)
-        Any.
-    holders : In(range(heads + 1))
+    clear, take, hold, drop : In(1)
+        Any, one at a time.
+    holders : In(range(most + 1))
         Any, at least 1.
-    drop_at : In(input_bits)
+    at : In(range(size))
         Any place that is held.
     """
 
-    def __init__(self, config: KvConfig):
-        self._config = config
+    def __init__(self, size: int, most: int):
+        self._size, self._most = size, most
         super().__init__(
-            {"clear": In(1), "take": In(1), "holders": In(range(config.heads + 1)),
-             "drop": In(1), "drop_at": In(config.input_bits)}
+            {"clear": In(1), "take": In(1), "holders": In(range(most + 1)), "hold": In(1),
+             "drop": In(1), "at": In(range(size))}
         )  # fmt: skip
 
     def elaborate(self, platform):
         m = Module()
-        config = self._config
-        m.submodules.store = store = InputStore(config)
-        for name in ("clear", "take", "holders", "drop", "drop_at"):
+        size = self._size
+        m.submodules.places = store = Places(size, self._most)
+        for name in ("clear", "take", "holders", "hold", "drop", "at"):
             m.d.comb += getattr(store, name).eq(getattr(self, name))
-        counts, queue = [], []
-        for place in range(config.inputs):
+        counts, queue, queued = [], [], []
+        for place in range(size):
             count, entry = (
                 memory.read_port(domain="comb") for memory in (store.counts, store.returned)
             )
             m.d.comb += [count.addr.eq(place), entry.addr.eq(place)]
             counts.append(count.data)
             queue.append(entry.data)
-        used = [(place < store.fresh) & (counts[place] != 0) for place in range(config.inputs)]
+            at = Mux(store.get.addr > place, place + size - store.get.addr,
+                     place - store.get.addr)  # fmt: skip
+            inside = Signal(name=f"queued_{place}")
+            m.d.comb += inside.eq(at < store.level)
+            queued.append(inside)
+        used = [(place < store.fresh) & (counts[place] != 0) for place in range(size)]
+        total = store.get.addr + store.level
         m.d.comb += [
-            Assume(~self.take | store.room), Assume(self.holders != 0),
-            Assume(self.holders <= config.heads), Assume(~(self.take & self.drop)),
-            Assume(~(self.clear & (self.take | self.drop))),
-            Assume(~self.drop | ((self.drop_at < config.inputs) & Array(used)[self.drop_at])),
+            Assume(~self.take | store.room),
+            Assume((self.holders != 0) & (self.holders <= self._most)),
+            Assume(self.take + self.hold + self.drop + self.clear <= 1),
+            Assume(~(self.drop | self.hold) | ((self.at < size) & Array(used)[self.at])),
+            Assume(~self.hold | (store.count < self._most)),
             Assert(sum(used) + store.level == store.fresh),
-            Assert(store.fresh <= config.inputs),
-            Assert(~store.room == (sum(used) == config.inputs)),
+            Assert(store.fresh <= size),
+            Assert(~store.room == (sum(used) == size)),
             Assert(~store.room | ~Array(used)[store.place]),
-            Assert((store.put.addr < config.inputs) & (store.get.addr < config.inputs)),
+            Assert(~self.drop | (store.count != 0)),
+            Assert((store.put.addr < size) & (store.get.addr < size)),
+            Assert(store.put.addr == Mux(total >= size, total - size, total)),
             Cover((store.level == 2) & (sum(used) == 1)),
         ]
-        total = store.get.addr + store.level
-        wrapped = Mux(total >= config.inputs, total - config.inputs, total)
-        m.d.comb += Assert(store.put.addr == wrapped)
-        for i in range(config.inputs):
-            at = Mux(i >= store.get.addr, i - store.get.addr, i + config.inputs - store.get.addr)
-            queued = Signal(name=f"queued_{i}")
-            m.d.comb += queued.eq(at.as_unsigned() < store.level)
-            m.d.comb += Assert(
-                ~queued | ((queue[i] < store.fresh) & ~Array(used)[queue[i]])
-            )
-            for j in range(i):
-                at = Mux(j >= store.get.addr, j - store.get.addr,
-                         j + config.inputs - store.get.addr)  # fmt: skip
-                m.d.comb += Assert(
-                    ~queued | ~(at.as_unsigned() < store.level) | (queue[i] != queue[j])
-                )
+        for i in range(size):
+            m.d.comb += [
+                Assert(~queued[i] | ((queue[i] < store.fresh) & ~Array(used)[queue[i]])),
+                *(Assert(~queued[i] | ~queued[j] | (queue[i] != queue[j])) for j in range(i)),
+            ]
         return m
 
 
@@ -445,12 +445,11 @@ def _streams(part) -> StreamSpec:
 def tasks() -> list[Task]:
     """Return what is to be proved."""
     one = KvConfig(heads=1, slots=3, score_bits=2, weight_bits=2, position_bits=4)
-    three = KvConfig(heads=2, slots=2, inputs=3)
     specs = {
         "outlet": (OutletSpec, 3, 12),
         "evictor": (partial(EvictorSpec, one), 3, 6),
         "scorer": (partial(ScorerSpec, one), 9, 16),
-        "inputs": (partial(InputSpec, three), 3, 12),
+        "places": (partial(PlacesSpec, 3, 2), 3, 12),
         "placer": (partial(PlacerSpec, one), 10, 40),
     }
     found = []
