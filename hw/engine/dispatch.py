@@ -197,6 +197,15 @@ class Dispatcher(wiring.Component):
         inconsistent = self._inconsistent(m, opcode, words)
         self._elaborate_offers(m, words, pending)
         settle = Signal(2, reset_less=True)
+        # What was found of the first word, a cycle after it.
+        first_word = begun, unknown, alone = (
+            Signal(name="begun"),
+            Signal(name="unknown", reset_less=True),
+            Signal(name="alone", reset_less=True),
+        )
+        m.d.sync += begun.eq(0)
+        with m.If(begun):
+            m.d.comb += [self.errors[0].eq(unknown), self.errors[1].eq(alone & ~unknown)]
         with m.FSM() as fsm:
             with m.State("Collect"):
                 m.d.comb += self.cmd.ready.eq(1)
@@ -204,7 +213,7 @@ class Dispatcher(wiring.Component):
                 following = Mux(self.cmd.payload.last, 1, place << 1)
                 m.d.sync += place.eq(Mux(self.cmd.valid, following, place))
                 with m.If(self.cmd.valid):
-                    self._elaborate_collect(m, place, opcode)
+                    self._elaborate_collect(m, place, opcode, first_word)
             with m.State("Discard"):
                 m.d.comb += self.cmd.ready.eq(1)
                 with m.If(self.cmd.valid & self.cmd.payload.last):
@@ -240,8 +249,9 @@ class Dispatcher(wiring.Component):
         )
         return m
 
-    def _elaborate_collect(self, m, place, opcode):
+    def _elaborate_collect(self, m, place, opcode, first_word):
         """Take a word; after the last one go on to check them, or drop a packet of wrong length."""
+        begun, unknown, alone = first_word
         word, last = self.cmd.payload.data, self.cmd.payload.last
         longest = max(c.words for c in COMMANDS.values())
         at_last = Signal(reset_less=True)
@@ -251,28 +261,24 @@ class Dispatcher(wiring.Component):
             # Only PARAM goes on after its last fixed word.
             m.d.sync += [
                 opcode.eq(word[:8]),
+                unknown.eq(~Cat(word[:8] == c.opcode for c in COMMANDS.values()).any()),
                 goes_on.eq(word[:8] == COMMANDS["PARAM"].opcode),
                 at_last.eq(Cat(word[:8] == code for code in short).any()),
+                begun.eq(1),
+                alone.eq(last),
             ]
-            with m.Switch(word[:8]):
-                for command in COMMANDS.values():
-                    with m.Case(command.opcode):
-                        m.d.comb += self.errors[1].eq(last)
-                with m.Default():
-                    m.d.comb += self.errors[0].eq(1)
-                    with m.If(~last):
-                        m.next = "Discard"
         with m.Else():
             # A packet has ended before the place where a longer one's last word comes.
             m.d.sync += at_last.eq(Cat(
                 place[c.words - 2] & ((opcode == c.opcode) | (c.words == longest))
                 for c in COMMANDS.values() if c.words > 2
             ).any())
-            with m.If(at_last & (goes_on ^ last)):
+            with m.If(~unknown & at_last & (goes_on ^ last)):
                 m.next = "Settle"
-            with m.Elif(at_last | last):
-                m.d.comb += self.errors[1].eq(1)
-                with m.If(~last):
+            with m.Else():
+                with m.If(~unknown & (at_last | last)):
+                    m.d.comb += self.errors[1].eq(1)
+                with m.If((unknown | at_last) & ~last):
                     m.next = "Discard"
 
     def _elaborate_waits(self, m, words):
@@ -335,14 +341,19 @@ class Dispatcher(wiring.Component):
         accumulate, keep, raw, store = (
             field(words, "GEMM", name) for name in ("accumulate", "keep", "raw", "store")
         )
-        single = (field(words, "GEMM", "m_tiles") == 1) & (field(words, "GEMM", "n_tiles") == 1)
-        pool = field(words, "GEMM", "pool")
+        # The words that these are in come long before the last.
+        single = Signal(reset_less=True)
+        pools = Signal(reset_less=True)
+        m.d.sync += [
+            single.eq(Cat(field(words, "GEMM", n) == 1 for n in ("m_tiles", "n_tiles")).all()),
+            pools.eq(field(words, "GEMM", "pool") != 1),
+        ]
         self._keeps = (kept, keep)
         inconsistent = Signal(reset_less=True)
         m.d.sync += inconsistent.eq(
             (opcode == COMMANDS["GEMM"].opcode)
             & (((accumulate | keep) & ~single) | (accumulate != kept)
-               | (raw & ((pool != 1) | store)))
+               | (raw & (pools | store)))
         )
         return inconsistent
 
