@@ -73,9 +73,16 @@ def _bytes(crop: NDArray[np.float64]) -> NDArray[np.uint8]:
     return (crop * 255).astype(np.uint8)
 
 
-def packings(layers: dict[str, NDArray], alpha: int, gamma: float) -> dict[str, dict]:
+def packings(
+    layers: dict[str, NDArray], alpha: int, gamma: float, losses: list[float]
+) -> dict[str, dict]:
     """Return groups of every layer by both published rules and by our packer."""
-    found: dict[str, dict] = {}
+    found: dict[str, dict] = {
+        f"ours, loss {loss}": {
+            name: fewest_columns(w, loss, alpha=alpha) for name, w in layers.items()
+        }
+        for loss in losses
+    }
     for rule in ("dense", "agglomerative"):
         found[f"{rule}, gamma {gamma}"] = {
             name: group_columns(w, alpha=alpha, gamma=gamma, rule=rule)
@@ -155,6 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--alpha", type=int, default=8)
     parser.add_argument("--gamma", type=float, default=0.5)
+    parser.add_argument("--loss", type=float, nargs="*", default=[0.02, 0.04])
     parser.add_argument("--score", action="store_true", help="score the check images, minutes")
     parser.add_argument("--crops", type=int, default=140, help="crops to score, of 140")
     parser.add_argument("--rtl", action="store_true", help="run one picture on the RTL, minutes")
@@ -166,7 +174,7 @@ def main() -> None:
     names = sparse_layers(read_model(zoo.fetch("face_sparse")))
     layers = {name: network.convolutions()[name].matrix for name in names}
     started = time.perf_counter()
-    found = packings(layers, a.alpha, a.gamma)
+    found = packings(layers, a.alpha, a.gamma, a.loss)
     result: dict[str, dict] = {"seconds": round(time.perf_counter() - started, 1)}
     for title, groups in found.items():
         r = report(layers, groups)
