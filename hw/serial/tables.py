@@ -258,7 +258,7 @@ class TablesLoader(wiring.Component):
         m.d.sync += [
             index.eq(index + active),
             active.eq(taken | (active & ~index.all())),
-            more.eq((more & ~(active & (index == 14))) | (taken & ~ending)),
+            more.eq((more | (taken & ~ending)) & ~(ending | (active & (index == 14)))),
             ready.eq((ready & ~taken) | (more & active & (index == 14)) | free),
             self.loaded.eq(
                 (self.loaded & ~self.opened)
@@ -269,10 +269,10 @@ class TablesLoader(wiring.Component):
         offered = delay(m, weights.payload, 1, "offered")
         with m.If(delay(m, taken, 1, "begins", reset=True)):
             m.d.sync += [beat.eq(offered), here.eq(column), column.eq(column.rotate_left(1))]
-        target = here & delay(m, active, 1, "active_then").replicate(config.cols)
+        target = here & delay(m, active, 1, "active_then", reset=True).replicate(config.cols)
         m.d.comb += [
             self.tile.index.eq(delay(m, index, 3, "indexes")),
-            self.write.eq(delay(m, target, 2, "targets")),
+            self.write.eq(delay(m, target, 2, "targets", reset=True)),
         ]
         for n in range(config.tables):
             m.d.comb += self.tile.entries[n].eq(self._entry(m, beat, index, n))

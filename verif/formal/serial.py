@@ -174,4 +174,4 @@ def claims() -> Iterator[Claim]:
             pe="tables", rows=rows, cols=2, vectors=1, w_bits=3, w_signed=is_signed, fabric="ecp5"
         )
         name = f"entry_{rows}{'s' if is_signed else 'u'}"
-        yield Claim(name, partial(EntryClaim, table), 20)
+        yield Claim(name, partial(EntryClaim, table), 20, loads=False, resets=True)

@@ -46,12 +46,15 @@ class Claim:
         Cycles until a result depends on nothing but inputs.
     loads : bool
         Where ``after`` is not 0: the circuit has an input ``load``, high in the first cycle.
+    resets : bool
+        Where ``after`` is not 0: the circuit is reset in the first cycle, as it must have been.
     """
 
     name: str
     circuit: Callable[[], wiring.Component]
     after: int
     loads: bool = True
+    resets: bool = False
 
 
 class RowClaim(wiring.Component):
@@ -244,6 +247,7 @@ def prove(wanted: Iterable[Claim], folder: Path) -> None:
             # covers weights that are held.
             goal += f" -seq {claim.after + 2} -prove-skip {claim.after}"
             goal += " -set-at 1 load 1" if claim.loads else ""
+            goal += " -set-at 1 rst 1" if claim.resets else ""
         script += [
             f"log proving {claim.name}",
             f"read_rtlil {claim.name}.il",
