@@ -6,6 +6,7 @@ by the golden model of the cache controller.
 
 import argparse
 import json
+import re
 import time
 from pathlib import Path
 
@@ -21,11 +22,11 @@ from tilewright.verif.golden.decode import Cache, CachedAttention
 CALIBRATION = slice(20_000, 20_512)
 """Tokens that units and channels are chosen with; they are not among those that are scored."""
 
-SCORE_BITS = 16
-"""Bits of the controller's scores; with 8 and no decay, all would be at their end after a while."""
-
 RATES = (2e-4, 3e-3, 8e-4, 4e-3)
 """Lost bits under 2DRP: in proportion to the paper's intervals, their mean the paper's 2e-3."""
+
+HIGH = 32
+"""Score from which a token counts as a high one: two whole weights."""
 
 UNIFORM = (2e-3,) * 4
 """As many lost bits everywhere."""
@@ -44,12 +45,17 @@ def formats(tokens: int) -> dict[str, Cache]:
 
 
 def budgets(budget: int) -> dict[str, Cache]:
-    """Return caches of a budget, 8 bits all."""
-    plain, again = policy("aerp", budget, theta=0), policy("aerp", budget)
+    """Return caches of a budget, keys and values of 8 bits all.
+
+    H2O's scores have 16 bits, since without decay those of 8 are all at their end after a while;
+    AERP's have 8, in sixteenths of a weight, and are halved every so many tokens as the budget has.
+    """
+    aging = {"shift": 12, "decay": budget.bit_length() - 1, "threshold": HIGH}
+    plain, again = (policy("aerp", budget, theta=theta, **aging) for theta in (0, 1))
     return {
         "window": Cache(policy=policy("window", budget)),
         "sinks + window": Cache(policy=policy("sinks", budget)),
-        "H2O": Cache(policy=policy("h2o", budget)),
+        "H2O": Cache(policy=policy("h2o", budget), score_bits=16),
         "AERP": Cache(policy=plain),
         "AERP, recomputed": Cache(policy=again),
         "AERP, 2DRP": Cache(policy=plain, rates=RATES),
@@ -64,7 +70,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--budgets", type=int, nargs="*", default=[64, 128, 256])
     parser.add_argument("--renumbered", action="store_true", help="sinks with cache positions too")
-    parser.add_argument("--only", default="", help="caches whose names have this in them")
+    parser.add_argument("--only", default="", help="caches whose names match this")
     parser.add_argument("--out", type=Path, default=Path("build/smollm2/perplexity.json"))
     options = parser.parse_args()
 
@@ -84,11 +90,11 @@ def main() -> None:
     units = calibrate(decoder, other)
 
     def score(caches: dict[str, Cache], budget: int, *, all_kept: bool = False) -> None:
-        caches = {name: cache for name, cache in caches.items() if options.only in name}
+        caches = {name: cache for name, cache in caches.items() if re.search(options.only, name)}
         if not caches:
             return
         begun, kept = time.time(), tuple(caches.values())
-        attend = CachedAttention(decoder.dimensions, kept, units, SCORE_BITS)
+        attend = CachedAttention(decoder.dimensions, kept, units)
         batch = np.repeat(text, len(caches), 0)
         states = decoder.states(batch, attend.stored if all_kept else attend)
         losses = decoder.losses(batch, states)
@@ -96,7 +102,7 @@ def main() -> None:
             report(name, budget, row)
         print(f"({time.time() - begun:.0f} s)", flush=True)
 
-    if options.only in "full, float":
+    if re.search(options.only, "full, float"):
         states = decoder.states(text, FullAttention(decoder.dimensions))
         report("full, float", options.tokens, decoder.losses(text, states)[0])
     score(formats(options.tokens), options.tokens, all_kept=True)

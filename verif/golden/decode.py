@@ -38,6 +38,8 @@ class Cache:
         What each head keeps; with ``theta``, inputs are stored and keys and values recomputed.
     kv_bits, group : int
         Bits of stored elements, and how many share a scale; a whole head for 0.
+    score_bits : int
+        Bits of the controller's scores.
     rates : tuple of float
         Chance that a stored bit is lost, as `retention_faults` takes it; empty for none.
     turned : str
@@ -52,6 +54,7 @@ class Cache:
     policy: Policy
     kv_bits: int = 8
     group: int = 0
+    score_bits: int = 8
     rates: tuple[float, ...] = ()
     turned: str = "stored"
     channels: bool = False
@@ -116,8 +119,6 @@ class CachedAttention:
         One for every sequence.
     scaling : sequence of Scaling
         Units of every block.
-    score_bits : int
-        Bits of the controller's scores.
     seed : int
         Of lost bits.
     watch : function, optional
@@ -127,7 +128,6 @@ class CachedAttention:
     dimensions: Dimensions
     caches: tuple[Cache, ...]
     scaling: tuple[Scaling, ...]
-    score_bits: int = 8
     seed: int = 1
     watch: Callable[[Step], None] | None = None
     rotary: RotaryConfig = field(init=False)
@@ -173,18 +173,18 @@ class CachedAttention:
             _integers(heads.v[rows], unit.v),
         )
 
-    def controller(self, policies: list[Policy]) -> GoldenKv:
-        """Return the controller of a block's heads for sequences of one budget."""
-        budget = policies[0].budget
-        inputs = any(policy.theta for policy in policies)
+    def controller(self, caches: list[Cache]) -> GoldenKv:
+        """Return the controller of a block's heads for sequences of one budget and format."""
+        budget = caches[0].policy.budget
+        inputs = any(cache.policy.theta for cache in caches)
         kv_heads = self.dimensions.kv_heads
         config = KvConfig(
             heads=kv_heads,
             slots=budget,
-            score_bits=self.score_bits,
+            score_bits=caches[0].score_bits,
             inputs=min(kv_heads * budget, 4096) if inputs else 0,
         )
-        return GoldenKv(config, policies)
+        return GoldenKv(config, [cache.policy for cache in caches])
 
     def stored(self, heads: Heads) -> Floats:
         """Return the mix of all values so far, in floats, of keys and values as they are stored.
@@ -220,7 +220,7 @@ class CachedAttention:
         keys, words = self._keys(caches[0], unit, k)
         values = store(config, v)
         held = _Held(config, batch, kv_heads, heads.index + self.seed * 1000, caches)
-        kv = self.controller([cache.policy for cache in caches])
+        kv = self.controller(caches)
         out = np.empty((batch, tokens, kv_heads, count // kv_heads, size), np.int64)
         shift = self.shift(heads.index, config.kv_bits)
         for t in range(tokens):

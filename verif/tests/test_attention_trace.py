@@ -71,7 +71,7 @@ def trace(request):
 
 def test_controller_keeps_the_same_tokens(trace):
     attend, cache, steps = trace
-    config = attend.controller([cache.policy]).config
+    config = attend.controller([cache]).config
     script = Recorded(config)
     script.start(cache.policy)
     for step in steps:
