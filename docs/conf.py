@@ -64,6 +64,23 @@ class UnitTable(_Generated):
         return "\n".join(["| unit | maturity | what it does |", "|---|---|---|", *rows, "", legend])
 
 
+class MutantTable(_Generated):
+    """``{mutants}``: how mutants of each unit are made and judged."""
+
+    def markdown(self) -> str:
+        """Return one row per unit that has a judge."""
+        rows = [
+            f"| [{name}]({unit.docs.removeprefix('docs/')}) | "
+            f"{' '.join((mutation.preset, *mutation.settings))} | "
+            f"{', '.join(mutation.parts) or 'all'} | {mutation.mutants} | "
+            f"{mutation.threshold:.0%} | `tilewright mutate {name}` |"
+            for name, unit in UNITS.items()
+            if (mutation := unit.mutation)
+        ]
+        titles = "| unit | configuration | parts | mutants | killed at least | command |"
+        return "\n".join([titles, "|---|---|---|---|---|---|", *rows])
+
+
 class UnitParameters(_Generated):
     """``{parameters} UNIT``: fields, defaults and derived numbers of a unit."""
 
@@ -156,6 +173,7 @@ class Modules(_Generated):
 def setup(app):
     """Register the directives."""
     app.add_directive("units", UnitTable)
+    app.add_directive("mutants", MutantTable)
     app.add_directive("parameters", UnitParameters)
     app.add_directive("modules", Modules)
     app.add_directive("engine-commands", EngineCommands)

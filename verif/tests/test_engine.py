@@ -121,6 +121,24 @@ def layer(rng, name, source, target, shape, n, kernel, **fields):
     )
 
 
+def network_of(config: EngineConfig, layers: tuple[QuantisedLayer, ...]) -> QuantisedGraph:
+    """Return the network of these layers, from the tensor ``in`` on."""
+    shapes = {"in": layers[0].input_shape} | {item.output: item.output_shape for item in layers}
+    tensors = {
+        name: QuantisedTensor(
+            name=name, shape=shape, scale=1.0, zero_point=0, low=-128, high=127
+        )
+        for name, shape in shapes.items()
+    }
+    h, w, c = shapes["in"]
+    last = layers[-1].output
+    return QuantisedGraph(
+        name="small", formats=Formats(acc_width=max(8, config.acc_width)), tensors=tensors,
+        layers=layers, input="in", output=last, input_shape=(c, h, w),
+        output_shape=(shapes[last][2],),
+    )
+
+
 def small_network(config: EngineConfig, seed: int) -> QuantisedGraph:
     """A network with padding, overlapping pools, strides, an addition and a raw last layer."""
     rng = np.random.default_rng(seed)
@@ -132,18 +150,7 @@ def small_network(config: EngineConfig, seed: int) -> QuantisedGraph:
               pool_kernel=(2, 2), pool_stride=(1, 1))
     e = layer(rng, "e", "td", "te", d.output_shape, 4, (2, 1), stride=(2, 1))
     f = layer(rng, "f", "te", "tf", e.output_shape, 7, e.output_shape[:2], raw=True)
-    layers = (a, b, c, d, e, f)
-    shapes = {"in": a.input_shape} | {item.output: item.output_shape for item in layers}
-    tensors = {
-        name: QuantisedTensor(
-            name=name, shape=shape, scale=1.0, zero_point=0, low=-128, high=127
-        )
-        for name, shape in shapes.items()
-    }
-    return QuantisedGraph(
-        name="small", formats=Formats(acc_width=max(8, config.acc_width)), tensors=tensors,
-        layers=layers, input="in", output="tf", input_shape=(2, 9, 8), output_shape=(7,),
-    )
+    return network_of(config, (a, b, c, d, e, f))
 
 
 @pytest.mark.parametrize(
@@ -167,6 +174,31 @@ def test_network_equals_golden(fields, batch):
     program = plan.program(images)
     result = SimulatedEngine(config).run(program)
     assert (plan.decode(result.lanes, 5) == golden_network.run(network, images)).all()
+    assert result.cycles == predict(config, program).cycles
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_inputs_of_an_addition_have_borders_of_their_own(swapped, batch):
+    """Each is also padded for another layer, with another number of other width, or not at all."""
+    engine = Engine("systolic", rows=4, cols=3, act_depth=1024, weight_depth=1024, acc_depth=12,
+                    param_depth=32)  # fmt: skip
+    config, rng = engine.config, np.random.default_rng(3)
+    shape = (6, 5, 3)
+    a = layer(rng, "a", "in", "ta", shape, 3, (1, 1))
+    b = layer(rng, "b", "ta", "tb", shape, 3, (3, 3), pads=(1, 1, 1, 1), pad_value=7)
+    c = layer(rng, "c", "tb", "tc", shape, 3, (2, 3), pads=(1, 2, 0, 0), pad_value=-5)
+    both = ("tc", "ta") if swapped else ("ta", "tc")
+    d = layer(rng, "d", both, "td", shape, 4, (1, 1))
+    e = layer(rng, "e", ("tb", "ta"), "te", shape, 4, (1, 1))
+    f = layer(rng, "f", ("te", "td"), "tf", d.output_shape, 4, (1, 1), stride=(2, 2))
+    g = layer(rng, "g", "tf", "tg", f.output_shape, 5, f.output_shape[:2], raw=True)
+    network = network_of(config, (a, b, c, d, e, f, g))
+    plan = plan_network(config, network, load("sw.pack.systolic:pack_tile"), batch=batch)
+    images = rng.integers(-128, 128, (4, *shape))
+    program = plan.program(images)
+    result = SimulatedEngine(config).run(program)
+    assert (plan.decode(result.lanes, 4) == golden_network.run(network, images)).all()
     assert result.cycles == predict(config, program).cycles
 
 
