@@ -19,7 +19,7 @@ import tilewright.hw
 from tilewright.gen.catalog import INTERNAL, MATURITY, UNITS, load
 from tilewright.gen.configuration import configure, dump, parameters
 from tilewright.gen.generate import generate_files
-from tilewright.gen.verilog import sections, summary
+from tilewright.gen.verilog import emit, sections, summary
 
 CASES = [(name, preset) for name, unit in UNITS.items() for preset in unit.presets]
 SECTIONS = ("Latency", "Throughput", "Numerics", "Reference")
@@ -147,6 +147,17 @@ def test_files_name_no_machine(name, preset):
     assert "\\" not in verilog
     assert "$1" not in verilog
     assert all(line[7:].startswith("top") for line in re.findall(r"^module .*", verilog, re.M))
+
+
+UNNAMED = ("kv", "attention")
+"""Units with signals that still have no name."""
+
+
+@pytest.mark.parametrize(("name", "preset"), [c for c in CASES if c[0] not in UNNAMED])
+def test_every_signal_has_a_name(name, preset):
+    """What Amaranth could not name would be one ``net_N`` among many in the Verilog."""
+    text = emit(component(name, preset), "top").rtlil
+    assert set(re.findall(r"^ +wire (?!width 0 ).*(\$signal\b\S*)$", text, re.M)) == set()
 
 
 @pytest.mark.parametrize(("name", "preset"), CASES)
