@@ -93,7 +93,7 @@ def rtl(network: QuantisedNetwork, groups: dict, images: NDArray, sides: tuple[i
 def main() -> None:
     """Score, and if asked run on the RTL."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, nargs="?", default=HERE / "fashion_sparse.npz")
+    parser.add_argument("model", type=Path, nargs="?", default=HERE / "dense.npz")
     parser.add_argument("--rtl", type=int, default=0, help="images to run on the RTL")
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--cols", type=int, default=16)
