@@ -307,8 +307,9 @@ class TermConfig:
 
         One cycle where there is none.
         """
-        listing = self.data_terms if self.pe == "tmac" else 1
-        return 1 + -(-self.x_places // 3) + listing if self.data_terms else 1
+        if self.pe == "tmac":
+            return 1 + self.data_terms
+        return 2 + -(-self.x_places // 3) if self.data_terms else 1
 
     @property
     def slot_cycles(self) -> int:

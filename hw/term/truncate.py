@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arith.delay import delay
 from ..arith.recode import Recode, RecodeConfig
 from .config import TermConfig
 from .words import data_term
@@ -63,45 +64,37 @@ class TermComparator(wiring.Component):
         left = Signal.like(self.limit, name="left", reset_less=True)
         m.d.comb += coder.value.eq(self.value)
         m.d.sync += [plus.eq(coder.plus), minus.eq(coder.minus), left.eq(self.limit)]
+        if config.pe == "tmac":
+            self._elaborate_list(m, plus, minus, left)
+            return m
         high = config.x_places
         while high > 0:
             low = max(0, high - _PLACES)
             plus, minus, left = self._elaborate_places(m, plus, minus, left, low, high)
             high = low
-        if config.pe == "tmac":
-            self._elaborate_list(m, plus, minus)
-            return m
         kept = Signal.like(self.kept, reset_less=True)
         m.d.sync += kept.eq(plus - minus)
         m.d.comb += self.kept.eq(kept)
         return m
 
-    def _elaborate_list(self, m, plus, minus):
-        """Take the largest term out again and again, one a cycle."""
+    def _elaborate_list(self, m, plus, minus, limit):
+        """Take the largest term out again and again, one a cycle, up to the limit."""
         config = self._config
-        terms = Signal(0)
+        present, negative, terms = plus | minus, minus, Signal(0)
         for number in range(config.data_terms):
             term = Signal(data_term(config), name=f"term_{number}")
-            m.d.comb += term.present.eq((plus | minus).any())
-            highest = Signal.like(plus, name=f"highest_{number}")
+            may = 1 if number < config.least_terms else limit > number
+            m.d.comb += term.present.eq(present.any() & may)
             for place in range(config.x_places):
-                with m.If((plus | minus)[place]):
-                    m.d.comb += [
-                        term.exponent.eq(place),
-                        term.sign.eq(minus[place]),
-                        highest.eq(1 << place),
-                    ]
-            rest = [
-                Signal.like(plus, name=f"{name}_after_{number}", reset_less=True)
-                for name in ("plus", "minus")
-            ]
+                with m.If(present[place]):
+                    m.d.comb += [term.exponent.eq(place), term.sign.eq(negative[place])]
+            above = [present[place + 1 :].any() for place in range(config.x_places)]
+            rest = Signal.like(plus, name=f"present_after_{number}", reset_less=True)
             listed = Signal(len(terms) + config.x_term_bits, name=f"list_{number}", reset_less=True)
-            m.d.sync += [
-                rest[0].eq(plus & ~highest),
-                rest[1].eq(minus & ~highest),
-                listed.eq(Cat(terms, term)),
-            ]
-            (plus, minus), terms = rest, listed
+            m.d.sync += [rest.eq(present & Cat(above)), listed.eq(Cat(terms, term))]
+            present, terms = rest, listed
+            negative = delay(m, negative, 1, f"negative_after_{number}")
+            limit = delay(m, limit, 1, f"limit_after_{number}")
         m.d.comb += self.kept.eq(terms)
 
     def _elaborate_places(self, m, plus, minus, left, low, high):
