@@ -170,9 +170,15 @@ class Modules(_Generated):
         return "\n".join(text)
 
 
+def skip_default(app, what, name, obj, skip, options) -> bool | None:
+    """Leave out a field whose default is a class; the text of its dataclass describes it."""
+    return True if inspect.isclass(obj) and obj.__name__ != name else None
+
+
 def setup(app):
     """Register the directives."""
     app.add_directive("units", UnitTable)
+    app.connect("autodoc-skip-member", skip_default)
     app.add_directive("mutants", MutantTable)
     app.add_directive("parameters", UnitParameters)
     app.add_directive("modules", Modules)
