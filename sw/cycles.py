@@ -108,10 +108,13 @@ class _Engine:
         self.full: list[int] = []
         self.tiles_started = 0
         self.last_issue = -1
+        self.stores: list[int] = []
+        self.x_load: tuple[int, int] | None = None
 
     # -- dispatcher
 
     def dispatch(self, words: list[int]) -> None:
+        self.hold_up_load()
         name, values = _decode(words)
         count = COMMANDS[name].words
         wait = self.dispatcher + count + 4
@@ -138,8 +141,22 @@ class _Engine:
         if unit == "w":
             # Programs order loads behind the GEMMs that read what they replace.
             self.tiles[values["base"] : values["base"] + values["count"]] = next(self.packets)
+        else:
+            self.x_load = start, end
         self.done[unit].append(end)
         self.idle[unit] = end + 1
+
+    def hold_up_load(self) -> None:
+        """Let the last X load wait for the stores that are known to come while it writes."""
+        if self.x_load is None:
+            return
+        start, end = self.x_load
+        for store in self.stores[bisect_right(self.stores, start) :]:
+            if store > end:
+                break
+            end += 1
+        self.done["x"][-1] = end
+        self.idle["x"] = end + 1
 
     # -- GEMM
 
@@ -225,6 +242,14 @@ class _Drain:
         groups = -(-channels // config.drain_lanes)
         begins = max(self.cycle, full + 1)
         self.last = begins + rows * groups
+        if values["store"]:
+            # A window is read once per group; its maximum leaves after its last row.
+            written = begins + 7 + engine.lane_latency
+            for first in range(0, rows, values["pool"]):
+                window = min(values["pool"], rows - first)
+                engine.stores += (
+                    written + first * groups + (group + 1) * window for group in range(groups)
+                )
         engine.freed.append(self.last + 1)
         self.cycle = self.last + 2
 
@@ -255,6 +280,7 @@ def predict(config: EngineConfig, program: Program) -> Timeline:
     engine.timings = []
     for words in program.commands:
         engine.dispatch(words)
+    engine.hold_up_load()
     results = [
         timing.last_result
         for timing, emits in zip(engine.timings, _gemm_outputs(program), strict=True)

@@ -39,6 +39,8 @@ class ActBuffer(wiring.Component):
         Vector to write.
     load_data : In(ArrayLayout(x_bits, act_lanes))
         Its elements.
+    storing : In(1)
+        Set with any ``store``; holds up loads.
     store : In(drain_lanes)
         Write strobe per element of a store.
     store_at : In(Position)
@@ -69,6 +71,7 @@ class ActBuffer(wiring.Component):
                 "load_ready": Out(1),
                 "load_at": In(16),
                 "load_data": In(data.ArrayLayout(d.x_bits, d.act_lanes)),
+                "storing": In(1),
                 "store": In(config.drain_lanes),
                 "store_at": In(Position),
                 "store_data": In(data.ArrayLayout(d.x_bits, config.drain_lanes)),
@@ -87,7 +90,7 @@ class ActBuffer(wiring.Component):
         load_at = Signal(address_bits)
         load_data = Signal.like(self.load_data)
         stored = Signal.like(self.store_data)
-        m.d.comb += self.load_ready.eq(~self.store.any())
+        m.d.comb += self.load_ready.eq(~self.storing)
         m.d.sync += [
             load_at.eq(self.load_at), load_data.eq(self.load_data), stored.eq(self.store_data),
             written.eq(Cat(self.load & self.load_ready, ~self.load_ready)),

@@ -118,6 +118,7 @@ class EngineCore(wiring.Component):
             act_buffer.read_at.eq(act_reader.read_at),
             act_reader.read_data.eq(act_buffer.read_data),
             act_reader.bank_freed.eq(drain.bank_freed),
+            act_buffer.storing.eq(drain.storing),
             act_buffer.store.eq(drain.store),
             act_buffer.store_at.eq(drain.store_at),
             act_buffer.store_data.eq(drain.store_data),

@@ -66,6 +66,8 @@ class Drain(wiring.Component):
         earliest.
     y : Out(stream.Signature(result_beat(config)))
         Results that are not stored.
+    storing : Out(1)
+        Elements may be stored in this cycle.
     store : Out(drain_lanes)
         Write strobes to the activation buffer.
     store_at : Out(Position)
@@ -104,6 +106,7 @@ class Drain(wiring.Component):
                 "sums": In(banks_layout(config)),
                 "bank_freed": Out(1),
                 "y": Out(stream.Signature(result_beat(config))),
+                "storing": Out(1),
                 "store": Out(config.drain_lanes),
                 "store_at": Out(Position),
                 "store_data": Out(data.ArrayLayout(d.x_bits, config.drain_lanes)),
@@ -375,7 +378,15 @@ class Drain(wiring.Component):
             m.d.comb += requantised_tag.valid.eq(0)
         lane_tag = self._delay(m, requantised_tag, latency - 1, "lane_tag")
         pooled_tag = self._delay(m, lane_tag, 1, "pooled_tag")
-        store_at = self._delay(m, at, latency - 1, "store_at")
+        before = self._delay(m, at, latency - 2, "before_store_at")
+        store_at = Signal.like(at, name="store_at_1", reset_less=True)
+        inside = Signal(reset_less=True)
+        at_end = Signal(reset_less=True)
+        m.d.sync += [
+            store_at.eq(before),
+            inside.eq(before.vector < config.act_depth),
+            at_end.eq(before.vector == config.act_depth - 1),
+        ]
         shape = Shape(config.datapath.x_bits, config.datapath.x_signed)
         sums = self._select_sums(m, tag.group)
         out_tag = Signal(self._tag)
@@ -412,15 +423,14 @@ class Drain(wiring.Component):
                 self.store_data[i].eq(best),
             ]
         emits = out_tag.valid & out_tag.emit
-        inside = store_at.vector < config.act_depth
         lanes = config.datapath.act_lanes
-        at_end = store_at.vector == config.act_depth - 1
         beyond = Cat(at_end & (store_at.lane >= lanes - i) for i in range(config.drain_lanes))
         m.d.sync += [
             result_valid.eq(emits & ~stores),
             result.keep.eq(out_tag.mask),
             result.last.eq(out_tag.end),
             self.store_at.vector.eq(store_at.vector), self.store_at.lane.eq(store_at.lane),
+            self.storing.eq(emits & stores),
             self.store.eq(Mux(emits & stores & inside, out_tag.mask & ~beyond, 0)),
             self.outside.eq(emits & stores & ~inside),
         ]

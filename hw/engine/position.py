@@ -164,22 +164,23 @@ class Walker(wiring.Component):
         moves = Signal()
         m.d.comb += moves.eq((self.op == Walk.NEXT) | (self.op == Walk.TILE))
         m.d.sync += op_select.eq(self.op)
+        starts = (op_select == Walk.START) | (op_select == Walk.TILE)
+        lefts, singles = registers(16, "left"), registers(1, "single")
         for i in range(loops):
-            left, single = self.counts[i] - 1, self.counts[i] == 1
-            following = Mux(ended[i], left, counters[i] - 1)
-            following_ended = Mux(ended[i], single, counters[i] == 1)
+            left, single = lefts[i], singles[i]
+            m.d.sync += [left.eq(self.counts[i] - 1), single.eq(self.counts[i] == 1)]
             with m.If(self.op == Walk.START):
                 m.d.sync += [counters[i].eq(left), ended[i].eq(single)]
-                m.d.sync += [remembered[i].eq(left), remembered_ended[i].eq(single)]
             with m.Elif(self.op == Walk.RESTART):
-                m.d.sync += [counters[i].eq(remembered[i]), ended[i].eq(remembered_ended[i])]
-            with m.Elif(moves):
-                with m.If(advances[i]):
-                    m.d.sync += [counters[i].eq(following), ended[i].eq(following_ended)]
-                with m.If(self.op == Walk.TILE):
-                    kept = Mux(advances[i], following, counters[i])
-                    kept_ended = Mux(advances[i], following_ended, ended[i])
-                    m.d.sync += [remembered[i].eq(kept), remembered_ended[i].eq(kept_ended)]
+                with m.If(~starts):  # else nothing has moved since
+                    m.d.sync += [counters[i].eq(remembered[i]), ended[i].eq(remembered_ended[i])]
+            with m.Elif(moves & advances[i]):
+                m.d.sync += [
+                    counters[i].eq(Mux(ended[i], left, counters[i] - 1)),
+                    ended[i].eq(Mux(ended[i], single, counters[i] == 1)),
+                ]
+            with m.If(starts):
+                m.d.sync += [remembered[i].eq(counters[i]), remembered_ended[i].eq(ended[i])]
         m.d.sync += select.eq(0)
         for i in range(loops):
             with m.If(advances[i] & ~ended[i]):

@@ -43,6 +43,10 @@ class _Loops:
         self._left = registers(16, "left")
         self._at_first = registers(1, "first")
         self._at_last = registers(1, "last")
+        # Whether all loops inside are in their last iteration, a cycle late.
+        self._inner_last = registers(1, "inner_last")
+        for i, inner_last in enumerate(self._inner_last):
+            m.d.sync += inner_last.eq(Cat(self._at_last[i + 1 :]).all())
 
     def load(self, words):
         """Set all loops to their first iteration."""
@@ -65,12 +69,12 @@ class _Loops:
         return self._at_last[self._names.index(name)]
 
     def advance(self):
-        """Go to the next iteration of the innermost loop, with carry."""
+        """Go to the next iteration of the innermost loop, at most every second cycle."""
         m = self._m
         for i, name in enumerate(self._names):
             count = field(self._words, "GEMM", name)
             left, last = self._left[i], self._at_last[i]
-            with m.If(Cat(self._at_last[i + 1 :]).all()):
+            with m.If(self._inner_last[i]):
                 m.d.sync += [left.eq(left - 1), last.eq(left == 1), self._at_first[i].eq(0)]
                 if i:  # the outermost loop is never begun again
                     with m.If(last):

@@ -9,7 +9,7 @@ from tilewright.verif.mutate.engine import EngineJudge
 from tilewright.verif.simulate.compiled import compile_unit
 
 
-@pytest.mark.parametrize(("seed", "long"), [(1, "k_rows"), (2, "m2")])
+@pytest.mark.parametrize(("seed", "long"), [(1, "k_rows"), (2, "m2"), (4, "n_tiles")])
 def test_random_programs(seed, long):
     config = configure("engine", preset="tiny")
     rtlil = emit(load(find_unit("engine").component)(config), "engine").rtlil
