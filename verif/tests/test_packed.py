@@ -1,13 +1,18 @@
 """Arrays whose cells select: exact and on time; column combining on the engine."""
 
 import dataclasses
+import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tilewright.fpga import bench_sparse
+from tilewright.fpga.flow import Area
+from tilewright.fpga.measure import Measurement
 from tilewright.gen.catalog import UNITS, load
 from tilewright.gen.configuration import configure
 from tilewright.gen.generate import module_name
@@ -229,3 +234,20 @@ def test_modes():
 def test_pack_tile_refuses_another_shape():
     with pytest.raises(ValueError, match=r"tile must have shape \(32, 8\), not \(4, 8\)"):
         pack_tile(PackedConfig(), np.zeros((4, 8), np.int64))
+
+
+def test_bench_counts_the_products_of_the_dense_network(monkeypatch, capsys, tmp_path):
+    found = Measurement(Area(1, 2, 3, 4, 152, 6), {1: SimpleNamespace(slowest=100.0)})
+    monkeypatch.setattr(bench_sparse, "measure", lambda *_, **__: found)
+    monkeypatch.setattr(bench_sparse, "Engine", lambda config: config)
+    monkeypatch.setattr(bench_sparse, "emit", lambda *_: SimpleNamespace(rtlil=""))
+    arguments = ["--seeds", "1", "--ratio", "4", "-o", str(tmp_path)]
+    assert bench_sparse.main([*arguments, "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {row["gmacs"] for row in rows.values()} == {14.4}
+    dense = {name: row["dense_gmacs"] for name, row in rows.items()}
+    assert dense == {"systolic": 14.4, "packed": 57.6, "nm": 28.8}
+    assert rows["packed"]["dsp"] == 152
+    assert rows["packed"]["lut4_equivalents"] == 1 + 2 * 2 + 6 * 3
+    assert bench_sparse.main([*arguments, "nm"]) == 0
+    assert "100.0 (100.0 to 100.0)" in capsys.readouterr().err
