@@ -195,15 +195,13 @@ def _choice(index: Value, bits: int) -> Value:
 def _plane(m: Module, lanes: list[Value], choice: Value, name: str) -> Value:
     """Return the chosen bit of each lane after two cycles: one of each pair or 0, ORed then."""
     pairs = [
-        delay(
-            m,
-            Cat(
-                lane[2 * i : 2 * i + 2].bit_select(choice[0], 1) & chosen
-                for i, chosen in enumerate(choice[1:])
-            ),
-            1,
-            f"{name}_pairs_{k}",
+        Cat(
+            lane[2 * i : 2 * i + 2].bit_select(choice[0], 1) & chosen
+            for i, chosen in enumerate(choice[1:])
         )
-        for k, lane in enumerate(lanes)
+        for lane in lanes
     ]
-    return delay(m, Cat(pair.any() for pair in pairs), 1, name)
+    count = len(choice) - 1
+    found = delay(m, Cat(pairs), 1, f"{name}_pairs")
+    bits = (found[count * k : count * (k + 1)].any() for k in range(len(lanes)))
+    return delay(m, Cat(bits), 1, name)

@@ -169,7 +169,10 @@ class TablesColumn(wiring.Component):
         m = Module()
         config, rows, size = self._config, self._config.rows, pass_layout(self._config).size
         # Every table of every column needs its four bits: one crossing of the chip each.
-        now = local_copy(m, self.now, "now_here", config.fabric)
+        layout = pass_layout(config)
+        passes = [layout(self.now[size * u : size * (u + 1)]) for u in range(config.vectors)]
+        flags = Cat((now.first, now.negative) for now in passes)
+        now = local_copy(m, flags, "now_here", config.fabric)
         x = local_copy(m, self.x, "x_here", config.fabric)
         tile = Signal.like(self.tile)
         m.d.comb += tile.eq(local_copy(m, self.tile, "tile_here", config.fabric))
@@ -178,7 +181,7 @@ class TablesColumn(wiring.Component):
         for u in range(config.vectors):
             m.submodules[f"unit_{u}"] = unit = Shared(TablesUnit, config, "unit")
             m.d.comb += [
-                unit.now.as_value().eq(now[size * u : size * (u + 1)]),
+                Cat(unit.now.first, unit.now.negative).eq(now[2 * u : 2 * u + 2]),
                 unit.x.eq(x[rows * u : rows * (u + 1)]),
                 unit.tile.eq(tile),
                 unit.write.eq(write),
