@@ -256,8 +256,8 @@ def prove(wanted: Iterable[Claim], folder: Path) -> None:
             "hierarchy -check -top claim",
             "proc",
             "flatten",
-            "opt -full",
             "setattr -unset init w:*",  # from any state
+            "opt -full",
             f"sat -verify {goal} claim",
             "design -reset",
         ]
