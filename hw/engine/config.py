@@ -20,7 +20,8 @@ class DatapathConfig(Protocol):
     component : str
         ``module:class`` of the component, the module relative to the package's ``hw``.
     act_lanes : int
-        Elements per activation vector; a weight tile covers this many of K.
+        Elements per activation vector. A weight tile covers this many of K, or where the
+        configuration has a method ``tile_k(mode)``, the first so many of them.
     cols : int
         Output channels per weight tile, partial sums per psum vector.
     x_bits, w_bits : int
