@@ -53,7 +53,8 @@ def _limits(config: EngineConfig) -> dict[tuple[str, int], list]:
             # Of a power of two, only the bits above it matter.
             power = last & (last + 1) == 0
             above = value[last.bit_length() :].any() if power else value > last
-            return (value < first) | above
+            reachable = last < (1 << len(value)) - 1
+            return Cat([value < first] * (first > 0), [above] * reachable).any()
 
         return bad
 
