@@ -9,21 +9,14 @@ from ..hw.config import ConfigError
 from .catalog import find_unit, load
 from .configuration import dump
 from .files import write_all
+from .keywords import KEYWORDS
 
 __all__ = ["generate", "generate_files", "module_name"]
-
-# words that neither (System)Verilog nor the tools that read it take as a module's name
-_RESERVED = frozenset(
-    "always and assign begin buf case cell config default design edge else end endmodule event for "
-    "force function if include initial inout input instance integer library logic module nand nor "
-    "not or output packed parameter reg repeat signed specify string table task time use wait "
-    "while wire xor".split()
-)
 
 
 def module_name(unit: str) -> str:
     """Return what a unit's top module is called if nothing else is asked for: as the unit is."""
-    return f"{unit}_array" if unit in _RESERVED else unit
+    return f"{unit}_array" if unit in KEYWORDS else unit
 
 
 def generate_files(unit: str, config: Any, name: str) -> dict[str, str]:
@@ -32,7 +25,7 @@ def generate_files(unit: str, config: Any, name: str) -> dict[str, str]:
     from .manifest import manifest
     from .verilog import emit, summary, top_of
 
-    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name in _RESERVED:
+    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name in KEYWORDS:
         raise ConfigError(f"name must be a Verilog identifier that is not a keyword, not {name!r}")
     top = top_of(load(find_unit(unit).component)(config))
     settings = dump(config, unit)

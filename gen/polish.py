@@ -10,6 +10,7 @@ import textwrap
 from collections import Counter, defaultdict
 
 from .errors import ToolError
+from .keywords import KEYWORDS
 
 __all__ = ["polish"]
 
@@ -73,7 +74,7 @@ def _comment(text: str) -> str:
 
 def _plain_names(text: str) -> tuple[str, set[str]]:
     """Replace escaped names by plain ones; also return those that Amaranth had to number."""
-    taken = set(_WORD.findall(_ESCAPED.sub("", text)))
+    taken = set(_WORD.findall(_ESCAPED.sub("", text))) | KEYWORDS
     names: dict[str, str] = {}
     odd = set()
     for name in sorted(set(_ESCAPED.findall(text))):

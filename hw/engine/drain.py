@@ -380,11 +380,11 @@ class Drain(wiring.Component):
         pooled_tag = self._delay(m, lane_tag, 1, "pooled_tag")
         before = self._delay(m, at, latency - 2, "before_store_at")
         store_at = Signal.like(at, name="store_at_1", reset_less=True)
-        inside = Signal(reset_less=True)
+        fits = Signal(reset_less=True)
         at_end = Signal(reset_less=True)
         m.d.sync += [
             store_at.eq(before),
-            inside.eq(before.vector < config.act_depth),
+            fits.eq(before.vector < config.act_depth),
             at_end.eq(before.vector == config.act_depth - 1),
         ]
         shape = Shape(config.datapath.x_bits, config.datapath.x_signed)
@@ -431,8 +431,8 @@ class Drain(wiring.Component):
             result.last.eq(out_tag.end),
             self.store_at.vector.eq(store_at.vector), self.store_at.lane.eq(store_at.lane),
             self.storing.eq(emits & stores),
-            self.store.eq(Mux(emits & stores & inside, out_tag.mask & ~beyond, 0)),
-            self.outside.eq(emits & stores & ~inside),
+            self.store.eq(Mux(emits & stores & fits, out_tag.mask & ~beyond, 0)),
+            self.outside.eq(emits & stores & ~fits),
         ]
         in_flight = Signal(range(latency + 9))
         m.d.sync += in_flight.eq(in_flight + issue - Mux(raw, raw_tag.valid, pooled_tag.valid))

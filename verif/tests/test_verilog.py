@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from tilewright.gen.catalog import UNITS, load
 from tilewright.gen.configuration import configure
+from tilewright.gen.keywords import KEYWORDS
 from tilewright.gen.verilog import emit, raw_verilog, top_of
 from tilewright.hw.shared import Shared
 
@@ -181,6 +182,30 @@ def test_unit_keeps_its_meaning(name, preset):
     if re.search(r"^  (MULT18X18D|ALU54B|CCU2C|DP16KD|TRELLIS_\w+) ", text, re.M):
         pytest.skip("instantiates cells of the fabric, for which there is no model here")
     _compare(lambda: load(UNITS[name].component)(config), Path("build/test/verilog", name, preset))
+
+
+class Keywords(wiring.Component):
+    """Has a signal called as each keyword."""
+
+    x: In(1)
+    y: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        value = self.x
+        for word in sorted(KEYWORDS):
+            kept = Signal(name=word)
+            m.d.sync += kept.eq(value)
+            value = ~kept
+        m.d.comb += self.y.eq(value)
+        return m
+
+
+def test_no_name_is_a_keyword(tmp_path):
+    text = emit(Keywords(), "probe").verilog
+    assert not KEYWORDS & set(re.findall(r"^  reg  ?(\w+)", text, re.MULTILINE))
+    (tmp_path / "probe.v").write_text(text)
+    subprocess.run(["iverilog", "-g2012", "-t", "null", "probe.v"], cwd=tmp_path, check=True)
 
 
 def test_shared_modules_stand_once():
