@@ -105,9 +105,7 @@ class _Engine:
         self.tiles = [0] * config.weight_depth
         self.packets = iter(packets)
         self.freed: list[int] = []
-        self.full: list[int] = []
         self.tiles_started = 0
-        self.last_issue = -1
         self.stores: list[int] = []
         self.x_load: tuple[int, int] | None = None
 

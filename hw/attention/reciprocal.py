@@ -59,7 +59,8 @@ class Reciprocal(wiring.Component):
         bits, guard = config.reciprocal_bits, config.guard_bits
         total = Signal(config.sum_width)
         step = Signal(range(guard + bits + 1))
-        running, shifting = Signal(), Signal()
+        running = Signal()
+        shifting = Signal()
         remainder = Signal(bits + 1)
         mantissa = total[-bits:]
         doubled = remainder << 1

@@ -130,9 +130,11 @@ class Rotary(wiring.Component):
         m.submodules.heads = heads = memory.Memory(
             shape=signed(ACT_BITS), depth=2 << (size - 1).bit_length(), init=[]
         )
-        write, slot, bank = heads.write_port(), Signal(range(size)), Signal()
-        held, positions = Signal(range(3)), [Signal(config.position_bits, name=f"at_{i}")
-                                             for i in range(2)]  # fmt: skip
+        write = heads.write_port()
+        slot = Signal(range(size))
+        bank = Signal()
+        held = Signal(range(3))
+        positions = [Signal(config.position_bits, name=f"at_{i}") for i in range(2)]
         taken, ends = self.i.valid & self.i.ready, slot == size - 1
         m.d.comb += [
             self.i.ready.eq(held != 2), write.en.eq(taken), write.addr.eq(Cat(slot, bank)),
@@ -153,9 +155,9 @@ class Rotary(wiring.Component):
         They count on with ``issue``.
         """
         config = self._config
-        element, pair, second = (
-            Signal(range(config.head_size)), Signal(range(config.pairs)), Signal(),
-        )  # fmt: skip
+        element = Signal(range(config.head_size))
+        pair = Signal(range(config.pairs))
+        second = Signal()
         last = element == config.head_size - 1
         ends = pair == config.pairs - 1
         with m.If(issue):
@@ -178,7 +180,9 @@ class Rotary(wiring.Component):
         m.submodules.turn = turn = Turn(config)
         depth = self.LATENCY + 1
         m.submodules.output = output = SyncFIFOBuffered(width=ACT_BITS, depth=depth)
-        queued, issue, bank = Signal(range(depth + 1)), Signal(), Signal()
+        queued = Signal(range(depth + 1))
+        issue = Signal()
+        bank = Signal()
         element, pair, second, partner, last = self._order(m, issue)
         m.d.comb += issue.eq((held != 0) & (queued != depth))
         m.d.sync += queued.eq(queued + issue - (self.o.valid & self.o.ready))

@@ -70,7 +70,8 @@ class Score(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, beat = self._config, self.beat
-        group, end = Signal(range(config.groups)), Signal()
+        group = Signal(range(config.groups))
+        end = Signal()
         m.d.comb += end.eq(group == config.groups - 1)
         with m.If(self.valid):
             m.d.sync += group.eq(Mux(end, 0, group + 1))
@@ -196,12 +197,15 @@ class RunningSum(wiring.Component):
         whole = registered(m, self.score[config.fraction_bits :].as_signed(), 1, "whole")
         valid = delay(m, self.valid, 1, "valid_read", reset=True)
         last = delay(m, self.last, 1, "last_read")
-        first, top = Signal(init=1), Signal(signed(8))
+        first = Signal(init=1)
+        top = Signal(signed(8))
         rises = Signal()
         m.d.comb += rises.eq(first | (whole > top))
         distance = Mux(whole > top, whole - top, top - whole)
         by = Signal(8)
-        begins, moves, adds = Signal(), Signal(), Signal()
+        begins = Signal()
+        moves = Signal()
+        adds = Signal()
         power = registered(m, powers.power, 1, "power")
         m.d.sync += [
             by.eq(distance), begins.eq(first), moves.eq(rises), adds.eq(valid),

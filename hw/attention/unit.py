@@ -84,7 +84,9 @@ class Attention(wiring.Component):
         m.d.comb += self.dots.ready.eq(held != ROWS)
         m.submodules.score = score = Score(config)
         m.d.comb += [score.valid.eq(taken), score.beat.eq(self.dots.payload)]
-        write, row, slot = scores.write_port(), Signal(range(ROWS)), Signal(config.guard_bits)
+        write = scores.write_port()
+        row = Signal(range(ROWS))
+        slot = Signal(config.guard_bits)
         m.d.comb += [
             write.addr.eq(Cat(slot, row)), write.data.eq(score.score), write.en.eq(score.o_valid),
         ]
@@ -123,7 +125,8 @@ class Attention(wiring.Component):
         rest = len(sums.r_data) - config.sum_width
         width = len(inverse.reciprocal) + len(inverse.extra) + rest
         m.submodules.inverses = inverses = SyncFIFOBuffered(width=width, depth=ROWS)
-        busy, others = Signal(), Signal(rest)
+        busy = Signal()
+        others = Signal(rest)
         start = sums.r_rdy & ~busy
         with m.If(start):
             m.d.sync += [busy.eq(1), others.eq(sums.r_data[config.sum_width :])]
@@ -145,17 +148,24 @@ class Attention(wiring.Component):
         m.submodules.output = output = SyncFIFOBuffered(
             width=len(self.o.payload.as_value()), depth=depth
         )
-        row, slot, queued = Signal(range(ROWS)), Signal(config.guard_bits), Signal(range(depth + 1))
-        room, reciprocal, extra = Signal(), Signal.like(weigh.reciprocal), Signal.like(weigh.extra)
-        top, last_slot = Signal(signed(8)), Signal(config.guard_bits)
+        row = Signal(range(ROWS))
+        slot = Signal(config.guard_bits)
+        queued = Signal(range(depth + 1))
+        room = Signal()
+        reciprocal = Signal.like(weigh.reciprocal)
+        extra = Signal.like(weigh.extra)
+        top = Signal(signed(8))
+        last_slot = Signal(config.guard_bits)
         m.d.comb += Cat(reciprocal, extra, top, last_slot).eq(inverses.r_data)
-        issue, leaves = Signal(), self.o.valid & self.o.ready
+        issue = Signal()
+        leaves = self.o.valid & self.o.ready
         m.d.comb += [
             room.eq(inverses.r_rdy & (queued != depth)),
             self.scales.ready.eq(room), issue.eq(room & self.scales.valid),
         ]
         m.d.sync += queued.eq(queued + issue - leaves)
-        group, end = Signal(range(config.groups)), self._group(m, issue)
+        group = Signal(range(config.groups))
+        end = self._group(m, issue)
         with m.If(issue):
             m.d.sync += group.eq(Mux(end, 0, group + 1))
         last = end & (slot == last_slot)

@@ -127,7 +127,8 @@ class KvCore(wiring.Component):
         placer, scorer, reader = self.placer, self.scorer, self.reader
         command = Signal(command_word(config))
         policy = Signal(policy_word())
-        count, known = Signal(range(config.slots + 1)), Signal()
+        count = Signal(range(config.slots + 1))
+        known = Signal()
         judged = Signal(
             data.StructLayout(
                 {"active": 1, "no_room": 1, "too_long": 1, "unknown": config.heads,

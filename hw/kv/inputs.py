@@ -93,9 +93,11 @@ class InputStore(wiring.Component):
         m.submodules.outlet = outlet = Outlet(recall_beat(config), depth=2)
         wiring.connect(m, outlet.o, wiring.flipped(self.recalls))
         look = self.places.counts.read_port(domain="comb")
-        found, waiting = Signal(config.input_bits), Signal()
+        found = Signal(config.input_bits)
+        waiting = Signal()
         at = Signal(range(config.inputs + 1))
-        over, alive = Signal(), Signal()
+        over = Signal()
+        alive = Signal()
         m.d.comb += [
             look.addr.eq(at),
             over.eq(at == fresh),

@@ -108,7 +108,8 @@ class Pager(wiring.Component):
             m.d.comb += port.addr.eq(sequence)
             known = begun.bit_select(sequence, 1)
             m.d.sync += target.eq(Mux(known, port.data, 0))
-        self._new_length, self._set_length = self.lengths.write_port(), Signal()
+        self._new_length = self.lengths.write_port()
+        self._set_length = Signal()
         at = self._new_length.addr
         m.d.comb += [at.eq(command.sequence), self._new_length.en.eq(self._set_length)]
         with m.If(self._set_length):
@@ -120,7 +121,8 @@ class Pager(wiring.Component):
             self._set_entry.addr.eq(Cat(self._block, command.sequence)),
             places.at.eq(self._entry.data), places.holders.eq(1),
         ]
-        answer, answered = Signal(page_beat(config)), Signal()
+        answer = Signal(page_beat(config))
+        answered = Signal()
         m.d.comb += [self.answers.payload.eq(answer), self.answers.valid.eq(answered)]
         with m.If(self.answers.ready):
             m.d.sync += answered.eq(0)

@@ -186,9 +186,11 @@ class Placer(wiring.Component):
             {"valid": 1, "head": config.head_bits, "kept": 1, "full": 1, "refused": 1, "last": 1}
         )
         step = Signal(layout)
-        active, refused = Signal(), Signal()
+        active = Signal()
+        refused = Signal()
         head = Signal(config.head_bits)
-        keep, full = Signal(config.heads), Signal(config.heads)
+        keep = Signal(config.heads)
+        full = Signal(config.heads)
         m.d.comb += [
             step.valid.eq(active & outlet.room),
             step.head.eq(head),
@@ -229,18 +231,21 @@ class Placer(wiring.Component):
         ]
         with m.If(self.victim_write & self.victim_found):
             m.d.sync += self.known.bit_select(self.victim_head, 1).eq(1)
-        head, given = Signal(head_entry(config)), Signal(config.slot_bits)
+        head = Signal(head_entry(config))
+        given = Signal(config.slot_bits)
         first = Signal(step.shape())
         m.d.sync += [head.eq(read.data), given.eq(victim.data), first.eq(step)]
         slot = Mux(policy.evict == Evict.OLDEST, head.next, given)
         slot = Mux(first.full, slot, head.fill)
-        pinned, after = Signal.like(head.pinned), Signal(head_entry(config))
+        pinned = Signal.like(head.pinned)
+        after = Signal(head_entry(config))
         ends = Signal()
         m.d.comb += [
             pinned.eq(head.pinned + (~first.full & (token.position < policy.sinks))),
             ends.eq(slot + 1 == policy.budget),
         ]
-        second, chosen = Signal(step.shape()), Signal(config.slot_bits)
+        second = Signal(step.shape())
+        chosen = Signal(config.slot_bits)
         m.d.sync += [
             second.eq(first),
             chosen.eq(slot),

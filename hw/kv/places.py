@@ -57,7 +57,8 @@ class Places(wiring.Component):
         self.counts = memory.Memory(shape=range(most + 1), depth=places, init=[])
         self.returned = memory.Memory(shape=place, depth=places, init=[])
         self.put, self.get = self.returned.write_port(), self.returned.read_port(domain="comb")
-        self.fresh, self.level = Signal(range(places + 1)), Signal(range(places + 1))
+        self.fresh = Signal(range(places + 1))
+        self.level = Signal(range(places + 1))
         super().__init__(
             {
                 "clear": In(1),

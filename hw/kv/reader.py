@@ -70,8 +70,11 @@ class Reader(wiring.Component):
         config = self._config
         m.submodules.outlet = outlet = Outlet(token_beat(config))
         wiring.connect(m, outlet.o, wiring.flipped(self.tokens))
-        active, none, last = Signal(), Signal(), Signal()
-        head, slot = Signal(config.head_bits), Signal(config.slot_bits)
+        active = Signal()
+        none = Signal()
+        last = Signal()
+        head = Signal(config.head_bits)
+        slot = Signal(config.slot_bits)
         left = Signal(range(config.slots))
         ask = Signal()
         m.d.comb += [

@@ -143,7 +143,9 @@ class Refresher(wiring.Component):
         m.submodules.scores = scores = memory.Memory(shape=1, depth=self._config.rows, init=[])
         group, regroup = self.groups.read_port(domain="comb"), self.groups.write_port()
         score, scored = scores.read_port(domain="comb"), scores.write_port()
-        first, needed, may = Signal(), Signal(), Signal()
+        first = Signal()
+        needed = Signal()
+        may = Signal()
         m.d.comb += [
             often.pace.eq(self.pace_high), seldom.pace.eq(self.pace_low),
             scored.en.eq(self.scored), scored.addr.eq(self.scored_at), scored.data.eq(self.high),

@@ -86,7 +86,8 @@ class Scorer(wiring.Component):
     def __init__(self, config: KvConfig):
         self._config = config
         self.evictor = Evictor(config)
-        self.slot, self.left = Signal(config.slot_bits), Signal(range(config.slots + 1))
+        self.slot = Signal(config.slot_bits)
+        self.left = Signal(range(config.slots + 1))
         row = range(config.rows)
         super().__init__(
             {
@@ -173,9 +174,12 @@ class Scorer(wiring.Component):
         step = Signal(layout)
         active = Signal()
         slot, left = self.slot, self.left
-        head, rest = Signal(config.head_bits), Signal(range(SCORE_LATENCY + 1))
-        choose, search = Signal(), Signal()
-        pending, last = Signal(), Signal()
+        head = Signal(config.head_bits)
+        rest = Signal(range(SCORE_LATENCY + 1))
+        choose = Signal()
+        search = Signal()
+        pending = Signal()
+        last = Signal()
         m.d.comb += [
             pending.eq(active & (left != 0)),
             self.weights.ready.eq(pending & ~search),
@@ -218,7 +222,8 @@ class Scorer(wiring.Component):
         m.d.comb += backwards.eq(
             Cat(self.position[i] if i < config.position_bits else 0 for i in reversed(range(bits)))
         )
-        short, dither = Signal(range(bits + 1)), Signal(bits)
+        short = Signal(range(bits + 1))
+        dither = Signal(bits)
         halve = Signal()
         newest = Signal(range(-(1 << 13), 1 << config.position_bits))
         m.d.sync += [

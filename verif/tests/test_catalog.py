@@ -149,11 +149,7 @@ def test_files_name_no_machine(name, preset):
     assert all(line[7:].startswith("top") for line in re.findall(r"^module .*", verilog, re.M))
 
 
-UNNAMED = ("kv", "attention")
-"""Units with signals that still have no name."""
-
-
-@pytest.mark.parametrize(("name", "preset"), [c for c in CASES if c[0] not in UNNAMED])
+@pytest.mark.parametrize(("name", "preset"), CASES)
 def test_every_signal_has_a_name(name, preset):
     """What Amaranth could not name would be one ``net_N`` among many in the Verilog."""
     text = emit(component(name, preset), "top").rtlil
