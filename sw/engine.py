@@ -13,7 +13,7 @@ from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
 from .cycles import predict
 from .mapping.matmul import plan_matmul
-from .pack.by_mode import for_mode, tile_k
+from .pack.by_mode import for_mode, tile_k, useful_products, utilisation
 from .pack.operand import Operand
 from .runtime.simulated import SimulatedEngine
 from .sparse.columns import PackedColumns
@@ -35,9 +35,9 @@ class Stats:
     macs : int
         Multiply-accumulates of the product, M * K * N.
     useful : int
-        Those of them that are not left out: of packed weights, the ones with a weight. Else all.
+        Those of them that are not left out: where cells select, the ones with a weight. Else all.
     utilisation : float
-        ``useful`` per multiply-accumulate that the array could have done in ``cycles``.
+        ``useful`` per multiply-accumulate slot: each of rows x cols cells has one in each cycle.
     """
 
     cycles: int
@@ -108,7 +108,8 @@ class Engine:
         Raises
         ------
         ValueError
-            A shape or a value does not fit, K longer than ``k_max`` and unknown settings included.
+            A shape or a value does not fit, K longer than ``k_max`` and unknown settings included;
+            or the array leaves out weights of w that are not zero.
         """
         d = self.config.datapath
         word = 0
@@ -136,7 +137,7 @@ class Engine:
             predicted_cycles=predicted,
             macs=acts.size * operand.weights.shape[1],
             useful=useful,
-            utilisation=useful / (d.rows * d.cols * result.cycles),
+            utilisation=utilisation(d, useful, result.cycles),
         )
         return plan.assemble(result.lanes, self.config.drain_lanes), stats
 
@@ -149,10 +150,10 @@ class Engine:
             operand = self._weights.operand(self.config.datapath, w, mode)
             _matrix("w", operand.weights, *w_format)
             return operand
-        weights = _matrix("w", w, *w_format)
+        weights, d = _matrix("w", w, *w_format), self.config.datapath
         if hasattr(self._weights, "operand"):
-            return self._weights.operand(self.config.datapath, weights, mode)
-        return Operand(weights, None, len(weights), weights.size)
+            return self._weights.operand(d, weights, mode)
+        return Operand(weights, None, len(weights), useful_products(d, weights, mode))
 
 
 def _matrix(name: str, values: ArrayLike, bits: int, is_signed: bool) -> NDArray[np.int64]:

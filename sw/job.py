@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from ..gen.catalog import UNITS, find_unit, load
 from ..gen.configuration import configure
 from ..hw.config import ConfigError
-from ..hw.engine.config import EngineConfig
+from ..hw.engine.config import DatapathConfig, EngineConfig
 from .cycles import Timeline, predict
 from .graph import Graph, ModelError, evaluate
 from .mapping.network import NetworkPlan, k_tiles, plan_network
 from .onnx_import import load as load_model
+from .pack.by_mode import useful_products, utilisation
 from .program import Program
 from .quantise import quantise
-from .quantise.layers import Formats, QuantisedGraph
+from .quantise.layers import Formats, QuantisedGraph, QuantisedLayer
 from .runtime.simulated import SimulatedEngine
 from .zoo import fashion, mnist, mnist_split
 
@@ -73,7 +74,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerResult:
-    """One layer on the engine: its size, cycles per image and share of the peak."""
+    """One layer on the engine: its size, cycles per image and useful products per slot."""
 
     name: str
     op: str
@@ -276,7 +277,6 @@ def run_job(
     say(f"Compiling the RTL and running {count} images on it")
     result, seconds = _simulate(job, program, count, progress)
     outputs = ready.plan.decode(result.lanes, count)
-    peak = job.engine.datapath.act_lanes * job.engine.datapath.cols
     return JobResult(
         images=count,
         float_accuracy=ready.float_accuracy(),
@@ -286,8 +286,8 @@ def run_job(
         cycles=result.cycles,
         predicted_cycles=ready.timeline.cycles,
         batch=ready.plan.batch,
-        layers=_layers(ready.network, ready.plan, ready.timeline, count, peak),
-        utilisation=program.macs / (peak * result.cycles),
+        layers=_layers(job.engine.datapath, ready, count),
+        utilisation=utilisation(job.engine.datapath, ready.useful(job.engine), result.cycles),
         seconds=seconds,
     )
 
@@ -300,13 +300,14 @@ def estimate_job(
     Parameters and errors: see `run_job`.
     """
     ready = _prepare(job, images, say)
-    peak = job.engine.datapath.act_lanes * job.engine.datapath.cols
     return JobEstimate(
         images=len(ready.labels),
         float_accuracy=ready.float_accuracy(),
         golden_accuracy=ready.accuracy(ready.golden),
         cycles=ready.timeline.cycles,
-        utilisation=ready.program.macs / (peak * ready.timeline.cycles),
+        utilisation=utilisation(
+            job.engine.datapath, ready.useful(job.engine), ready.timeline.cycles
+        ),
     )
 
 
@@ -330,6 +331,11 @@ class _Ready:
     def float_accuracy(self) -> float:
         """Return the share of right answers of the network before it was quantised."""
         return self._right(_float_outputs(self.graph, self.test))
+
+    def useful(self, engine: EngineConfig) -> int:
+        """Return the useful products of the whole run."""
+        d = engine.datapath
+        return len(self.labels) * sum(_useful(d, layer) for layer in self.network.layers)
 
     def _right(self, values: NDArray[Any]) -> float:
         answers = values.reshape(len(self.labels), -1).argmax(axis=1)
@@ -382,19 +388,23 @@ def _simulate(job: Job, program: Program, images: int, progress: Progress):
     return result, perf_counter() - start
 
 
-def _layers(
-    network: QuantisedGraph, plan: NetworkPlan, timeline: Timeline, images: int, peak: int
-) -> tuple[LayerResult, ...]:
+def _useful(datapath: DatapathConfig, layer: QuantisedLayer) -> int:
+    return layer.rows * useful_products(datapath, layer.weights, layer.mode)
+
+
+def _layers(datapath: DatapathConfig, ready: _Ready, images: int) -> tuple[LayerResult, ...]:
     """Share the cycles out: a GEMM has those since the one before was done."""
-    cycles = [0.0] * len(network.layers)
+    cycles = [0.0] * len(ready.network.layers)
     before = 0
-    for layer, timing in zip(plan.gemm_layers(images), timeline.gemms, strict=True):
+    gemms = zip(ready.plan.gemm_layers(images), ready.timeline.gemms, strict=True)
+    for layer, timing in gemms:
         cycles[layer] += timing.done - before
         before = timing.done
     return tuple(
         LayerResult(
             name=layer.name, op=layer.op, shape=(layer.rows, layer.k, layer.n), macs=layer.macs,
-            cycles=total / images, utilisation=layer.macs * images / (peak * total),
+            cycles=total / images,
+            utilisation=utilisation(datapath, images * _useful(datapath, layer), total),
         )
-        for layer, total in zip(network.layers, cycles, strict=True)
+        for layer, total in zip(ready.network.layers, cycles, strict=True)
     )

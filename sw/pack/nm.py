@@ -7,7 +7,7 @@ from ...hw.config import ConfigError
 from ...hw.nm.config import NmConfig
 from ..sparse.nm import PackedNm, unpack_nm
 from .operand import Operand
-from .select import kept_operand, pack_tile, prepare, unpack_tile
+from .select import pack_tile, plain_operand, prepare, unpack_tile
 
 __all__ = ["PACKED", "operand", "pack_tile", "prepare", "settings", "unpack_tile"]
 
@@ -24,5 +24,5 @@ def settings(config: NmConfig, w: PackedNm) -> dict[str, int]:
 
 
 def operand(config: NmConfig, w: NDArray[np.int64] | PackedNm, mode: int = 0) -> Operand:
-    """Return weights as an operand; of plain ones [K, N], what N:M pruning leaves."""
-    return kept_operand(config, unpack_nm(w) if isinstance(w, PackedNm) else w, mode)
+    """Return weights as an operand; plain ones [K, N] must fit the mode without loss."""
+    return plain_operand(config, unpack_nm(w) if isinstance(w, PackedNm) else w, mode)

@@ -7,7 +7,7 @@ from ...hw.config import ConfigError
 from ...hw.packed.config import PackedConfig
 from ..sparse.columns import PackedColumns
 from .operand import Operand
-from .select import kept_operand, pack_tile, prepare, unpack_tile
+from .select import pack_tile, plain_operand, prepare, unpack_tile
 
 __all__ = ["PACKED", "operand", "pack_tile", "prepare", "settings", "unpack_tile"]
 
@@ -27,13 +27,13 @@ def settings(config: PackedConfig, w: PackedColumns) -> dict[str, int]:
 def operand(
     config: PackedConfig, w: NDArray[np.int64] | PackedColumns, mode: int = 0
 ) -> Operand:
-    """Return weights as an operand; of plain ones [K, N], what column-combine pruning leaves.
+    """Return weights as an operand; plain ones [K, N] must fit the mode without loss.
 
     The columns of a group stand side by side, filled up with none where there are fewer than
     the mode has channels.
     """
     if not isinstance(w, PackedColumns):
-        return kept_operand(config, w, mode)
+        return plain_operand(config, w, mode)
     groups, outputs = w.values.shape
     lanes = np.full((max(1, groups), config.span(mode)), -1, np.int64)
     lanes[:groups, : w.sources.shape[1]] = w.sources

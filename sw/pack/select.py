@@ -9,9 +9,10 @@ from ...hw.engine.config import EngineConfig
 from ...hw.packed.select_config import SelectConfig
 from ..mapping.network import k_tiles
 from ..quantise.layers import QuantisedGraph
+from .by_mode import useful_products
 from .operand import Operand
 
-__all__ = ["kept_operand", "kept_places", "pack_tile", "prepare", "unpack_tile"]
+__all__ = ["kept_places", "pack_tile", "plain_operand", "prepare", "unpack_tile"]
 
 Ints = NDArray[np.int64]
 
@@ -25,17 +26,30 @@ def kept_places(groups: Ints, keep: int) -> Ints:
     return np.sort(order[:, :keep], axis=1)
 
 
-def kept_operand(config: SelectConfig, w: Ints, mode: int = 0) -> Operand:
-    """Return weights [K, N] as an operand: of each group and output only the largest stay."""
+def plain_operand(config: SelectConfig, w: Ints, mode: int = 0) -> Operand:
+    """Return weights [K, N] as an operand, which the array computes with in their order.
+
+    Raises
+    ------
+    ValueError
+        Some output has more weights in a group than cells: nothing is pruned unasked.
+    """
     k, n = w.shape
-    span = config.span(mode)
+    span, share = config.span(mode), config.share
     groups = np.zeros((-(-k // span), span, n), w.dtype)
     groups.reshape(-1, n)[:k] = w
-    places = kept_places(groups, config.share)
-    kept = np.zeros_like(groups)
-    np.put_along_axis(kept, places, np.take_along_axis(groups, places, axis=1), axis=1)
-    useful = k * n if span == config.share else int(np.count_nonzero(kept))
-    return Operand(kept.reshape(-1, n)[:k], None, k, useful)
+    places = kept_places(groups, share)
+    lost = groups.copy()
+    np.put_along_axis(lost, places, 0, axis=1)
+    if lost.any():
+        energy = (lost.astype(float) ** 2).sum() / (w.astype(float) ** 2).sum()
+        count, total = np.count_nonzero(lost), np.count_nonzero(w)
+        raise ValueError(
+            f"w must have at most {share} of each {span} channels for an output: {count} of its "
+            f"{total} weights, {energy:.1%} of their energy, would be lost; if they may be, prune "
+            "them first, with prune_conflicts or prune_nm of tilewright.sw.sparse"
+        )
+    return Operand(w, None, k, useful_products(config, w, mode))
 
 
 def pack_tile(config: SelectConfig, tile: Ints, mode: int = 0) -> list[int]:

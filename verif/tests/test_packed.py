@@ -20,6 +20,7 @@ from tilewright.gen.verilog import emit
 from tilewright.hw.config import ConfigError
 from tilewright.hw.packed.config import PackedConfig
 from tilewright.sw.engine import Engine
+from tilewright.sw.pack.by_mode import useful_products, utilisation
 from tilewright.sw.pack.packed import operand, pack_tile, unpack_tile
 from tilewright.sw.sparse.columns import combine, prune_conflicts, unpack
 from tilewright.verif.golden.packed import packed
@@ -201,6 +202,23 @@ def test_operands_keep_the_order_of_groups():
     empty = combine(w, np.full(5, -1), alpha=2)
     none = operand(config, empty, config.mode_word(channels=2))
     assert none.weights.tolist() == [[0, 0], [0, 0]]
+
+
+def test_plain_weights_are_not_pruned_unasked():
+    config, w = PackedConfig(alpha=4), np.array([[3], [0], [0], [4], [5]])
+    mode = config.mode_word(channels=4)
+    message = "at most 1 of each 4 channels .* 1 of its 3 weights, 18.0% of their energy"
+    with pytest.raises(ValueError, match=message):
+        operand(config, w, mode)
+    pruned = prune_conflicts(w, np.array([0, 0, 0, 0, 1]))
+    assert operand(config, pruned, mode).weights.tolist() == [[0], [0], [0], [4], [5]]
+
+
+def test_utilisation_counts_useful_products_per_slot():
+    config, w = PackedConfig(rows=2, cols=3, alpha=4), np.array([[1, 0], [0, 0], [0, 2], [0, 0]])
+    assert useful_products(config, w, 0) == 8  # dense: zeros are multiplied as well
+    assert useful_products(config, w, config.mode_word(channels=4)) == 2
+    assert utilisation(config, 30, 10) == 0.5
 
 
 @pytest.mark.parametrize(
