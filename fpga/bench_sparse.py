@@ -7,10 +7,12 @@ of the array as the columns before packing are those after it, which ``--ratio``
 what the published rule gives for the face detector of ``examples/face``.
 """
 
-import argparse
-import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ..gen.errors import ToolError
 from ..gen.verilog import emit
@@ -19,6 +21,7 @@ from ..hw.engine.engine import Engine
 from ..hw.nm.config import NmConfig
 from ..hw.packed.config import PackedConfig
 from ..hw.systolic.config import SystolicConfig
+from ..sw.cli.options import Json, OutputFolder
 from ..sw.cli.output import print_json, print_table, say
 from .flow import PLACERS
 from .measure import measure
@@ -32,7 +35,10 @@ DATAPATHS: dict[str, DatapathConfig] = {
 }
 """Arrays of 144 products a cycle, by family."""
 
-FACE = 4568 / 1109
+Family = StrEnum("Family", {name: name for name in DATAPATHS})
+Placer = StrEnum("Placer", {name: name for name in PLACERS})
+
+FACE = 4568 / 1100
 """Columns before and after packing: examples/face, alpha 8, gamma 0.5, dense columns first."""
 
 
@@ -90,33 +96,30 @@ def row_of(name: str, folder: Path, seeds: int, placer: str, aim: float, ratio: 
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure the engines that were asked for and print the table."""
-    parser = argparse.ArgumentParser(prog="tilewright.fpga.bench_sparse", description=__doc__)
-    parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"of {', '.join(DATAPATHS)}")
-    parser.add_argument("--seeds", type=int, default=3, help="place and route with seeds 1 to N")
-    parser.add_argument("--placer", choices=PLACERS, default="static")
-    parser.add_argument("--mhz", type=float, default=150, help="clock to aim for")
-    parser.add_argument("--ratio", type=float, default=FACE, help="columns before over after")
-    parser.add_argument("--json", action="store_true", help="print JSON to standard output")
-    parser.add_argument("-o", "--output", type=Path, default=Path("build/bench_sparse"))
-    chosen = parser.parse_args(arguments)
-    if unknown := set(chosen.families) - set(DATAPATHS):
-        parser.error(f"there is no family {min(unknown)!r} (families: {', '.join(DATAPATHS)})")
-    if chosen.seeds < 1:
-        parser.error(f"--seeds must be at least 1, not {chosen.seeds}")
+def main(
+    families: Annotated[list[Family] | None, typer.Argument(help="Which; all by default.")] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Place and route with seeds 1 to N.", min=1)
+    ] = 3,
+    placer: Annotated[Placer, typer.Option("--placer", help="Of nextpnr.")] = Placer.static,
+    mhz: Annotated[float, typer.Option("--mhz", help="Clock to aim for.", min=1)] = 150,
+    ratio: Annotated[
+        float, typer.Option("--ratio", help="Columns before packing over those after.", min=1)
+    ] = FACE,
+    output: OutputFolder = Path("build/bench_sparse"),
+    json: Json = False,
+) -> None:
+    """Measure engines for dense and sparse weights and print the table."""
     rows = []
-    for name in chosen.families or DATAPATHS:
+    for name in families or DATAPATHS:
         say(f"{name}: synthesis, place and route")
         try:
-            rows.append(
-                row_of(name, chosen.output, chosen.seeds, chosen.placer, chosen.mhz, chosen.ratio)
-            )
+            rows.append(row_of(str(name), output, seeds, str(placer), mhz, ratio))
         except (ToolError, OSError) as error:
             say(f"error: {error}")
-            return 1
-    if chosen.json:
-        print_json([vars(row) for row in rows])
+            raise typer.Exit(1) from None
+    if json:
+        print_json([asdict(row) for row in rows])
     else:
         titles = ("engine", "MHz", "LUT4-eq", "FF", "DSP", "block RAM", "GMAC/s", "dense GMAC/s")
         print_table(
@@ -127,8 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
                 for r in rows
             ],
         )  # fmt: skip
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from tilewright.fpga import bench_sparse
 from tilewright.fpga.flow import Area
@@ -254,18 +256,20 @@ def test_pack_tile_refuses_another_shape():
         pack_tile(PackedConfig(), np.zeros((4, 8), np.int64))
 
 
-def test_bench_counts_the_products_of_the_dense_network(monkeypatch, capsys, tmp_path):
+def test_bench_counts_the_products_of_the_dense_network(monkeypatch, tmp_path):
     found = Measurement(Area(1, 2, 3, 4, 152, 6), {1: SimpleNamespace(slowest=100.0)})
     monkeypatch.setattr(bench_sparse, "measure", lambda *_, **__: found)
     monkeypatch.setattr(bench_sparse, "Engine", lambda config: config)
     monkeypatch.setattr(bench_sparse, "emit", lambda *_: SimpleNamespace(rtlil=""))
     arguments = ["--seeds", "1", "--ratio", "4", "-o", str(tmp_path)]
-    assert bench_sparse.main([*arguments, "--json"]) == 0
-    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    app = typer.Typer()
+    app.command()(bench_sparse.main)
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
     assert {row["gmacs"] for row in rows.values()} == {14.4}
     dense = {name: row["dense_gmacs"] for name, row in rows.items()}
     assert dense == {"systolic": 14.4, "packed": 57.6, "nm": 28.8}
     assert rows["packed"]["dsp"] == 152
     assert rows["packed"]["lut4_equivalents"] == 1 + 2 * 2 + 6 * 3
-    assert bench_sparse.main([*arguments, "nm"]) == 0
-    assert "100.0 (100.0 to 100.0)" in capsys.readouterr().err
+    assert "100.0 (100.0 to 100.0)" in CliRunner().invoke(app, [*arguments, "nm"]).stderr
+    assert CliRunner().invoke(app, ["term"]).exit_code == 2
