@@ -47,15 +47,16 @@ def formats(tokens: int) -> dict[str, Cache]:
 def budgets(budget: int) -> dict[str, Cache]:
     """Return caches of a budget, keys and values of 8 bits all.
 
-    H2O's scores have 16 bits, since without decay those of 8 are all at their end after a while;
-    AERP's have 8, in sixteenths of a weight, and are halved every so many tokens as the budget has.
+    ``H2O`` is as published: sums of weights that never decay, in 16 bits, since those of 8 would
+    all be at their end after a while. All others follow `policy`.
     """
-    aging = {"shift": 12, "decay": budget.bit_length() - 1, "threshold": HIGH}
-    plain, again = (policy("aerp", budget, theta=theta, **aging) for theta in (0, 1))
+    sums = {"shift": 6, "decay": 0}
+    plain, again = (policy("aerp", budget, theta=theta, threshold=HIGH) for theta in (0, 1))
     return {
         "window": Cache(policy=policy("window", budget)),
         "sinks + window": Cache(policy=policy("sinks", budget)),
-        "H2O": Cache(policy=policy("h2o", budget), score_bits=16),
+        "H2O": Cache(policy=policy("h2o", budget, **sums), score_bits=16),
+        "H2O, 8-bit scores": Cache(policy=policy("h2o", budget)),
         "AERP": Cache(policy=plain),
         "AERP, recomputed": Cache(policy=again),
         "AERP, 2DRP": Cache(policy=plain, rates=RATES),

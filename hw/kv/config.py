@@ -145,14 +145,20 @@ POLICIES: dict[str, Policy] = {
     "full": Policy(evict="never"),
     "window": Policy(evict="oldest"),
     "sinks": Policy(evict="oldest", sinks=4),
-    "h2o": Policy(evict="score", shift=6, dither=True),
-    "aerp": Policy(evict="score", sinks=10, shift=6, dither=True, theta=1),
+    "h2o": Policy(evict="score", shift=12, dither=True),
+    "aerp": Policy(evict="score", sinks=10, shift=12, dither=True, theta=1),
 }
-"""Policies by name: all tokens; a sliding window; StreamingLLM; H2O; Kelle."""
+"""Policies by name: all tokens; a sliding window; StreamingLLM; H2O; Kelle.
+
+Scores count sixteenths of a weight of 16 bits; `policy` lets them decay, so that 8 bits hold them.
+"""
 
 
 def policy(name: str, budget: int, **changes: object) -> Policy:
     """Return policy ``name`` at a budget; ``h2o`` and ``aerp`` protect the newer half of it.
+
+    They halve scores every so many tokens as the budget has, rounded down to a power of two: sums
+    that only grow would all saturate after a while, and of equal scores the oldest token's goes.
 
     Parameters
     ----------
@@ -166,5 +172,6 @@ def policy(name: str, budget: int, **changes: object) -> Policy:
     check_choice("policy", name, tuple(POLICIES))
     found = replace(POLICIES[name], budget=budget)
     if found.evict == "score":
-        found = replace(found, window=max(1, min(budget // 2, budget - found.sinks)))
+        window = max(1, min(budget // 2, budget - found.sinks))
+        found = replace(found, window=window, decay=max(1, budget.bit_length() - 1))
     return replace(found, **changes)

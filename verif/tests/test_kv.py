@@ -3,9 +3,13 @@
 import json
 import random
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
+from tilewright.fpga import bench_kv
+from tilewright.fpga.flow import Area
+from tilewright.fpga.measure import Measurement
 from tilewright.gen.configuration import configure
 from tilewright.gen.verilog import emit
 from tilewright.hw.config import ConfigError
@@ -94,6 +98,20 @@ def test_an_eviction_takes_no_cycle():
     assert script.counts["evictions"] == 48 * 4
     assert script.timing.searching == 0
     assert set(steps[32:]) == {steps[31]}, "full heads with and without an eviction"
+
+
+def test_bench_prints_areas_and_routes_what_it_is_told(monkeypatch, tmp_path, capsys):
+    area = Area(700, 170, 32, 800, 0, 5)
+    clocks = {seed: SimpleNamespace(slowest=130.04 + seed) for seed in (1, 2, 3)}
+    monkeypatch.setattr(bench_kv, "synthesise", lambda *_, **__: area)
+    monkeypatch.setattr(bench_kv, "measure", lambda *_, **__: Measurement(area, clocks))
+    arguments = ["2", "--heads", "1", "--route", "4", "-o", str(tmp_path), "--json"]
+    assert bench_kv.main(arguments) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["slots"], row["mhz"]) for row in rows] == [(2, []), (4, [131.0, 132.0, 133.0])]
+    assert rows[0]["lut4"] == 700
+    assert bench_kv.main(["1"]) == 1
+    assert "slots must be an integer from 2 to 4096, not 1" in capsys.readouterr().err
 
 
 def test_tokens_come_one_a_cycle():

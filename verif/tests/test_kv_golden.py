@@ -94,9 +94,7 @@ def test_golden_is_a_list_of_tokens(seed):
         placed = golden.place(keep)
         for i, (rule, heads) in enumerate(zip(rules, models, strict=True)):
             full = any(k and None not in h.slots for k, h in zip(keep, heads, strict=True))
-            refused = position[i] == 2**config.position_bits - 1 or (
-                rule.evict == "never" and full
-            )
+            refused = position[i] == 2**config.position_bits - 1 or (rule.evict == "never" and full)
             assert placed.refused[i] == refused
             if refused:
                 assert (placed.slot[i] == -1).all()
@@ -171,6 +169,23 @@ def test_named_policies_keep_what_their_papers_say():
     assert kept[2] >= {7, *range(92, 100)}
     assert kept[3] >= {*range(10), *range(95, 100)}
     assert (golden.inputs[3] >= 0).all(), "every token is in the only head"
+
+
+@pytest.mark.parametrize("name", ["h2o", "aerp"])
+def test_narrow_scores_keep_what_attention_needs(name):
+    """Most attention on the first token, some on all: sums that never decay would lose it."""
+    lost = {}
+    for decay in ({}, {"shift": 6, "decay": 0}):
+        golden = GoldenKv(KvConfig(heads=1, slots=64), policy(name, 64, sinks=0, **decay))
+        for _ in range(1500):
+            golden.place()
+            weights = np.full((1, 1, 64), 65536 // 64)
+            weights[golden.positions == 0] = 40000
+            golden.score(weights)
+        lost[bool(decay)] = 0 not in golden.positions
+        saturated = (golden.scores[0, 0] == golden.config.score_max).sum()
+        assert (saturated > 10) == bool(decay)
+    assert lost == {False: False, True: True}
 
 
 def test_a_full_cache_refuses_and_stays():
