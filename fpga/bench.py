@@ -6,12 +6,13 @@ term-revealing arrays have the budgets of the Fashion-MNIST example: a loss of l
 point, see ``python -m tilewright.verif.terms``.
 """
 
-import argparse
-import sys
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from ..gen.catalog import load
 from ..gen.errors import ToolError
@@ -19,8 +20,9 @@ from ..gen.verilog import emit
 from ..hw.engine.config import DatapathConfig
 from ..hw.systolic.config import SystolicConfig
 from ..hw.term.config import TermConfig
+from ..sw.cli.options import Json, OutputFolder
 from ..sw.cli.output import print_json, print_table, say
-from .flow import Say
+from .flow import PLACERS, Say
 from .measure import Measurement, measure, rtlil_of_verilog
 
 __all__ = ["CASES", "Case", "main", "run"]
@@ -77,7 +79,13 @@ CASES = (
 )
 
 
-def run(case: Case, folder: Path, seeds: tuple[int, ...], progress: Say) -> Measurement:
+Name = StrEnum("Name", {case.name: case.name for case in CASES})
+Placer = StrEnum("Placer", {name: name for name in PLACERS})
+
+
+def run(
+    case: Case, folder: Path, seeds: tuple[int, ...], progress: Say, placer: str = "heap"
+) -> Measurement:
     """Measure one array in ``folder``."""
     folder = folder / case.name
     if case.config is None:
@@ -88,51 +96,50 @@ def run(case: Case, folder: Path, seeds: tuple[int, ...], progress: Say) -> Meas
         top = case.config.family
         rtlil = emit(load(f"hw.{case.config.component}")(case.config), top).rtlil
     return measure(
-        rtlil, top, folder, seeds=seeds, mhz=case.mhz, options=case.options, say=progress
+        rtlil,
+        top,
+        folder,
+        seeds=seeds,
+        mhz=case.mhz,
+        options=case.options,
+        placer=placer,
+        say=progress,
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure the arrays that were asked for and print the table."""
-    parser = argparse.ArgumentParser(prog="tilewright.fpga.bench", description=__doc__)
-    names = [case.name for case in CASES]
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(names)}")
-    parser.add_argument("--seeds", type=int, default=3, help="place and route with seeds 1 to N")
-    parser.add_argument("--json", action="store_true", help="print JSON to standard output")
-    parser.add_argument("-o", "--output", type=Path, default=Path("build/bench"))
-    chosen = parser.parse_args(arguments)
-    unknown = [name for name in chosen.cases if name not in names]
-    if unknown:
-        parser.error(f"there is no case {unknown[0]!r} (cases: {', '.join(names)})")
-    if chosen.seeds < 1:
-        parser.error(f"--seeds must be at least 1, not {chosen.seeds}")
-    cases = [case for case in CASES if not chosen.cases or case.name in chosen.cases]
+def main(
+    cases: Annotated[list[Name] | None, typer.Argument(help="Which; all by default.")] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Place and route with seeds 1 to N.", min=1)
+    ] = 3,
+    placer: Annotated[Placer, typer.Option("--placer", help="Of nextpnr.")] = Placer.heap,
+    output: OutputFolder = Path("build/bench"),
+    json: Json = False,
+) -> None:
+    """Measure arrays of 8x8 PEs and print the table."""
+    wanted = [case for case in CASES if not cases or case.name in cases]
     found = []
-    for number, case in enumerate(cases, 1):
-        say(f"[{number}/{len(cases)}] {case.title}: synthesis, place and route")
+    for number, case in enumerate(wanted, 1):
+        say(f"[{number}/{len(wanted)}] {case.title}: synthesis, place and route")
         try:
-            result = run(case, chosen.output, tuple(range(1, chosen.seeds + 1)), say)
+            result = run(case, output, tuple(range(1, seeds + 1)), say, str(placer))
         except (ToolError, OSError) as error:
             say(f"error: {error}")
-            return 1
-        except KeyboardInterrupt:
-            say("interrupted")
-            return 130
+            raise typer.Exit(1) from None
         found.append(_record(case, result))
-    if chosen.json:
+    if json:
         print_json(found)
-    else:
-        titles = (
-            "INT8, ECP5-85F -6", "MHz", "MAC/cycle", "LUT4-eq", "LUT4", "CCU2C", "FF", "DSP",
-            "GMAC/s/kLUT4-eq",
-        )  # fmt: skip
-        keys = (
-            "title", "mhz", "macs_per_cycle", "lut4_equivalents", "lut4", "ccu2c", "ff", "dsp",
-            "gmacs_per_klut",
-        )  # fmt: skip
-        print_table(titles, [[record[key] for key in keys] for record in found])
-        say(f"MHz: median of seeds 1 to {chosen.seeds}. LUT4-eq: LUT4 + 2 CCU2C, array alone.")
-    return 0
+        return
+    titles = (
+        "INT8, ECP5-85F -6", "MHz", "MAC/cycle", "LUT4-eq", "LUT4", "CCU2C", "FF", "DSP",
+        "GMAC/s/kLUT4-eq",
+    )  # fmt: skip
+    keys = (
+        "title", "mhz", "macs_per_cycle", "lut4_equivalents", "lut4", "ccu2c", "ff", "dsp",
+        "gmacs_per_klut",
+    )  # fmt: skip
+    print_table(titles, [[record[key] for key in keys] for record in found])
+    say(f"MHz: median of seeds 1 to {seeds}, {placer} placer; LUT4-eq: LUT4 + 2 CCU2C, array alone")
 
 
 def _record(case: Case, result: Measurement) -> dict:
@@ -154,4 +161,4 @@ def _record(case: Case, result: Measurement) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

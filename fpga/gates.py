@@ -4,12 +4,11 @@
 to generic gates, and a gate counts as many NANDs of two inputs as have its transistors.
 """
 
-import argparse
 import re
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import typer
 from amaranth.lib import wiring
 
 from ..gen.verilog import emit
@@ -23,6 +22,7 @@ from ..hw.systolic.pe import PeConfig, WsPe
 from ..hw.term.config import TermConfig
 from ..hw.term.plane import PlanePe
 from ..hw.term.tmac import TmacPe
+from ..sw.cli.options import Json, OutputFolder
 from ..sw.cli.output import print_json, print_table
 from .flow import run_wasm
 
@@ -87,12 +87,8 @@ def gate_equivalents(component: wiring.Component, top: str, folder: Path) -> tup
     return sum(spent.values()), sum(spent.values()) - spent.get("DFF_P", 0)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(prog="tilewright.fpga.gates", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print JSON to standard output")
-    parser.add_argument("-o", "--output", type=Path, default=Path("build/gates"))
-    chosen = parser.parse_args(arguments)
+def main(output: OutputFolder = Path("build/gates"), json: Json = False) -> None:
+    """Print gate equivalents of PEs, and per product and cycle."""
     product = ProductConfig(
         x_bits=8, x_signed=False, w_bits=8, w_signed=True, latency=4, fabric="portable"
     )
@@ -113,14 +109,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     found = []
     for name, component, macs in cases:
-        gates, logic = gate_equivalents(component, name, chosen.output)
+        gates, logic = gate_equivalents(component, name, output)
         found.append(Gates(name, gates, logic, macs, gates / macs, logic / macs))
-    if chosen.json:
+    if json:
         print_json([asdict(row) for row in found])
     else:
         print_table(list(asdict(found[0])), [list(asdict(row).values()) for row in found])
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

@@ -150,19 +150,17 @@ class TermRim(wiring.Component):
         was_taken = Signal()
         was_first = Signal(reset_less=True)
         was_last = Signal(reset_less=True)
-        was_live = Signal(reset_less=True)
-        was_beat = Signal.like(self.beat, name="was_beat", reset_less=True)
+        was_counted = Signal(reset_less=True)
         was_half = Signal(reset_less=True)
         m.d.sync += [
             was_taken.eq(taken),
-            Cat(was_first, was_last, was_live).eq(Cat(at_first, at_last, self.weights_live)),
-            Cat(was_beat, was_half).eq(Cat(self.beat, self.beat_half)),
+            Cat(was_first, was_last, was_half).eq(Cat(at_first, at_last, self.beat_half)),
+            was_counted.eq(at_first | (self.weights_live & (self.beat >= config.shortest))),
         ]
         cycles = range(config.batch_cycles(beats))
         lengths = [Signal(cycles, name=f"length_{half}", reset_less=True) for half in range(2)]
-        longer = was_live & (was_beat >= config.shortest)
         for half, length in enumerate(lengths):
-            with m.If(was_taken & (was_half == half) & (was_first | longer)):
+            with m.If(was_taken & (was_half == half) & was_counted):
                 more = length + config.slot_cycles
                 m.d.sync += length.eq(Mux(was_first, config.batch_cycles(0) - 1, more))
         full = Signal(2)
