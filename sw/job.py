@@ -317,6 +317,7 @@ class _Ready:
 
     graph: Graph
     network: QuantisedGraph
+    tiles: list[NDArray[np.int64]]
     plan: NetworkPlan
     program: Program
     timeline: Timeline
@@ -335,7 +336,8 @@ class _Ready:
     def useful(self, engine: EngineConfig) -> int:
         """Return the useful products of the whole run."""
         d = engine.datapath
-        return len(self.labels) * sum(_useful(d, layer) for layer in self.network.layers)
+        layers = zip(self.network.layers, self.tiles, strict=True)
+        return len(self.labels) * sum(_useful(d, layer, tiles) for layer, tiles in layers)
 
     def _right(self, values: NDArray[Any]) -> float:
         answers = values.reshape(len(self.labels), -1).argmax(axis=1)
@@ -373,8 +375,9 @@ def _prepare(job: Job, images: int | None, say: Say) -> _Ready:
     golden = golden_run(network, x)
     program = plan.program(x)
     return _Ready(
-        graph=graph, network=network, plan=plan, program=program,
-        timeline=predict(job.engine, program), golden=golden, test=test, labels=labels,
+        graph=graph, network=network, tiles=k_tiles(job.engine, network), plan=plan,
+        program=program, timeline=predict(job.engine, program), golden=golden, test=test,
+        labels=labels,
     )
 
 
@@ -388,8 +391,9 @@ def _simulate(job: Job, program: Program, images: int, progress: Progress):
     return result, perf_counter() - start
 
 
-def _useful(datapath: DatapathConfig, layer: QuantisedLayer) -> int:
-    return layer.rows * useful_products(datapath, layer.weights, layer.mode)
+def _useful(datapath: DatapathConfig, layer: QuantisedLayer, tiles: NDArray[np.int64]) -> int:
+    """Return a layer's useful products; those that are in none of its K tiles are none."""
+    return layer.rows * useful_products(datapath, layer.weights[tiles[tiles >= 0]], layer.mode)
 
 
 def _layers(datapath: DatapathConfig, ready: _Ready, images: int) -> tuple[LayerResult, ...]:
@@ -404,7 +408,7 @@ def _layers(datapath: DatapathConfig, ready: _Ready, images: int) -> tuple[Layer
         LayerResult(
             name=layer.name, op=layer.op, shape=(layer.rows, layer.k, layer.n), macs=layer.macs,
             cycles=total / images,
-            utilisation=utilisation(datapath, images * _useful(datapath, layer), total),
+            utilisation=utilisation(datapath, images * _useful(datapath, layer, tiles), total),
         )
-        for layer, total in zip(ready.network.layers, cycles, strict=True)
+        for layer, tiles, total in zip(ready.network.layers, ready.tiles, cycles, strict=True)
     )

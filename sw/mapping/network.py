@@ -43,7 +43,11 @@ class _Tensor:
 
 @dataclass
 class _Layer:
-    """One layer's fixed GEMM fields and where its weights and parameters are."""
+    """One layer's fixed GEMM fields and where its weights and parameters are.
+
+    ``part`` is not 0 where each kernel position has channels of its own, so many: a K tile is one
+    position's part of them, and what other positions would read has no weights.
+    """
 
     layer: QuantisedLayer
     inputs: tuple[str, ...]
@@ -52,17 +56,22 @@ class _Layer:
     run: int
     stride: tuple[int, int]
     unfolded: bool = False
+    part: int = 0
     groups: list[tuple[int, int]] = field(default_factory=list)
     w_base: int = 0
     p_base: int = 0
 
     def k_chunks(self, d: DatapathConfig) -> int:
         """K tiles per kernel row."""
-        return -(-self.run // tile_k(d, self.layer.mode))
+        return -(-self.run // self.step(d))
+
+    def step(self, d: DatapathConfig) -> int:
+        """Entries of K in a K tile."""
+        return self.part or tile_k(d, self.layer.mode)
 
     def k_tiles(self, d: DatapathConfig) -> Integers:
         """Return which of the layer's K each lane of each K tile holds, -1 for padding."""
-        step, chunks = tile_k(d, self.layer.mode), self.k_chunks(d)
+        step, chunks = self.step(d), self.k_chunks(d)
         rows = np.full((self.kernel_rows, chunks * step), -1)
         rows[:, : self.run] = self.order.reshape(self.kernel_rows, self.run)
         tiles = np.full((self.kernel_rows * chunks, d.act_lanes), -1)
@@ -77,8 +86,9 @@ def plan_network(
 
     Convolutions run as implicit matrix products: the engine walks over the padded activations, so
     nothing is copied or expanded, and runs of kernel columns and channels fill K tiles without
-    gaps. Only the network's input may be unfolded by the host, its kernel rows side by side as
-    channels, where that saves K tiles.
+    gaps. A shift convolution, written as a kernel of which each channel has one position, takes one
+    K tile for each position. Only the network's input may be unfolded by the host, its kernel rows
+    side by side as channels, where that saves K tiles.
 
     Raises
     ------
@@ -148,6 +158,10 @@ def _lower(
     users = [other for other in graph.layers if graph.input in other.inputs]
     if len(layer.inputs) == 2:
         return _Layer(layer, layer.inputs, order, 2, c, layer.stride)
+    if 0 < (part := _part(layer)) <= lanes and kw < -(-kw * c // lanes):
+        positions = np.arange(kh * kw)[:, None]
+        order = (positions * c + positions * part + np.arange(part)).reshape(-1)
+        return _Layer(layer, layer.inputs, order, kh, kw * part, layer.stride, part=part)
     _, left, _, right = pads[layer.inputs[0]]
     if kw == layer.input_shape[1] + left + right:
         # Full rows are contiguous: the whole kernel is one run.
@@ -160,11 +174,24 @@ def _lower(
     return _Layer(layer, layer.inputs, order, kh, kw * c, layer.stride)
 
 
+def _part(layer: QuantisedLayer) -> int:
+    """Return how many channels each kernel position has to itself, in order; 0 if they share any.
+
+    So are shift convolutions: a shift of each channel and a 1 x 1 convolution in one.
+    """
+    positions = math.prod(layer.kernel)
+    part, rest = divmod(layer.input_shape[2], positions)
+    if positions == 1 or rest:
+        return 0
+    used = layer.weights.reshape(positions, positions, part, layer.n).any(axis=(2, 3))
+    return 0 if (used & ~np.eye(positions, dtype=bool)).any() else part
+
+
 def _check(config: EngineConfig, item: _Layer) -> None:
     layer, d = item.layer, config.datapath
-    if layer.k > d.k_max:
+    if item.order.size > d.k_max:
         raise MappingError(
-            f"layer {layer.name!r} sums {layer.k} products, more than k_max={d.k_max}"
+            f"layer {layer.name!r} sums {item.order.size} products, more than k_max={d.k_max}"
         )
     if layer.pool > config.tile_rows_max:
         raise MappingError(
@@ -396,8 +423,8 @@ class NetworkPlan:
         counts = [images, oh, ow, *layer.pool_kernel]
         row, column = sh * width * c, sw * c
         strides = [source.vectors * lanes, ph * row, pw * column, row, column]
-        chunks, step = item.k_chunks(d), tile_k(d, layer.mode)
-        next_row = width * c
+        chunks, step = item.k_chunks(d), item.step(d) + (c if item.part else 0)
+        next_row = width * c + (item.run if item.part else 0)
         if len(item.inputs) == 2:
             next_row = (self._tensors[item.inputs[1]].base - source.base) * lanes
         rows = images * layer.rows

@@ -10,13 +10,15 @@ from tilewright.gen.catalog import find_unit, load
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.nm.config import NmConfig
 from tilewright.hw.packed.config import PackedConfig
+from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.cycles import predict
 from tilewright.sw.mapping.network import k_tiles, plan_network
 from tilewright.sw.pack.by_mode import tile_k
 from tilewright.sw.quantise import Formats, quantise
 from tilewright.sw.runtime.simulated import SimulatedEngine
-from tilewright.verif.golden.network import run, tiled_product
+from tilewright.verif.golden.network import run, run_layer, tiled_product, trace
 from tilewright.verif.onnx_reference import load_model, model
+from tilewright.verif.testbench.engine_programs import golden_engine
 
 
 def residual_network(rng):
@@ -36,6 +38,73 @@ def residual_network(rng):
     ]
     constants = {k: rng.standard_normal(v).astype(np.float32) for k, v in sizes.items()}
     return load_model(model(nodes, constants, (1, 2, 10, 10), output="y"))
+
+
+def shift_network(rng, parts):
+    """Two shift convolutions, each a shift of nine parts of the channels and a 1 x 1 convolution.
+
+    Written as what they are in ONNX: kernels in which each channel has one position.
+    """
+    node = helper.make_node
+    c = 9 * parts
+    nodes = [
+        node("Conv", ["x", "a"], ["1"], pads=[1, 1, 1, 1]),
+        node("Relu", ["1"], ["2"]),
+        node("Conv", ["2", "b"], ["3"], pads=[1, 1, 1, 1]),
+        node("MaxPool", ["3"], ["4"], kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", ["4", "c"], ["5"], pads=[1, 1, 1, 1]),
+        node("Flatten", ["5"], ["6"]),
+        node("Gemm", ["6", "d"], ["y"], transB=1),
+    ]
+    sizes = {"a": (c, 1, 3, 3), "b": (c, c, 3, 3), "c": (5, c, 3, 3), "d": (10, 80)}
+    constants = {k: rng.standard_normal(v).astype(np.float32) for k, v in sizes.items()}
+    for name in "bc":
+        positions = np.arange(9).reshape(3, 3) == np.repeat(np.arange(9), parts)[:, None, None]
+        constants[name] *= positions
+    return load_model(model(nodes, constants, (1, 1, 8, 8), output="y"))
+
+
+def shifted(layer, x):
+    """Return a layer's sums: channels moved, zeros let in at the borders, 1 x 1 products."""
+    n, h, w, c = x.shape
+    moved = np.full_like(x, layer.pad_value)
+    for channel in range(c):
+        part = channel // (c // 9)
+        down, right = part // 3 - 1, part % 3 - 1
+        for row, column in np.ndindex(h, w):
+            if 0 <= row + down < h and 0 <= column + right < w:
+                moved[:, row, column, channel] = x[:, row + down, column + right, channel]
+    used = layer.weights.reshape(9, 9, c // 9, layer.n)[np.arange(9), np.arange(9)]
+    return moved.reshape(-1, c) @ used.reshape(c, layer.n)
+
+
+@pytest.mark.parametrize(
+    ("datapath", "parts", "tiles"),
+    [
+        (SystolicConfig(rows=4, cols=4, k_max=256), 3, [9, 9]),
+        (SystolicConfig(rows=4, cols=4, k_max=512), 5, [102, 102]),  # a part is more than a K tile
+        (PackedConfig(rows=2, cols=4, alpha=8, k_max=256), 2, [9, 9]),
+    ],
+    ids=["systolic", "wide", "packed"],
+)
+def test_shift_convolutions_walk_over_parts(datapath, parts, tiles):
+    """Each channel is read where its shift says, at the cost of a 1 x 1 convolution's K tiles."""
+    config = EngineConfig(datapath=datapath, act_depth=4096, drain_lanes=2)
+    rng = np.random.default_rng(parts)
+    images = rng.standard_normal((3, 1, 8, 8)).astype(np.float32)
+    network = quantise(shift_network(rng, parts), Formats.of(config), images)
+    found = k_tiles(config, network)
+    assert [len(found[i]) for i in (1, 2)] == tiles
+    inputs = network.quantise_input(images)
+    values = dict(trace(network, inputs))
+    for layer in network.layers[1:3]:
+        x = values[layer.inputs[0]]
+        sums = [run_layer(dataclasses.replace(layer, raw=True, bias=0 * layer.bias), [x], "even")]
+        assert (shifted(layer, x) == np.concatenate(sums).reshape(-1, layer.n)).all()
+    plan = plan_network(config, network, load(f"sw.pack.{datapath.family}:pack_tile"))
+    packets = golden_engine(config).run(plan.program(inputs)).packets
+    lanes = np.concatenate([values for values, _ in packets])
+    assert (plan.decode(lanes, len(inputs)) == values[network.output]).all()
 
 
 def with_weights(network, modes, weights):
