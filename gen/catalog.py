@@ -208,7 +208,7 @@ UNITS: dict[str, Unit] = {
         prepare="sw.pack.packed:prepare",
         tables={"modes": "hw.packed.config:mode_fields"},
         mutation=Mutation(
-            preset="tiny", settings=("rows=3",), judge="verif.mutate.datapath:DatapathJudge"
+            preset="tiny", settings=("rows=3",), judge="verif.mutate.packed:SelectJudge"
         ),
     ),
     "nm": Unit(
@@ -233,7 +233,7 @@ UNITS: dict[str, Unit] = {
         mutation=Mutation(
             preset="tiny",
             settings=("rows=4", "n=2", "m=4"),
-            judge="verif.mutate.datapath:DatapathJudge",
+            judge="verif.mutate.packed:SelectJudge",
         ),
     ),
     "kv": Unit(

@@ -15,7 +15,7 @@ from tilewright.sw.engine import Engine
 from tilewright.sw.pack.nm import operand, pack_tile, unpack_tile
 from tilewright.sw.sparse.nm import pack_nm
 from tilewright.verif.golden.nm import nm
-from tilewright.verif.mutate.datapath import DatapathJudge
+from tilewright.verif.mutate.packed import SelectJudge
 from tilewright.verif.simulate.compiled import compile_unit
 
 EVERY = [(n, m) for m in range(1, 17) for n in range(1, m + 1)]
@@ -100,7 +100,7 @@ def test_every_n_and_m_is_exact_and_on_time(m):
     for n in range(1, m + 1):
         config = NmConfig(rows=n, cols=1, n=n, m=m, x_bits=4, w_bits=4)
         unit = compile_unit(emit(NmArray(config), "nm").rtlil, "nm")
-        assert DatapathJudge(config, steps=30)(unit), (n, m)
+        assert SelectJudge(config, steps=30)(unit), (n, m)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from tilewright.sw.pack.by_mode import useful_products, utilisation
 from tilewright.sw.pack.packed import operand, pack_tile, unpack_tile
 from tilewright.sw.sparse.columns import combine, prune_conflicts, unpack
 from tilewright.verif.golden.packed import packed
-from tilewright.verif.mutate.datapath import DatapathJudge
+from tilewright.verif.mutate.packed import SelectJudge
 from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.simulate.runner import run_unit
 from tilewright.verif.tests.test_systolic_primitives import models
@@ -38,7 +38,7 @@ OTHERS = [(f, p) for f in FAMILIES for p in UNITS[f].presets if p not in ("defau
 def judged(config):
     """Return whether the compiled array does what the judge of datapaths asks for."""
     unit = compile_unit(emit(load(UNITS[config.family].component)(config), "array").rtlil, "array")
-    return DatapathJudge(config)(unit)
+    return SelectJudge(config)(unit)
 
 
 @pytest.mark.parametrize(
