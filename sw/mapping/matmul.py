@@ -1,6 +1,6 @@
-"""Tiling of one matrix product onto the engine."""
+"""Tiling of matrix products onto the engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from ...hw.engine.config import EngineConfig
 from ..pack.by_mode import tile_k
 from ..program import Program, ProgramBuilder
 
-__all__ = ["MatmulPlan", "plan_matmul"]
+__all__ = ["MatmulPlan", "plan_matmul", "plan_products"]
 
 PackTile = Callable[[object, NDArray[np.int64]], list[int]]
 
@@ -33,6 +33,10 @@ class MatmulPlan:
     program: Program
     tiles: tuple[tuple[int, int, int, int], ...]
     shape: tuple[int, int]
+
+    def beats(self, drain_lanes: int) -> int:
+        """Return how many result beats the product has."""
+        return sum(rows * -(-channels // drain_lanes) for _, rows, _, channels in self.tiles)
 
     def assemble(self, lanes: NDArray[np.int64], drain_lanes: int) -> NDArray[np.int64]:
         """Return the product from all result beats, (beats, drain_lanes)."""
@@ -77,17 +81,43 @@ def plan_matmul(
     ConfigError
         K is longer than ``k_max``.
     """
-    (m, k), n = x.shape, w.shape[1]
-    if k > config.datapath.k_max:
-        raise ConfigError(
-            f"k_max must be at least the {k} products of one sum, not {config.datapath.k_max}"
-        )
+    return plan_products(config, [(x, w)], pack_tile, mode)[0]
+
+
+def plan_products(
+    config: EngineConfig,
+    products: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    pack_tile: PackTile,
+    mode: int = 0,
+    shift: int | None = None,
+) -> list[MatmulPlan]:
+    """Plan several products as one program, so that the next one's operands load meanwhile.
+
+    Each plan has the whole program and the tiles of its product; result beats come in their order.
+    With ``shift``, sums lose so many bits, round as the engine does and saturate at an activation's
+    range; else they leave as they are.
+
+    Raises
+    ------
+    ConfigError
+        K of one is longer than ``k_max``.
+    """
     builder = ProgramBuilder(config)
-    builder.program.macs = m * k * n
-    jobs = _split(config, m, k, n, mode)
-    tiles: list[tuple[int, int, int, int]] = []
-    _Emitter(config, builder, x, w, pack_tile, mode).emit(jobs, tiles)
-    return MatmulPlan(builder.program, tuple(tiles), (m, n))
+    emitter = _Emitter(config, builder, pack_tile, mode, shift)
+    if shift is not None:
+        tiles = -(-max(w.shape[1] for _, w in products) // config.datapath.cols)
+        channels = np.ones(tiles * config.datapath.cols, np.int64)
+        builder.parameters(0, 0 * channels, channels, shift * channels)
+    plans = []
+    for x, w in products:
+        (m, k), n = x.shape, w.shape[1]
+        if k > config.datapath.k_max:
+            raise ConfigError(
+                f"k_max must be at least the {k} products of one sum, not {config.datapath.k_max}"
+            )
+        builder.program.macs += m * k * n
+        plans.append(MatmulPlan(builder.program, tuple(emitter.emit(x, w)), (m, n)))
+    return plans
 
 
 def _split(config: EngineConfig, m: int, k: int, n: int, mode: int) -> list[_Job]:
@@ -125,25 +155,40 @@ def _split(config: EngineConfig, m: int, k: int, n: int, mode: int) -> list[_Job
 
 
 class _Emitter:
-    """Writes the commands of a list of jobs, each job's loads before its GEMM."""
+    """Writes the commands of products, job by job, each job's loads before its GEMM."""
 
-    def __init__(self, config, builder: ProgramBuilder, x, w, pack_tile: PackTile, mode: int):
-        self._config, self._builder, self._mode = config, builder, mode
-        self._x, self._w, self._pack = x, w, pack_tile
+    def __init__(
+        self,
+        config: EngineConfig,
+        builder: ProgramBuilder,
+        pack_tile: PackTile,
+        mode: int,
+        shift: int | None,
+    ):
+        self._config, self._builder, self._mode, self._pack = config, builder, mode, pack_tile
+        self._product = -1
+        low, high = config.lane.out_range
+        rounded = {"raw": 0, "low": low, "high": high}
+        self._results = {"raw": 1} if shift is None else rounded
         self._tile_k = tile_k(config.datapath, mode)
         # Per half: what it holds, the load that filled it, the last GEMM that read it.
         self._x_halves: list[tuple[object, int, int | None]] = [(None, -1, None)] * 2
         self._w_halves: list[tuple[object, int, int | None]] = [(None, -1, None)] * 2
         self._x_turn = self._w_turn = 0
-        self._packed: dict[tuple[int, int], list[int]] = {}
 
-    def emit(self, jobs: list[_Job], tiles: list[tuple[int, int, int, int]]) -> None:
-        """Append all commands; collect the output tiles."""
-        k_tiles = -(-self._x.shape[1] // self._tile_k)
-        for job in jobs:
+    def emit(
+        self, x: NDArray[np.int64], w: NDArray[np.int64]
+    ) -> list[tuple[int, int, int, int]]:
+        """Append all commands of the next product; return the output tiles."""
+        self._x, self._w, self._packed = x, w, {}
+        self._product += 1
+        tiles: list[tuple[int, int, int, int]] = []
+        k_tiles = -(-x.shape[1] // self._tile_k)
+        for job in _split(self._config, *x.shape, w.shape[1], self._mode):
             x_half = self._activations(job)
             w_half = self._weights(job)
             self._gemm(job, x_half, w_half, k_tiles, tiles)
+        return tiles
 
     def _half(self, halves, key, turn: int) -> tuple[int, bool]:
         for i, (held, _, _) in enumerate(halves):
@@ -153,7 +198,7 @@ class _Emitter:
 
     def _activations(self, job: _Job) -> int:
         d = self._config.datapath
-        key = (job.row, job.rows, job.k_first, job.k_tiles)
+        key = (self._product, job.row, job.rows, job.k_first, job.k_tiles)
         half, held = self._half(self._x_halves, key, self._x_turn)
         if not held:
             self._x_turn = 1 - half
@@ -173,7 +218,7 @@ class _Emitter:
         return half
 
     def _weights(self, job: _Job) -> int:
-        key = (job.n_first, job.n_tiles, job.k_first, job.k_tiles)
+        key = (self._product, job.n_first, job.n_tiles, job.k_first, job.k_tiles)
         half, held = self._half(self._w_halves, key, self._w_turn)
         if not held:
             self._w_turn = 1 - half
@@ -216,7 +261,7 @@ class _Emitter:
             w=self._w_halves[w_half][1],
             accumulate=int(job.k_first > 0),
             keep=int(not ends),
-            raw=1,
+            **self._results,
             x_vector=x_half * (config.act_depth // 2),
             w_base=w_half * (config.weight_depth // 2),
             n_tiles=job.n_tiles,

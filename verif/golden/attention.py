@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...hw.attention.config import ACT_BITS, AttentionConfig, RotaryConfig
+from ...sw.llm.stored import Stored
 from .requantise import requantise
 
 __all__ = [
@@ -24,22 +25,6 @@ __all__ = [
 Integers = NDArray[np.int64]
 
 _TOP = (1 << ACT_BITS - 1) - 1
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Keys or values as the cache keeps them.
-
-    Attributes
-    ----------
-    codes : array [..., head_size]
-        Signed codes of ``kv_bits``.
-    scales : array [..., groups]
-        Unsigned scale of each group; an element is ``code * scale / 2**(kv_bits - 1)``.
-    """
-
-    codes: Integers
-    scales: Integers
 
 
 @dataclass(frozen=True)
