@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 
 from ..config import ConfigError, check_choice, check_range
+from .pager_config import PagerConfig
+from .refresh_config import RefreshConfig
 
 __all__ = ["EVICT", "POLICIES", "KvConfig", "Policy", "policy"]
 
@@ -29,6 +31,13 @@ class KvConfig:
     inputs : int
         Input vectors that can be kept in place of keys and values, 0 to 4096; 0 leaves
         recomputation out.
+    refresh_slack : int
+        Visits of rows that may be due before the memory is made to wait for a refresh, 2 to 255; 0
+        leaves refresh out.
+    sequences : int
+        Sequences that share blocks of pages, 2 to 64; 0 leaves the pager out.
+    blocks, block_tokens, table_blocks : int
+        Of the pager, see `PagerConfig`.
     """
 
     heads: int = 4
@@ -37,6 +46,11 @@ class KvConfig:
     weight_bits: int = 16
     position_bits: int = 16
     inputs: int = 0
+    refresh_slack: int = 0
+    sequences: int = 0
+    blocks: int = 64
+    block_tokens: int = 16
+    table_blocks: int = 16
 
     def __post_init__(self) -> None:
         check_range("heads", self.heads, 1, 64)
@@ -45,6 +59,14 @@ class KvConfig:
         check_range("weight_bits", self.weight_bits, 1, 16)
         check_range("position_bits", self.position_bits, 4, 24)
         check_range("inputs", self.inputs, 0, 4096)
+        for field in ("refresh_slack", "sequences"):
+            if getattr(self, field):
+                check_range(field, getattr(self, field), 2, {"sequences": 64}.get(field, 255))
+        if self.refresh_slack:
+            check_range("heads * slots", self.rows, 2, 65536)
+        PagerConfig(
+            blocks=self.blocks, block_tokens=self.block_tokens, table_blocks=self.table_blocks
+        )
 
     @property
     def slot_bits(self) -> int:
@@ -65,6 +87,25 @@ class KvConfig:
     def rows(self) -> int:
         """Rows of the slot memories: a head's slots from ``head << slot_bits``."""
         return self.heads << self.slot_bits
+
+    @property
+    def refresh(self) -> RefreshConfig | None:
+        """Of each half's refresh scheduler, if there is one."""
+        if not self.refresh_slack:
+            return None
+        return RefreshConfig(rows=self.rows, slack=self.refresh_slack)
+
+    @property
+    def pages(self) -> PagerConfig | None:
+        """Of the pager, if there is one."""
+        if not self.sequences:
+            return None
+        return PagerConfig(
+            sequences=self.sequences,
+            blocks=self.blocks,
+            block_tokens=self.block_tokens,
+            table_blocks=self.table_blocks,
+        )
 
     @property
     def score_max(self) -> int:

@@ -1,4 +1,4 @@
-"""The KV-cache controller: core, slot memories and registers."""
+"""The KV-cache controller: core, slot memories and registers, refresh and pages."""
 
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
@@ -7,7 +7,9 @@ from amaranth.lib.wiring import In, Out
 from ..bus.axi_lite import AxiLite, RegisterBank
 from .config import KvConfig
 from .core import KvCore
-from .registers import ERRORS, kv_registers, register_values
+from .pager import Pager, page_beat, page_command
+from .refresh_pair import RefreshPair, refresh_word
+from .registers import ERRORS, PAGE_ERRORS, kv_registers, register_values
 from .store import SlotStore
 from .words import command_word, place_beat, recall_beat, token_beat
 
@@ -22,7 +24,10 @@ class KvController(wiring.Component):
     ``final``. That pass finds the head's victim, which the next token overwrites: its slot says
     where keys and values go, and the cache never moves any. START begins a sequence with a policy.
     With ``inputs`` there is one more stream, ``recalls``: for each RECALL the input vectors that
-    are kept, as a packet of `recall_beat`.
+    are kept, as a packet of `recall_beat`. With ``refresh_slack`` the memory of keys and values is
+    refreshed: the input ``memory_idle`` says when it is not in use, the output ``refresh``, a
+    `refresh_word`, which rows to refresh. With ``sequences`` there are the streams ``pages`` and
+    ``answers`` of a `Pager`, for caches of many sequences beside the one whose slots are managed.
 
     Parameters
     ----------
@@ -31,7 +36,7 @@ class KvController(wiring.Component):
 
     Members
     -------
-    s_axi : In(AxiLite(6))
+    s_axi : In(AxiLite(7))
         Registers, see `kv_registers`.
     commands : In(stream.Signature(command_word(config)))
         Commands, done in order.
@@ -56,7 +61,7 @@ class KvController(wiring.Component):
     def __init__(self, config: KvConfig):
         self._config = config
         members = {
-            "s_axi": In(AxiLite(6)),
+            "s_axi": In(AxiLite(7)),
             "commands": In(stream.Signature(command_word(config))),
             "weights": In(stream.Signature(config.weight_bits)),
             "tokens": Out(stream.Signature(token_beat(config))),
@@ -64,6 +69,11 @@ class KvController(wiring.Component):
         }
         if config.inputs:
             members["recalls"] = Out(stream.Signature(recall_beat(config)))
+        if config.refresh_slack:
+            members |= {"memory_idle": In(1), "refresh": Out(refresh_word(config))}
+        if config.sequences:
+            members["pages"] = In(stream.Signature(page_command(config.pages)))
+            members["answers"] = Out(stream.Signature(page_beat(config.pages)))
         super().__init__(members)
 
     def elaborate(self, platform):
@@ -89,4 +99,34 @@ class KvController(wiring.Component):
             bank.searching.eq(status.searching),
         ]
         m.d.comb += [getattr(bank.errors, name).eq(status[name]) for name in ERRORS]
+        if config.refresh_slack:
+            self._elaborate_refresh(m, core, bank)
+        if config.sequences:
+            self._elaborate_pages(m, bank)
         return m
+
+    def _elaborate_refresh(self, m, core, bank):
+        """Refresh by the scores that go to memory."""
+        m.submodules.refreshers = pair = RefreshPair(self._config)
+        m.d.comb += [
+            pair.pace_upper.eq(bank.pace_upper), pair.pace_lower.eq(bank.pace_lower),
+            pair.cost.eq(bank.cost), pair.threshold.eq(core.threshold),
+            pair.scored.eq(core.store.new_write), pair.scored_at.eq(core.store.new_at),
+            pair.score.eq(core.store.new_score), pair.idle.eq(self.memory_idle),
+            self.refresh.eq(pair.refresh), bank.energy.eq(pair.energy),
+            bank.refreshed_upper.eq(pair.refresh.upper),
+            bank.refreshed_lower.eq(pair.refresh.lower),
+            bank.refresh_waits.eq(pair.refresh.take),
+        ]
+
+    def _elaborate_pages(self, m, bank):
+        """Answer questions about pages, and count what was refused."""
+        m.submodules.pager = pager = Pager(self._config.pages)
+        wiring.connect(m, wiring.flipped(self.pages), pager.commands)
+        wiring.connect(m, pager.answers, wiring.flipped(self.answers))
+        answer, given = pager.answers.payload, pager.answers.valid & pager.answers.ready
+        m.d.comb += [
+            bank.free_blocks.eq(pager.free), bank.copies.eq(given & answer.copied),
+            *(getattr(bank.errors, name).eq(given & (answer.status == i + 1))
+              for i, name in enumerate(PAGE_ERRORS)),
+        ]

@@ -56,6 +56,8 @@ class KvCore(wiring.Component):
         The slot memories.
     position : Out(position_bits)
         Of the next token.
+    threshold : Out(16)
+        Of the policy: from here on scores are high.
     status : Out(STATUS)
         What happens.
 
@@ -80,6 +82,7 @@ class KvCore(wiring.Component):
             "places": Out(stream.Signature(place_beat(config))),
             "store": Out(StoreBus(config)),
             "position": Out(config.position_bits),
+            "threshold": Out(16),
             "status": Out(STATUS),
         }
         if config.inputs:
@@ -143,6 +146,7 @@ class KvCore(wiring.Component):
             placer.look_at.eq(command.head),
             reader.head.eq(command.head), reader.count.eq(count),
             scorer.head.eq(command.head), scorer.count.eq(count), scorer.choose.eq(command.final),
+            self.threshold.eq(policy.threshold),
             placer.keep.eq(command.keep), placer.token.position.eq(self.position),
             status.busy.eq(1),
         ]

@@ -68,6 +68,8 @@ class Pager(wiring.Component):
         Commands, done in order.
     answers : Out(stream.Signature(page_beat(config)))
         One for each command; of a LIST one for each block, as a packet.
+    free : Out(range(blocks + 1))
+        Blocks that no sequence has.
 
     Latency
         An answer 5 cycles after its command; of LIST, FORK and FREE 2 more for each further block.
@@ -90,6 +92,7 @@ class Pager(wiring.Component):
             {
                 "commands": In(stream.Signature(page_command(config))),
                 "answers": Out(stream.Signature(page_beat(config))),
+                "free": Out(range(config.blocks + 1)),
             }
         )
 
@@ -120,6 +123,7 @@ class Pager(wiring.Component):
             self._entry.addr.eq(Cat(self._block, command.sequence)),
             self._set_entry.addr.eq(Cat(self._block, command.sequence)),
             places.at.eq(self._entry.data), places.holders.eq(1),
+            self.free.eq(places.level + (config.blocks - places.fresh)),
         ]
         answer = Signal(page_beat(config))
         answered = Signal()

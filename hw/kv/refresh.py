@@ -20,7 +20,7 @@ class Walker(wiring.Component):
     Members
     -------
     pace : In(pace_bits)
-        Cycles between two visits, at least 2.
+        Cycles between two visits, at least 2; 0 for none.
     row : Out(range(rows))
         The next row to visit.
     due : Out(1)
@@ -59,7 +59,7 @@ class Walker(wiring.Component):
         config, waiting = self._config, self.waiting
         tick = Signal()
         m.d.comb += [
-            tick.eq(self.timer + 1 >= self.pace),
+            tick.eq((self.pace != 0) & (self.timer + 1 >= self.pace)),
             self.due.eq(waiting != 0),
             self.late.eq(waiting >= config.slack - 1),
         ]
@@ -88,7 +88,7 @@ class Refresher(wiring.Component):
     Members
     -------
     pace_high, pace_low : In(pace_bits)
-        Cycles between two visits, at least 2: `RefreshConfig.pace` of each interval.
+        Cycles between two visits, at least 2: `RefreshConfig.pace` of each interval; 0 for none.
     scored : In(1)
         A row has a new score.
     scored_at : In(range(rows))

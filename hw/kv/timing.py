@@ -2,7 +2,7 @@
 
 from .config import KvConfig
 
-__all__ = ["KvTiming"]
+__all__ = ["KvTiming", "PagerTiming"]
 
 _SEARCH = 9
 """Cycles that a search takes beside one for each token."""
@@ -95,3 +95,28 @@ class KvTiming:
     def bad(self) -> int:
         """Skip a command that does not exist."""
         return self._take(0)[0]
+
+
+class PagerTiming:
+    """Cycles of a pager whose commands wait and whose answers are taken at once.
+
+    Attributes
+    ----------
+    answers : list of int
+        When each answer moves.
+    """
+
+    def __init__(self) -> None:
+        self._fetch = 0
+        self.answers: list[int] = []
+
+    def command(self, blocks: int = 1, *, lists: bool = False, refused: bool = False) -> int:
+        """Do a command that walks over ``blocks``; return the cycle in which it is taken.
+
+        ``refused`` is for what is refused without a look at a block.
+        """
+        taken = self._fetch
+        last = taken + 3 if refused else taken + 3 + 2 * blocks
+        self.answers += range(taken + 5, last + 1, 2) if lists and not refused else [last]
+        self._fetch = last + 1
+        return taken

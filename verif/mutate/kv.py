@@ -8,7 +8,7 @@ from amaranth.hdl import Fragment, Shape
 from ...hw.bus.axi_stream import AxiStreamTop
 from ...hw.kv.config import EVICT, KvConfig
 from ...hw.kv.controller import KvController
-from ...hw.kv.registers import ERRORS, kv_registers, register_values
+from ...hw.kv.registers import kv_registers
 from ...sw.runtime.beats import words_of
 from ..simulate.compiled import CompiledUnit, Traffic
 from ..testbench.kv_script import Script, random_policy
@@ -28,7 +28,6 @@ class Player:
 
     def __init__(self, config: KvConfig):
         self._registers = {r.name: r.address for r in kv_registers(config).registers}
-        self._values = register_values(config)
         top = AxiStreamTop(KvController(config))
         Fragment.get(top, None)
         self._codecs = {port.name: Codec(port) for port in top.axi_streams}
@@ -51,12 +50,14 @@ class Player:
             pause = gap if name.startswith("s_") else stall
             unit.pause(name, Traffic(pause, number + 1))
         names = [name.removeprefix("m_axis_") for name in self._codecs if name.startswith("m_")]
-        before = {name: self._read(unit, name) for name in ("tokens", "evictions", "searching")}
+        counted = script.counters() | {"searching": script.timing.searching}
+        before = {name: self._read(unit, name) for name in counted}
         unit.write(self._registers["errors"], 0xFFFFFFFF)
         unit.forget()
         begin = unit.cycle
-        unit.offer("s_axis_commands", self._words("s_axis_commands", script.commands))
-        unit.offer("s_axis_weights", self._words("s_axis_weights", script.weights))
+        given = [name.removeprefix("s_axis_") for name in self._codecs if name.startswith("s_")]
+        for name in given:
+            unit.offer(f"s_axis_{name}", self._words(f"s_axis_{name}", getattr(script, name)))
         unit.run("s_axis_commands", len(script.commands), quiet=20000)
         unit.run(quiet=3000, most=1 << 62)
         for name in names:
@@ -71,32 +72,24 @@ class Player:
             if len(seen.cycles) != len(wanted):
                 return f"{len(seen.cycles)} beats of {name}, not {len(wanted)}"
             if not gap and not stall:
-                cycles = np.array(getattr(script.timing, name), np.int64) + begin
+                cycles = np.array(script.cycles(name), np.int64) + begin
                 if not np.array_equal(seen.cycles, cycles):
                     at = int((seen.cycles != cycles).argmax())
                     late = seen.cycles[at] - cycles[at]
                     return f"beat {at} of {name} is {late} cycles late"
         if not gap and not stall:
-            for name, model in (("commands", script.taken), ("weights", script.timing.weights)):
+            for name in given:
                 cycles = unit.seen(f"s_axis_{name}").cycles - begin
-                if not np.array_equal(cycles, np.array(model, np.int64)):
+                if not np.array_equal(cycles, np.array(script.cycles(name), np.int64)):
                     return f"cycles of {name}"
-        return self._wrong_registers(unit, script, before, bool(gap or stall))
+        counted = {name: before[name] + more for name, more in counted.items()}
+        return self._wrong_registers(unit, script.registers() | counted)
 
     def _read(self, unit: CompiledUnit, name: str) -> int:
         value, response = unit.read(self._registers[name])
         return value if not response else -1
 
-    def _wrong_registers(self, unit, script, before, paused) -> str:
-        flags = sum((script.errors[name] > 0) << i for i, name in enumerate(ERRORS))
-        wanted = dict(self._values) | {
-            "status": 0,
-            "errors": flags,
-            "position": int(script.golden.position[0]),
-            "tokens": before["tokens"] + script.counts["tokens"],
-            "evictions": before["evictions"] + script.counts["evictions"],
-            "searching": before["searching"] + script.timing.searching,
-        }
+    def _wrong_registers(self, unit: CompiledUnit, wanted: dict[str, int]) -> str:
         for name, value in wanted.items():
             if self._read(unit, name) != value:
                 return f"register {name} is {self._read(unit, name)}, not {value}"

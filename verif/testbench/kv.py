@@ -7,7 +7,9 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from tilewright.hw.bus.axi_stream import AxiStreamTop
 from tilewright.hw.kv.config import EVICT, Policy
 from tilewright.hw.kv.controller import KvController
-from tilewright.hw.kv.registers import ERRORS, kv_registers, register_values
+from tilewright.hw.kv.pager_config import STATUSES
+from tilewright.hw.kv.refresh_pair import HALVES, refresh_word
+from tilewright.hw.kv.registers import ERRORS, kv_registers
 from tilewright.verif.testbench.clock import generator, start, unit_on_bench
 from tilewright.verif.testbench.cover import Cover
 from tilewright.verif.testbench.engine import Registers
@@ -39,6 +41,10 @@ class Bench:
         self.cover.cross("policy_placed", "policy", "placed")
         for missing in ("never*eviction", "oldest*refused", "score*refused"):
             del self.cover.hits["policy_placed"][missing]
+        if self.config.sequences:
+            self.cover.hits["pages"] = dict.fromkeys(STATUSES, 0)
+        if self.config.refresh_slack:
+            dut.memory_idle.value = 1
         self.cover.hit("gap", gap)
         self.cover.hit("stall", stall)
         self.sources, self.monitors, self.scoreboards = {}, {}, {}
@@ -74,6 +80,8 @@ class Bench:
         for name, count in script.errors.items():
             if count:
                 self.cover.hit("errors", name)
+        for status in script.paging.statuses if script.paging else ():
+            self.cover.hit("pages", status)
 
     def _count(self, script: Script) -> None:
         places, evict = iter(script.places), None
@@ -96,19 +104,15 @@ class Bench:
 
     async def finish(self, script: Script) -> None:
         """Wait for all that must come, check that no more does, and read the registers."""
-        await self.monitors["commands"].until(len(script.commands))
+        for short in self.sources:
+            await self.monitors[short].until(len(getattr(script, short)))
         for short in self.scoreboards:
             await self.monitors[short].until(len(getattr(script, short)))
         for short, scoreboard in self.scoreboards.items():
             if getattr(script, short):
                 await scoreboard.finish(self.dut, len(getattr(script, short)), tail=40)
         assert self.sources["weights"].pending == 0
-        wanted = register_values(self.config) | {
-            "status": 0,
-            "errors": sum((script.errors[name] > 0) << i for i, name in enumerate(ERRORS)),
-            "position": int(script.golden.position[0]),
-            "tokens": script.counts["tokens"],
-            "evictions": script.counts["evictions"],
+        wanted = script.registers() | script.counters() | {
             "searching": script.timing.searching,
         }
         for name, value in wanted.items():
@@ -189,9 +193,8 @@ async def back_to_back(dut):
     bench.send(script)
     await bench.finish(script)
     begin = bench.monitors["commands"].cycles[0]
-    wanted = {name: getattr(script.timing, name) for name in ("weights", *bench.scoreboards)}
-    for name, cycles in (wanted | {"commands": script.taken}).items():
-        assert [cycle - begin for cycle in bench.monitors[name].cycles] == cycles, name
+    for name, monitor in bench.monitors.items():
+        assert [cycle - begin for cycle in monitor.cycles] == script.cycles(name), name
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
@@ -223,3 +226,70 @@ async def reset_mid_stream(dut):
         scoreboard.matched = 0
     bench.send(script)
     await bench.finish(script)
+
+
+@cocotb.test(timeout_time=10, timeout_unit="ms")
+async def refreshes(dut):
+    """Rows are refreshed as often as their scores say, and the registers count it all."""
+    bench = Bench(dut, "refreshes")
+    config = bench.config
+    if not config.refresh_slack:
+        return
+    await start(dut)
+    seen = {half: [] for half in HALVES}
+    waits, edges = [], []
+    cocotb.start_soon(_watch_refresh(dut, config, seen, waits, edges))
+    paces = {"cost": (7, 300), "pace_upper": (3, 17), "pace_lower": (5, 40)}
+    for name, (low, high) in paces.items():
+        await bench.registers.write(bench.addresses[name], low | high << 16)
+    script = bench.script()
+    script.start(Policy(budget=config.slots, window=1, threshold=config.score_max // 2))
+    script.steps(12)
+    bench.send(script)
+    await bench.finish(script)
+    high = script.golden.high()[0]
+    assert 0 < high.sum() < high.size
+    kept = list(zip(*(script.golden.positions[0] >= 0).nonzero(), strict=True))
+    longest = {half: [config.refresh.longest(pace) for pace in paces[f"pace_{half}"]]
+               for half in HALVES}  # fmt: skip
+    for _ in range(longest["lower"][0]):
+        await RisingEdge(dut.clk)
+    begin, span = len(edges), 3 * longest["lower"][1]
+    for cycle in range(span):
+        dut.memory_idle.value = int(cycle % 7 < 4 and bench.random.random() < 0.8)
+        await RisingEdge(dut.clk)
+    for half, (often, seldom) in longest.items():
+        for head, slot in kept:
+            row = int(head << config.slot_bits | slot)
+            times = [at for at, found in seen[half] if found == row and at >= begin]
+            most = often if high[head, slot] else seldom
+            gaps = [b - a for a, b in zip([begin, *times], [*times, begin + span], strict=True)]
+            assert max(gaps) <= most, (half, row)
+            assert high[head, slot] == (len(times) > span // (2 * often)), (half, row)
+    for name in ("pace_upper", "pace_lower"):
+        await bench.registers.write(bench.addresses[name], 0)
+    for _ in range(20 * config.rows):
+        dut.memory_idle.value = 1
+        await RisingEdge(dut.clk)
+    wanted = {f"refreshed_{half}": len(found) for half, found in seen.items()}
+    counts = zip(wanted.values(), paces["cost"], strict=True)
+    energy = sum(count * cost for count, cost in counts)
+    wanted |= {"refresh_waits": len(waits), "energy": energy}
+    for name, value in wanted.items():
+        assert await bench.registers.read(bench.addresses[name]) == value, name
+    bench.cover.save(bench.name)
+
+
+async def _watch_refresh(dut, config, seen, waits, edges) -> None:
+    """Note the cycles and rows of all refreshes, and the cycles in which the memory waits."""
+    layout = refresh_word(config)
+    while True:
+        await RisingEdge(dut.clk)
+        word = layout.from_bits(int(dut.refresh.value))
+        for half, found in seen.items():
+            if word[half]:
+                found.append((len(edges), word[f"{half}_row"]))
+        if word.take:
+            assert not int(dut.memory_idle.value)
+            waits.append(len(edges))
+        edges.append(None)

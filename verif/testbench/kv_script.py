@@ -9,8 +9,11 @@ import numpy as np
 
 from tilewright.hw.config import ConfigError
 from tilewright.hw.kv.config import EVICT, KvConfig, Policy
+from tilewright.hw.kv.pager_config import STATUSES
+from tilewright.hw.kv.registers import ERRORS, register_values
 from tilewright.hw.kv.timing import KvTiming
 from tilewright.verif.golden.kv import GoldenKv, Placement
+from tilewright.verif.testbench.kv_pages import PageScript
 
 __all__ = ["Script", "random_policy"]
 
@@ -73,8 +76,46 @@ class Script:
         self.timing = KvTiming(self.config)
         self.policy = Policy()
         self.golden = GoldenKv(self.config, Policy(budget=1))
+        self.paging = PageScript(self.config.pages, self.random) if self.config.sequences else None
         self._active = False
         self._used = 0
+
+    @property
+    def pages(self) -> list[Beat]:
+        """Commands for the pager, to send."""
+        return self.paging.commands if self.paging else []
+
+    @property
+    def answers(self) -> list[Beat]:
+        """The pager's answers, to expect."""
+        return self.paging.answers if self.paging else []
+
+    def cycles(self, stream: str) -> list[int]:
+        """Return when the beats of a stream move, where nothing pauses."""
+        if stream == "commands":
+            return self.taken
+        if self.paging and stream in ("pages", "answers"):
+            return self.paging.taken if stream == "pages" else self.paging.timing.answers
+        return getattr(self.timing, stream)
+
+    def flags(self) -> int:
+        """Return what the register ``errors`` reads as."""
+        names = [name for name in ERRORS if self.errors[name]]
+        flags = sum(1 << list(ERRORS).index(name) for name in names)
+        statuses = self.paging.statuses if self.paging else ()
+        return flags | sum(128 << STATUSES.index(s) for s in statuses if s != "done")
+
+    def registers(self) -> dict[str, int]:
+        """Return what the registers read as that do not count."""
+        wanted = register_values(self.config) | {
+            "status": 0, "errors": self.flags(), "position": int(self.golden.position[0]),
+        }  # fmt: skip
+        return wanted | ({"free_blocks": self.paging.golden.free} if self.paging else {})
+
+    def counters(self) -> dict[str, int]:
+        """Return by how much the counters of tokens and blocks grow."""
+        found = {"tokens": self.counts["tokens"], "evictions": self.counts["evictions"]}
+        return found | ({"copies": self.paging.copies} if self.paging else {})
 
     def command(self, op: int, **fields: Any) -> None:
         """Queue a command; fields that do not count are drawn."""
@@ -255,6 +296,8 @@ class Script:
             if rng.random() < wild:
                 self.command(rng.choice((5, 6, 7)))
                 self._bad()
+            if self.paging:
+                self.paging.draw(rng.randrange(4))
 
 
 def encode(policy: Policy) -> dict[str, int]:

@@ -22,22 +22,28 @@ from tilewright.verif.simulate.runner import run_unit
 from tilewright.verif.testbench.cover import merge
 from tilewright.verif.testbench.kv_script import Script, random_policy
 
-TESTS = 1 + 12 + 4
+TESTS = 1 + 12 + 5
 CONFIGS = {
     "one_head": KvConfig(heads=1, slots=2, score_bits=2, weight_bits=1, position_bits=4),
     "inputs": KvConfig(heads=3, slots=5, score_bits=4, weight_bits=6, position_bits=8, inputs=4),
     "default": KvConfig(),
+    "pages": KvConfig(
+        heads=2, slots=5, score_bits=5, weight_bits=6, position_bits=8, refresh_slack=6,
+        sequences=3, blocks=5, block_tokens=2, table_blocks=4,
+    ),
     "many": KvConfig(heads=9, slots=64, score_bits=12, weight_bits=16, inputs=100),
 }
 
 
 @pytest.mark.skipif(not shutil.which("iverilog"), reason="Icarus is not installed")
-@pytest.mark.parametrize("preset", ["tiny", pytest.param("default", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "preset", ["tiny", *(pytest.param(p, marks=pytest.mark.slow) for p in ("default", "paged"))]
+)
 def test_bench_on_icarus(tmp_path, preset):
     result = run_unit("kv", configure("kv", preset=preset), tmp_path)
     assert result.ok, result
     assert len(result.passed) == TESTS
-    if preset == "tiny":
+    if preset != "default":
         cover = merge(tmp_path)
         assert cover.missing() == [], json.dumps(cover.hits)
 
@@ -68,7 +74,7 @@ def test_sequences_are_golden(evict):
     script = play(CONFIGS["inputs"], 600, evict, 1, pauses=False)
     assert script.counts["tokens"] > (10 if evict == "never" else 500)
     assert (script.counts["evictions"] > 500) == (evict != "never")
-    play(CONFIGS["one_head"], 100, evict, 2, pauses=True)
+    play(CONFIGS["one_head" if evict == "oldest" else "pages"], 100, evict, 2, pauses=True)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from tilewright.verif.formal.kv_refresh import RefreshSpec
 from tilewright.verif.formal.runner import Task
 
 TASKS = {task.name: task for task in kv.tasks()}
-QUICK = ("evictor", "outlet", "refresh")
+QUICK = ("evictor", "outlet", "memory", "refresh")
 
 
 @pytest.mark.parametrize(

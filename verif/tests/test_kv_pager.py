@@ -12,11 +12,11 @@ from tilewright.hw.config import ConfigError
 from tilewright.hw.kv.pager import Pager
 from tilewright.hw.kv.pager_config import STATUSES, PagerConfig
 from tilewright.sw.runtime.beats import words_of
-from tilewright.verif.golden.kv_pager import GoldenPager, Refusal
+from tilewright.verif.golden.kv_pager import GoldenPager
 from tilewright.verif.simulate.compiled import Traffic, compile_unit
+from tilewright.verif.testbench.kv_pages import PageScript, answers_of, draw_page
 from tilewright.verif.testbench.stream import Codec
 
-OPS = ("append", "read", "list", "fork", "release")
 CONFIGS = [
     PagerConfig(sequences=3, blocks=5, block_tokens=2, table_blocks=4),
     PagerConfig(),
@@ -24,58 +24,15 @@ CONFIGS = [
 ]
 
 
-def draw(config: PagerConfig, golden: GoldenPager, rng: random.Random) -> dict:
-    """Draw a command: most of them make sense."""
-    top = 1 << config.sequence_bits
-    sequence, other = rng.randrange(top), rng.randrange(top)
-    op = rng.choices((0, 1, 2, 3, 4, 5), (60, 15, 5, 8, 4, 1))[0]
-    empty = [i for i, length in enumerate(golden.lengths) if not length]
-    if op == 3 and empty and rng.random() < 0.8:
-        other = rng.choice(empty)
-    length = golden.lengths[sequence] if sequence < config.sequences else 0
-    position = rng.choice((max(length - 1, 0), length, rng.randrange(max(length, 1))))
-    position = min(position, config.most_tokens - 1)
-    return {"op": op, "sequence": sequence, "other": other, "position": position}
-
-
-def do(golden: GoldenPager, command: dict) -> list[dict]:
-    """Do a command; return its answers."""
-    zeros = {"status": 0, "block": 0, "offset": 0, "copied": 0, "source": 0, "last": 1}
-    sequence, op = command["sequence"], command["op"]
-    try:
-        if op == 0:
-            block, offset, source = golden.append(sequence)
-            copy = {} if source is None else {"copied": 1, "source": source}
-            return [zeros | {"block": block, "offset": offset} | copy]
-        if op == 1:
-            block, offset = golden.read(sequence, command["position"])
-            return [zeros | {"block": block, "offset": offset}]
-        if op == 2:
-            blocks = golden.list(sequence)
-            return [zeros | {"block": block, "last": int(i == len(blocks) - 1)}
-                    for i, block in enumerate(blocks)]
-        if op == 3:
-            golden.fork(sequence, command["other"])
-        elif op == 4:
-            golden.release(sequence)
-        elif sequence < golden.config.sequences:
-            raise Refusal("bad_command")
-        else:
-            raise Refusal("bad_sequence")
-    except Refusal as refusal:
-        return [zeros | {"status": STATUSES.index(str(refusal))}]
-    return [zeros]
-
-
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.blocks)
 def test_golden_finds_every_token_again(config):
     golden, rng = GoldenPager(config), random.Random(1)
     store, sequences, seen = {}, [[] for _ in range(config.sequences)], set()
     for token in range(4000):
-        command = draw(config, golden, rng)
+        command = draw_page(config, golden, rng)
         sequence, other = command["sequence"], command["other"]
         free, lengths = golden.free, list(golden.lengths)
-        answers = do(golden, command)
+        answers = answers_of(golden, command)
         status = STATUSES[answers[0]["status"]]
         seen.add((command["op"], status))
         if status != "done":
@@ -110,28 +67,30 @@ def test_hardware_answers_as_golden(config):
     given, taken = map(Codec, top.axi_streams)
     unit = compile_unit(emit(Pager(config), "pager").rtlil, "pager")
     for seed, pause in ((1, 0), (2, 0.5)):
-        golden, rng = GoldenPager(config), random.Random(seed)
-        commands = []
-        answers = []
-        for _ in range(10_000):
-            commands.append(draw(config, golden, rng))
-            answers += do(golden, commands[-1])
+        script = PageScript(config, random.Random(seed))
+        script.draw(10_000)
         unit.reset()
         unit.forget()
         unit.pause("s_axis_commands", Traffic(pause, 3))
         unit.pause("m_axis_answers", Traffic(pause, 4))
-        beats = [given.encode(command)["data"] for command in commands]
+        beats = [given.encode(command)["data"] for command in script.commands]
         width = top.axi_streams[0].payload.size
+        begin = unit.cycle
         unit.offer("s_axis_commands", {"data": words_of(beats, width)})
-        unit.run("m_axis_answers", len(answers), quiet=2000)
+        unit.run("m_axis_answers", len(script.answers), quiet=2000)
         unit.step(50)
-        seen = unit.seen("m_axis_answers").beats
-        wanted = [taken.encode(answer) for answer in answers]
-        assert len(seen["last"]) == len(wanted)
+        run = unit.seen("m_axis_answers")
+        wanted = [taken.encode(answer) for answer in script.answers]
+        assert len(run.cycles) == len(wanted)
         for suffix in ("last", "data"):
             column = np.array([beat[suffix] for beat in wanted], np.uint64)
-            wrong = np.nonzero(seen[suffix][:, 0] != column)[0]
-            assert not len(wrong), (suffix, wrong[0], answers[wrong[0]])
+            wrong = np.nonzero(run.beats[suffix][:, 0] != column)[0]
+            assert not len(wrong), (suffix, wrong[0], script.answers[wrong[0]])
+        assert unit.peek("free") == script.golden.free
+        if not pause:
+            commands = unit.seen("s_axis_commands")
+            assert (run.cycles - begin).tolist() == script.timing.answers
+            assert (commands.cycles - begin).tolist() == script.taken
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The refresh scheduler against a list of the times at which each row was refreshed."""
+"""The refresh scheduler against golden and a list of when each row was refreshed."""
 
 import random
 
@@ -8,11 +8,12 @@ from amaranth.sim import Simulator
 from tilewright.hw.config import ConfigError
 from tilewright.hw.kv.refresh import Refresher
 from tilewright.hw.kv.refresh_config import RefreshConfig
+from tilewright.verif.golden.kv_refresh import GoldenRefresh
 
 
 def run(config: RefreshConfig, paces: tuple[int, int], busy: float, cycles: int, seed: int = 1):
     """Return refreshes (cycle, row), cycles taken from the memory, and when each row was high."""
-    unit, rng = Refresher(config), random.Random(seed)
+    unit, golden, rng = Refresher(config), GoldenRefresh(config), random.Random(seed)
     refreshes, taken, high = [], [], [[(0, False)] for _ in range(config.rows)]
 
     async def drive(ctx):
@@ -26,6 +27,9 @@ def run(config: RefreshConfig, paces: tuple[int, int], busy: float, cycles: int,
             ctx.set(unit.scored, scored)
             ctx.set(unit.scored_at, row)
             ctx.set(unit.high, is_high)
+            found = ctx.get(unit.refresh_at) if ctx.get(unit.refresh) else None
+            wanted = golden.step(paces, idle, (row, is_high) if scored else None)
+            assert (found, bool(ctx.get(unit.take))) == wanted
             if ctx.get(unit.refresh):
                 refreshes.append((cycle, ctx.get(unit.refresh_at)))
                 assert idle or ctx.get(unit.take)
@@ -67,6 +71,11 @@ def test_low_scores_save_refreshes():
     refreshes, _, _ = run(config, (3, 30), 0, 2000, seed=2)
     everything = 2000 // 3
     assert len(refreshes) < 0.8 * everything
+
+
+def test_without_paces_nothing_is_refreshed():
+    refreshes, taken, _ = run(RefreshConfig(rows=4, slack=6, pace_bits=8), (0, 0), 0, 300)
+    assert refreshes == taken == []
 
 
 def test_pace_of_an_interval():

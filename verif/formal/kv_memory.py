@@ -1,0 +1,91 @@
+"""Proofs for the memory behind Wishbone: the bus's rules, and room for every answer."""
+
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ...hw.kv.memory import WishboneMemory
+from ...hw.kv.memory_config import MemoryConfig, request_word, word_beat
+from .properties import stream_assert
+from .runner import Task
+
+__all__ = ["MemorySpec", "memory_tasks"]
+
+_CONFIG = MemoryConfig(words=2, data_bits=8, outstanding=4)
+
+
+class MemorySpec(wiring.Component):
+    """A request holds until the bus takes it, and every answer finds room.
+
+    Assumed: the bus answers only what it has taken.
+
+    Members
+    -------
+    requests : In(stream.Signature(request_word))
+        Any.
+    words : Out(stream.Signature(word_beat))
+        The stream, taken whenever.
+    stall, ack, err : In(1)
+        Of the bus.
+    dat_r : In(8)
+        Of the bus.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "requests": In(stream.Signature(request_word(_CONFIG))),
+                "words": Out(stream.Signature(word_beat(_CONFIG))),
+                "stall": In(1),
+                "ack": In(1),
+                "err": In(1),
+                "dat_r": In(8),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = WishboneMemory(_CONFIG)
+        wb, kinds, outlet, size = memory.wb, memory.kinds, memory.outlet, _CONFIG.outstanding
+        wiring.connect(m, wiring.flipped(self.requests), memory.requests)
+        wiring.connect(m, memory.words, wiring.flipped(self.words))
+        m.d.comb += [getattr(wb, name).eq(getattr(self, name))
+                     for name in ("stall", "ack", "err", "dat_r")]  # fmt: skip
+        taken = kinds.level - (wb.stb & wb.stall)
+        m.d.comb += Assume(~(wb.ack | wb.err) | (taken > 0))
+        held = Signal()
+        before = Signal(len(wb.adr) + len(wb.dat_w) + 1)
+        asked = Signal.like(before)
+        m.d.comb += asked.eq(wb.adr | wb.dat_w << len(wb.adr) | wb.we << len(before) - 1)
+        m.d.sync += [held.eq(wb.stb & wb.stall), before.eq(asked)]
+        reads = 0
+        for place in range(size):
+            port = kinds._storage.read_port(domain="comb")
+            m.d.comb += port.addr.eq(kinds.get.addr + place)
+            reads += Mux(place < kinds.level, ~port.data, 0)[0]
+        depth = len(outlet.queue.put.addr)
+        waiting = memory.waiting
+        for queue, bits in ((outlet.queue, depth), (kinds, size.bit_length() - 1), (waiting, 1)):
+            m.d.comb += [
+                Assert((queue.put.addr - queue.get.addr - queue.level)[:bits] == 0),
+                Assert(queue.valid == (queue.level != 0)),
+                Assert(queue.level <= 1 << bits),
+            ]
+        last = kinds._storage.read_port(domain="comb")
+        m.d.comb += [
+            last.addr.eq(kinds.put.addr - 1),
+            Assert(outlet.free + reads + outlet.queue.level == size),
+            Assert(outlet.room == (outlet.free != 0)),
+            Assert(~held | (wb.stb & (asked == before))),
+            Assert(~wb.stb | wb.cyc),
+            Assert(~wb.stb | (last.data == wb.we)),
+            Cover((kinds.level == size) & (reads == size)),
+            Cover(outlet.queue.level == size),
+        ]
+        stream_assert(m, self.words)
+        return m
+
+
+def memory_tasks() -> list[Task]:
+    """Return what is to be proved of memories."""
+    return [Task("memory", MemorySpec, 3, "prove"), Task("memory_cover", MemorySpec, 12, "cover")]
