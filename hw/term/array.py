@@ -112,9 +112,8 @@ class TermArray(wiring.Component):
         wait = 1 if config.data_terms else 1 + config.truncation
         lanes = Cat(skew(m, values, "lane", first=wait))
         feeds = Signal(data.ArrayLayout(feed_layout(config), config.rows))
-        wait = config.truncation + 1
-        loads = delay(m, rim.loads, wait, "loads", reset=True)
-        half = delay(m, rim.half, wait, "halves")
+        loads = delay(m, rim.loads, config.truncation, "loads", reset=True)
+        half = delay(m, rim.half, config.truncation, "halves")
         for row in range(config.rows):
             m.submodules[f"feeder_{row}"] = feeder = Shared(TermFeeder, config, "feeder")
             m.d.comb += [

@@ -26,14 +26,14 @@ class TermFeeder(wiring.Component):
     lanes : In(rows * x_stored_bits)
         Lane ``j`` is ``j`` cycles late.
     load : In(1)
-        Lane 0 has the first element of the row's vector.
+        Lane 0 has the first element of the row's vector in the next cycle.
     half : In(1)
-        Half of the stores that the vector goes to.
+        Half of the stores that the vector goes to, in the next cycle too.
     feed : Out(feed_layout(config))
         Data values.
 
     Latency
-        1 + ``levels`` cycles from ``load`` to the first element.
+        2 + ``levels`` cycles from ``load`` to the first element.
     Throughput
         A vector in ``rows`` cycles.
     Numerics
@@ -57,15 +57,16 @@ class TermFeeder(wiring.Component):
         m = Module()
         config = self._config
         rows, bits = config.rows, config.x_stored_bits
-        due = Signal(rows)
-        m.d.comb += due.eq(Cat(self.load, delay(m, due, 1, "after", reset=True)))
+        # Low when a lane is due: as it is, this clears a register.
+        idle = Signal(rows, init=-1)
+        m.d.sync += idle.eq(Cat(~self.load, idle))
         gated = []
         for j in range(rows):
             value = Signal(bits, name=f"gated_{j}", reset_less=True)
-            m.d.sync += value.eq(Mux(due[j], self.lanes[bits * j : bits * (j + 1)], 0))
+            m.d.sync += value.eq(Mux(idle[j], 0, self.lanes[bits * j : bits * (j + 1)]))
             gated.append(value)
 
-        wait = config.levels
+        wait = config.levels + 1
         begins = delay(m, self.load, wait, "begins")
         half = delay(m, self.half, wait, "halves")
         element = Signal(config.owner_bits, reset_less=True)

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
+from ..arith.local import local_copy
 from .config import TermConfig
 
 __all__ = [
@@ -78,11 +79,20 @@ def pe_members(config: TermConfig) -> dict[str, Any]:
 
 
 def slot_and_value(m: Module, pe: Any, config: TermConfig) -> tuple[Any, Value]:
-    """Pass data and slots on, store data; return the slot and the value stored for its owner."""
+    """Pass data and slots on, store data; return the slot and the value stored for its owner.
+
+    All of a slot but its term is the same in PEs of a diagonal; each keeps it for itself.
+    """
     feed = Signal.like(pe.feed, name="feed", reset_less=True)
-    slot = Signal.like(pe.slot, name="slot", reset_less=True)
-    m.d.sync += [feed.eq(pe.feed), slot.eq(pe.slot)]
-    m.d.comb += [pe.feed_next.eq(feed), pe.slot_next.eq(slot)]
+    term = Signal.like(pe.slot.term, name="term", reset_less=True)
+    slot = Signal.like(pe.slot, name="slot")
+    m.d.sync += [feed.eq(pe.feed), term.eq(pe.slot.term)]
+    common = local_copy(m, pe.slot.as_value()[len(term.as_value()) :], "common", config.fabric)
+    m.d.comb += [
+        slot.as_value().eq(Cat(term, common)),
+        pe.feed_next.eq(feed),
+        pe.slot_next.eq(slot),
+    ]
     m.submodules.store = store = memory.Memory(
         shape=config.x_stored_bits, depth=2 * config.rows, init=[],
         attrs={"ram_style": "distributed"},
