@@ -60,7 +60,12 @@ def budgets(budget: int) -> dict[str, Cache]:
         "AERP": Cache(policy=plain),
         "AERP, recomputed": Cache(policy=again),
         "AERP, 2DRP": Cache(policy=plain, rates=RATES),
-        "AERP, recomputed, 2DRP": Cache(policy=again, rates=RATES),
+        **{
+            f"AERP, recomputed, 2DRP, inputs as {name} scores": Cache(
+                policy=again, rates=RATES, inputs=name
+            )
+            for name in ("low", "high")
+        },
         "AERP, uniform faults": Cache(policy=plain, rates=UNIFORM),
     }
 

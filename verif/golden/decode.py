@@ -42,6 +42,9 @@ class Cache:
         Bits of the controller's scores.
     rates : tuple of float
         Chance that a stored bit is lost, as `retention_faults` takes it; empty for none.
+    inputs : str
+        How often stored inputs are refreshed: as tokens of ``"low"`` or of ``"high"`` scores, or
+        ``"safe"``, so that they lose nothing. A bit that an input loses is wrong in all heads.
     turned : str
         When keys are turned to their positions: ``"stored"``, once, before they are rounded;
         ``"read"``, by the same positions; ``"cache"``, at every read, by positions within the cache
@@ -56,10 +59,12 @@ class Cache:
     group: int = 0
     score_bits: int = 8
     rates: tuple[float, ...] = ()
+    inputs: str = "low"
     turned: str = "stored"
     channels: bool = False
 
     def __post_init__(self) -> None:
+        check_choice("inputs", self.inputs, ("low", "high", "safe"))
         check_choice("turned", self.turned, ("stored", "read", "cache"))
         if self.turned == "stored" and self.channels:
             raise ConfigError("turned must be 'read' or 'cache' with channels, not 'stored'")
@@ -142,7 +147,7 @@ class CachedAttention:
         out = np.empty_like(heads.q)
         members: dict[tuple[object, ...], list[int]] = {}
         for index, cache in enumerate(self.caches):
-            key = (cache.policy.budget, replace(cache, policy=Policy(), rates=()))
+            key = (cache.policy.budget, replace(cache, policy=Policy(), rates=(), inputs="low"))
             members.setdefault(key, []).append(index)
         for chosen in members.values():
             out[chosen] = self._attend(heads, np.array(chosen))
@@ -283,7 +288,7 @@ class CachedAttention:
         """Replace keys and values by those of stored inputs, where inputs are stored.
 
         Every head stores every token when it comes, so that all tokens have their inputs stored. An
-        input keeps the bits lost in a new token's class, that of low scores.
+        input keeps the bits lost in its class, whatever becomes of its token's score.
         """
         unit = self.scaling[heads.index]
         for part, row in enumerate(rows):
@@ -294,9 +299,10 @@ class CachedAttention:
             config = AttentionConfig(head_size=INPUT_GROUP, kv_bits=cache.kv_bits)
             kept = store(config, _integers(x, unit.x).reshape(len(x), -1, INPUT_GROUP))
             codes = kept.codes
-            if cache.rates:
+            if cache.rates and cache.inputs != "safe":
                 rng = np.random.default_rng([self.seed, heads.index, int(row)])
-                codes = retention_faults(codes, False, cache.rates, rng, cache.kv_bits)
+                high = cache.inputs == "high"
+                codes = retention_faults(codes, high, cache.rates, rng, cache.kv_bits)
             stored = restore(config, Stored(codes, kept.scales)) * 2.0 ** (1 - cache.kv_bits)
             again = (stored * 2.0**-unit.x).reshape(x.shape).astype(np.float32)
             found_k, found_v = heads.project(again)

@@ -1,6 +1,7 @@
 """Decoders: read from model files, computed as token by token, kept exactly by full caches."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -213,8 +214,23 @@ def test_full_caches_keep_all_and_small_ones_do_not():
     assert min(h2o, window) > four
 
 
+def test_stored_inputs_lose_what_their_class_loses():
+    model = decoder()
+    tokens = np.repeat(np.random.default_rng(6).integers(0, 50, (1, 16)), 4, 0)
+    stored = Cache(policy=policy("aerp", 16, theta=1))
+    lossy = [replace(stored, rates=(1e-4, 1e-4, 0.05, 0.05), inputs=name)
+             for name in ("safe", "high", "low")]  # fmt: skip
+    attend = CachedAttention(model.dimensions, (stored, *lossy), calibrate(model, tokens))
+    found = model.states(tokens, attend)
+    safe, high, low = np.abs(found[1:] - found[0]).mean(axis=(1, 2))
+    assert safe == 0
+    assert 5 * high < low
+
+
 def test_caches_that_cannot_be_are_refused():
     full = policy("full", 8)
+    with pytest.raises(ConfigError, match="inputs must be one of 'low', 'high', 'safe'"):
+        Cache(policy=full, inputs="never")
     with pytest.raises(ConfigError, match="turned must be one of 'stored', 'read', 'cache'"):
         Cache(policy=full, turned="never")
     with pytest.raises(ConfigError, match="turned must be 'read' or 'cache' with channels"):
