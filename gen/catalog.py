@@ -303,6 +303,7 @@ UNITS: dict[str, Unit] = {
         maturity="V1",
         cycles="one product and one factor per cycle; see AttentionTiming and "
         "docs/units/attention.md",
+        mutation=Mutation(preset="default", judge="verif.mutate.attention:AttentionJudge"),
     ),
     "requantise": Unit(
         summary="Accumulators to activations: bias, multiplier, shift, rounding, zero point, clamp",

@@ -191,8 +191,8 @@ class AttentionTiming:
     Primes mark the row before, E4 is of the fourth row before: four rows have places.
     """
 
-    SUM_CYCLES = 11
-    RESULT_CYCLES = 9
+    SUM_CYCLES = 13
+    RESULT_CYCLES = 11
 
     def __init__(self, config: AttentionConfig):
         self._config = config

@@ -44,7 +44,7 @@ class Score(wiring.Component):
         It is the row's last.
 
     Latency
-        ``LATENCY`` = 6 cycles from a slot's last group.
+        ``LATENCY`` = 7 cycles from a slot's last group.
     Throughput
         One beat a cycle.
     Numerics
@@ -53,7 +53,7 @@ class Score(wiring.Component):
         verif.golden.attention.scores.
     """
 
-    LATENCY = 6
+    LATENCY = 7
 
     def __init__(self, config: AttentionConfig):
         self._config = config
@@ -89,7 +89,7 @@ class Score(wiring.Component):
         # A zero below the sum becomes the bit that decides the rounding.
         shift = delay(m, beat.shift, 4, "shift")
         moved = registered(m, Cat(Const(0, 1), total).as_signed() >> shift, 1, "moved")
-        rounded = (moved + 1) >> 1
+        rounded = registered(m, (moved + 1) >> 1, 1, "rounded")
         top = (1 << config.score_width - 1) - 1
         above, below = rounded > top, rounded < -top - 1
         m.d.sync += self.score.eq(Mux(above, top, Mux(below, -top - 1, rounded)))
@@ -164,7 +164,7 @@ class RunningSum(wiring.Component):
         Whole part of the row's largest score.
 
     Latency
-        ``LATENCY`` = 3 cycles from the last score to ``done``.
+        ``LATENCY`` = 4 cycles from the last score to ``done``.
     Throughput
         One score a cycle, of one row after the other.
     Numerics
@@ -174,7 +174,7 @@ class RunningSum(wiring.Component):
         so that moving the sum is a shift.
     """
 
-    LATENCY = 3
+    LATENCY = 4
 
     def __init__(self, config: AttentionConfig):
         self._config = config
@@ -209,17 +209,22 @@ class RunningSum(wiring.Component):
         power = registered(m, powers.power, 1, "power")
         m.d.sync += [
             by.eq(distance), begins.eq(first), moves.eq(rises), adds.eq(valid),
-            self.done.eq(delay(m, valid & last, 1, "done_next", reset=True)),
+            self.done.eq(delay(m, valid & last, 2, "done_next", reset=True)),
         ]
         with m.If(valid):
             m.d.sync += first.eq(last)
             with m.If(rises):
                 m.d.sync += top.eq(whole)
+        # The power is at its place a cycle before the sum moves; further than far, nothing is left.
         term = Cat(Const(0, config.guard_bits), power)
-        keeps = Mux(begins, 0, Mux(moves, self.total >> by, self.total))
-        with m.If(adds):
-            m.d.sync += [
-                self.total.eq(keeps + Mux(moves, term, term >> by)),
-                self.top.eq(top),
-            ]
+        term = registered(m, Mux(moves, term, term >> by), 1, "term")
+        near = (config.sum_width - 1).bit_length()
+        far = registered(m, by[near:].any(), 1, "far")
+        short = registered(m, by[:near], 1, "short")
+        starts = registered(m, begins, 1, "starts")
+        shifts = registered(m, moves, 1, "shifts")
+        moved = Mux(shifts, Mux(far, 0, self.total >> short), self.total)
+        top_then = registered(m, top, 1, "top_then")
+        with m.If(delay(m, adds, 1, "adds_next", reset=True)):
+            m.d.sync += [self.total.eq(Mux(starts, 0, moved) + term), self.top.eq(top_then)]
         return m

@@ -47,7 +47,7 @@ class Attention(wiring.Component):
         ``weight``; ``last`` in the row's last.
 
     Latency
-        From a row's last product to its first factor ``config.latency`` cycles, 22 and
+        From a row's last product to its first factor ``config.latency`` cycles, 26 and
         ``config.reciprocal_cycles``.
     Throughput
         One product and one factor a cycle while ``scales.valid`` and ``o.ready``; of rows with

@@ -37,7 +37,7 @@ class Weigh(wiring.Component):
         The weight times the scale.
 
     Latency
-        ``LATENCY`` = 6 cycles.
+        ``LATENCY`` = 8 cycles.
     Throughput
         One slot and group a cycle.
     Numerics
@@ -47,7 +47,7 @@ class Weigh(wiring.Component):
         verif.golden.attention.softmax and .factors.
     """
 
-    LATENCY = 6
+    LATENCY = 8
 
     def __init__(self, config: AttentionConfig):
         self._config = config
@@ -68,11 +68,14 @@ class Weigh(wiring.Component):
         config = self._config
         bits = config.weight_bits
         m.submodules.powers = powers = Powers(config)
-        m.d.comb += powers.fraction.eq(self.score[: config.fraction_bits])
+        # What comes from a memory gets a register before anything is made of it.
+        score = registered(m, self.score, 1, "score")
+        top = registered(m, self.top, 1, "top")
+        m.d.comb += powers.fraction.eq(score[: config.fraction_bits])
         below = Signal(9)
-        m.d.sync += below.eq(self.top - self.score[config.fraction_bits :].as_signed())
-        extra = registered(m, self.extra, 1, "extra")
-        reciprocal = registered(m, self.reciprocal, 1, "reciprocal")
+        m.d.sync += below.eq(top - score[config.fraction_bits :].as_signed())
+        extra = delay(m, self.extra, 2, "extra")
+        reciprocal = delay(m, self.reciprocal, 2, "reciprocal")
         power = registered(m, powers.power, 1, "power")
         reciprocal = registered(m, reciprocal, 1, "reciprocal_again")
         far = below + extra
@@ -84,7 +87,9 @@ class Weigh(wiring.Component):
         rounded = (moved + 1)[1:]
         weight = Signal(bits)
         m.d.sync += weight.eq(Mux(rounded[bits:].any(), (1 << bits) - 1, rounded))
-        scale = delay(m, self.scale, 5, "scale")
-        factor = (weight * scale + Const(1 << bits - 1)) >> bits
-        m.d.sync += [self.weight.eq(weight), self.factor.eq(factor)]
+        scaled = registered(m, weight * delay(m, self.scale, 6, "scale"), 1, "scaled")
+        m.d.sync += [
+            self.weight.eq(registered(m, weight, 1, "weight_again")),
+            self.factor.eq((scaled + Const(1 << bits - 1)) >> bits),
+        ]
         return m

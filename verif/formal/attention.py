@@ -95,7 +95,7 @@ class SumSpec(wiring.Component):
             unit.valid.eq(self.valid), unit.last.eq(self.last), unit.score.eq(self.score),
         ]
         count = Signal(range(config.slots + 1))
-        counts = [Signal(range(config.slots + 1), name=f"count_{i}") for i in range(3)]
+        counts = [Signal(range(config.slots + 1), name=f"count_{i}") for i in range(RunningSum.LATENCY)]
         m.d.sync += [b.eq(a) for a, b in zip([count + 1, *counts], counts, strict=False)]
         with m.If(self.valid):
             m.d.sync += count.eq(count + 1)

@@ -7,7 +7,7 @@ import numpy as np
 from tilewright.hw.attention.config import ACT_BITS, AttentionConfig
 from tilewright.verif.golden.attention import factors, softmax
 
-__all__ = ["KINDS", "Row", "random_row", "row_of"]
+__all__ = ["KINDS", "Row", "extreme_row", "random_row", "row_of"]
 
 KINDS = ("even", "near", "far", "rising", "falling", "saturated", "tiny")
 
@@ -68,4 +68,22 @@ def random_row(config: AttentionConfig, rng: np.random.Generator, kind: str, slo
     if kind in ("rising", "falling"):
         dot = np.sort(dot, 0)[:: 1 if kind == "rising" else -1]
     value_scales = rng.integers(0, 1 << ACT_BITS, shape)
+    return row_of(config, dot, key_scales, shift, value_scales)
+
+
+def extreme_row(config: AttentionConfig, number: int, slots: int) -> Row:
+    """Return one of 16 rows of the largest operands, by the bits of ``number``.
+
+    Bit 0: products are the lowest, else the highest. Bit 1: they alternate. Bit 2: sums lose all
+    bits that the shift can name, else none. Bit 3: scales of values are all ones.
+    """
+    shape = (slots, config.groups)
+    top = (1 << config.dot_width - 1) - 1
+    dot = np.full(shape, -top - 1 if number & 1 else top)
+    if number & 2:
+        dot[::2] = -1 - dot[::2]
+    shift = (1 << config.shift_bits) - 1 if number & 4 else 0
+    ones = (1 << ACT_BITS) - 1
+    key_scales = np.full(shape, ones)
+    value_scales = np.full(shape, ones if number & 8 else 1 << ACT_BITS - 1)
     return row_of(config, dot, key_scales, shift, value_scales)
