@@ -86,14 +86,15 @@ def test_ten_thousand_steps_are_golden(name, evict):
         assert len(script.commands) > 20_000
 
 
-def test_an_eviction_takes_no_cycle():
+@pytest.mark.parametrize("slots", [32, pytest.param(64, marks=pytest.mark.slow)])
+def test_an_eviction_takes_no_cycle(slots):
     """A step takes as long with evictions as without; one search would be seen in the count."""
-    config = KvConfig(heads=4, slots=32)
+    config = KvConfig(heads=4, slots=slots)
     unit, player = compiled(config), Player(config)
     script = Script(config, 5)
-    script.start(Policy(budget=32, window=8, shift=8))
+    script.start(Policy(budget=slots, window=8, shift=8))
     starts = []
-    for _ in range(80):
+    for _ in range(slots + 48):
         starts.append(script.timing.still)
         script.place()
         for head in range(config.heads):
@@ -103,7 +104,7 @@ def test_an_eviction_takes_no_cycle():
     steps = [after - before for before, after in zip(starts, starts[1:], strict=False)]
     assert script.counts["evictions"] == 48 * 4
     assert script.timing.searching == 0
-    assert set(steps[32:]) == {steps[31]}, "full heads with and without an eviction"
+    assert set(steps[slots:]) == {steps[slots - 1]}, "full heads with and without an eviction"
 
 
 def test_bench_prints_areas_and_routes_what_it_is_told(monkeypatch, tmp_path, capsys):
