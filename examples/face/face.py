@@ -75,28 +75,28 @@ def _bytes(crop: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 def packings(
     layers: dict[str, NDArray], alpha: int, gamma: float, losses: list[float]
-) -> dict[str, dict]:
-    """Return groups of every layer by both published rules and by our packer."""
-    found: dict[str, dict] = {
-        f"ours, loss {loss}": {
-            name: fewest_columns(w, loss, alpha=alpha) for name, w in layers.items()
-        }
+) -> dict[str, Callable[[], dict[str, NDArray]]]:
+    """Return what makes groups of every layer: both published rules and our packer."""
+
+    def every(make: Callable[[str, NDArray], NDArray]) -> Callable[[], dict[str, NDArray]]:
+        return lambda: {name: make(name, w) for name, w in layers.items()}
+
+    found: dict[str, Callable[[], dict[str, NDArray]]] = {
+        f"ours, loss {loss}": every(lambda _, w, loss=loss: fewest_columns(w, loss, alpha=alpha))
         for loss in losses
     }
     for rule in ("dense", "agglomerative"):
-        found[f"{rule}, gamma {gamma}"] = {
+        published = {
             name: group_columns(w, alpha=alpha, gamma=gamma, rule=rule)
             for name, w in layers.items()
         }
-        reference = found[f"{rule}, gamma {gamma}"]
-        found[f"ours, columns as {rule}"] = {
-            name: pack_columns(w, int(reference[name].max()) + 1, alpha=alpha)
-            for name, w in layers.items()
-        }
-        found[f"ours, loss as {rule}"] = {
-            name: fewest_columns(w, lost_energy(w, reference[name]), alpha=alpha)
-            for name, w in layers.items()
-        }
+        found[f"{rule}, gamma {gamma}"] = every(lambda name, _, p=published: p[name])
+        found[f"ours, columns as {rule}"] = every(
+            lambda name, w, p=published: pack_columns(w, int(p[name].max()) + 1, alpha=alpha)
+        )
+        found[f"ours, loss as {rule}"] = every(
+            lambda name, w, p=published: fewest_columns(w, lost_energy(w, p[name]), alpha=alpha)
+        )
     return found
 
 
@@ -129,31 +129,42 @@ def judged(title: str, run: Callable[[NDArray], float], crops: NDArray, face: ND
     return row
 
 
-def rtl(network: QuantisedNetwork, groups: dict, alpha: int, rows: int, cols: int) -> dict:
+def rtl(
+    network: QuantisedNetwork, groups: dict, alpha: int, sides: tuple[int, int]
+) -> dict[str, object]:
     """Run the astronaut's convolutions on the RTL of both arrays and return counts."""
+    rows, cols = sides
     engines = {
         "packed": Engine("packed", rows=rows, cols=cols, alpha=alpha),
         "systolic": Engine("systolic", rows=rows, cols=cols),
     }
-    counts = {name: [0, 0, True] for name in engines}
+    counts = {name: {"cycles": 0, "cycles of packed layers": 0} for name in engines}
+    equal, cells, useful = True, dict.fromkeys(engines, 0), 0
 
     def product(layer: str, x: NDArray, w: NDArray) -> NDArray:
+        nonlocal equal, useful
         expected = exact_product(layer, x, w)
+        packed = combine(w, groups[layer], alpha=alpha) if layer in groups else None
         for family, engine in engines.items():
-            columns = family == "packed" and layer in groups
-            packed = combine(w, groups[layer], alpha=alpha) if columns else w
-            y, stats = engine.matmul(x, packed)
-            count = counts[family]
-            count[0] += stats.cycles
-            count[1] += stats.cycles if layer in groups else 0
-            count[2] &= bool((y == expected).all()) and stats.cycles == stats.predicted_cycles
+            columns = packed if family == "packed" and packed else w
+            y, stats = engine.matmul(x, columns)
+            equal &= bool((y == expected).all()) and stats.cycles == stats.predicted_cycles
+            counts[family]["cycles"] += stats.cycles
+            if packed:
+                counts[family]["cycles of packed layers"] += stats.cycles
+                cells[family] += len(x) * (packed.values.size if columns is packed else w.size)
+                useful += stats.useful if columns is packed else 0
         print(f"  {layer}: {x.shape} x {w.shape}", flush=True)
         return expected
 
     network.run(photograph("astronaut")[None], product)
+    inner = {family: count["cycles of packed layers"] for family, count in counts.items()}
     return {
-        family: {"cycles": total, "cycles of packed layers": inner, "equal": equal}
-        for family, (total, inner, equal) in counts.items()
+        **counts,
+        "every integer equal, every cycle as predicted": equal,
+        "fewer cells": round(cells["systolic"] / cells["packed"], 3),
+        "fewer cycles": round(inner["systolic"] / inner["packed"], 3),
+        "useful per slot": round(useful / (rows * cols * inner["packed"]), 4),
     }
 
 
@@ -166,45 +177,48 @@ def main() -> None:
     parser.add_argument("--score", action="store_true", help="score the check images, minutes")
     parser.add_argument("--crops", type=int, default=140, help="crops to score, of 140")
     parser.add_argument("--rtl", action="store_true", help="run one picture on the RTL, minutes")
-    parser.add_argument("--rows", type=int, default=16)
-    parser.add_argument("--cols", type=int, default=16)
+    parser.add_argument("--rows", type=int, default=1)
+    parser.add_argument("--cols", type=int, default=8)
+    parser.add_argument("--packing", default="ours, loss as dense", help="which one --rtl runs")
     parser.add_argument("-o", "--output", type=Path, default=Path("build/face.json"))
     a = parser.parse_args()
     network = zoo.tflite_network("face_sparse")
     names = sparse_layers(read_model(zoo.fetch("face_sparse")))
     layers = {name: network.convolutions()[name].matrix for name in names}
     started = time.perf_counter()
-    found = packings(layers, a.alpha, a.gamma, a.loss)
+    plans = packings(layers, a.alpha, a.gamma, a.loss)
+    if a.packing not in plans:
+        parser.error(f"--packing must be one of {'; '.join(plans)}")
+    if a.rtl and not a.score:
+        plans = {a.packing: plans[a.packing]}
+    found = {title: make() for title, make in plans.items()}
     result: dict[str, dict] = {"seconds": round(time.perf_counter() - started, 1)}
     for title, groups in found.items():
         r = report(layers, groups)
         result[title] = vars(r) | {"utilisation": round(r.utilisation, 4)}
         print(f"{title}: {result[title]}", flush=True)
-    ours = {title: pack_network(network, groups) for title, groups in found.items()}
-    chosen = "ours, columns as dense"
     crops, face = zoo.faces()
     calibration = calibration_images(crops)
-    tested = np.setdiff1d(np.arange(len(crops)), CALIBRATION)
-    tested = tested[np.linspace(0, len(tested) - 1, a.crops).astype(int)]
-    best = refit(network, ours[chosen], names, calibration)
-    integers = {
-        title: quantise(net, ranges(net, calibration))
-        for title, net in (("unpacked", network), (f"{chosen}, refit", best))
-    }
     if a.score:
+        ours = {title: pack_network(network, groups) for title, groups in found.items()}
+        tested = np.setdiff1d(np.arange(len(crops)), CALIBRATION)
+        tested = tested[np.linspace(0, len(tested) - 1, a.crops).astype(int)]
         nets = {title: net for title, net in ours.items() if "agglomerative" not in title}
         fitted = {f"{title}, refit": refit(network, net, names, calibration)
                   for title, net in nets.items()}  # fmt: skip
         for title, net in {"unpacked": network, **nets, **fitted}.items():
             run = partial(float_score, net)
             result.setdefault(title, {})["score"] = judged(title, run, crops[tested], face[tested])
-        for title, net in integers.items():
-            run = partial(integer_score, net)
+        best = "ours, columns as dense, refit"
+        for title, net in (("unpacked", network), (best, fitted[best])):
+            run = partial(integer_score, quantise(net, ranges(net, calibration)))
             result.setdefault(title, {})["int8"] = judged(
                 f"{title}, int8", run, crops[tested], face[tested]
             )
     if a.rtl:
-        result["rtl"] = rtl(integers[f"{chosen}, refit"], found[chosen], a.alpha, a.rows, a.cols)
+        packed = pack_network(network, found[a.packing])
+        integers = quantise(packed, ranges(packed, calibration))
+        result["rtl"] = rtl(integers, found[a.packing], a.alpha, (a.rows, a.cols))
         print(result["rtl"])
     a.output.parent.mkdir(parents=True, exist_ok=True)
     a.output.write_text(json.dumps(result, indent=1) + "\n")

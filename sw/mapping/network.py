@@ -11,6 +11,7 @@ from ...hw.engine.config import DatapathConfig, EngineConfig
 from ..pack.by_mode import for_mode, tile_k
 from ..program import Program, ProgramBuilder
 from ..quantise.layers import QuantisedGraph, QuantisedLayer
+from .parts import parts
 
 __all__ = ["MappingError", "NetworkPlan", "k_tiles", "plan_network"]
 
@@ -45,8 +46,9 @@ class _Tensor:
 class _Layer:
     """One layer's fixed GEMM fields and where its weights and parameters are.
 
-    ``part`` is not 0 where each kernel position has channels of its own, so many: a K tile is one
-    position's part of them, and what other positions would read has no weights.
+    ``part`` is not 0 where each kernel position has few channels with weights, none of them more
+    than so many apart: a K tile is one position's, and starts ``further`` channels after the one
+    of the position before.
     """
 
     layer: QuantisedLayer
@@ -57,6 +59,7 @@ class _Layer:
     stride: tuple[int, int]
     unfolded: bool = False
     part: int = 0
+    further: int = 0
     groups: list[tuple[int, int]] = field(default_factory=list)
     w_base: int = 0
     p_base: int = 0
@@ -158,10 +161,11 @@ def _lower(
     users = [other for other in graph.layers if graph.input in other.inputs]
     if len(layer.inputs) == 2:
         return _Layer(layer, layer.inputs, order, 2, c, layer.stride)
-    if 0 < (part := _part(layer)) <= lanes and kw < -(-kw * c // lanes):
-        positions = np.arange(kh * kw)[:, None]
-        order = (positions * c + positions * part + np.arange(part)).reshape(-1)
-        return _Layer(layer, layer.inputs, order, kh, kw * part, layer.stride, part=part)
+    further, part, channels = parts(layer)
+    if part <= lanes and kw < -(-kw * c // lanes):
+        return _Layer(
+            layer, layer.inputs, channels, kh, kw * part, layer.stride, part=part, further=further
+        )
     _, left, _, right = pads[layer.inputs[0]]
     if kw == layer.input_shape[1] + left + right:
         # Full rows are contiguous: the whole kernel is one run.
@@ -174,24 +178,12 @@ def _lower(
     return _Layer(layer, layer.inputs, order, kh, kw * c, layer.stride)
 
 
-def _part(layer: QuantisedLayer) -> int:
-    """Return how many channels each kernel position has to itself, in order; 0 if they share any.
-
-    So are shift convolutions: a shift of each channel and a 1 x 1 convolution in one.
-    """
-    positions = math.prod(layer.kernel)
-    part, rest = divmod(layer.input_shape[2], positions)
-    if positions == 1 or rest:
-        return 0
-    used = layer.weights.reshape(positions, positions, part, layer.n).any(axis=(2, 3))
-    return 0 if (used & ~np.eye(positions, dtype=bool)).any() else part
-
-
 def _check(config: EngineConfig, item: _Layer) -> None:
     layer, d = item.layer, config.datapath
-    if item.order.size > d.k_max:
+    products = np.count_nonzero(item.order >= 0)
+    if products > d.k_max:
         raise MappingError(
-            f"layer {layer.name!r} sums {item.order.size} products, more than k_max={d.k_max}"
+            f"layer {layer.name!r} sums {products} products, more than k_max={d.k_max}"
         )
     if layer.pool > config.tile_rows_max:
         raise MappingError(
@@ -423,8 +415,9 @@ class NetworkPlan:
         counts = [images, oh, ow, *layer.pool_kernel]
         row, column = sh * width * c, sw * c
         strides = [source.vectors * lanes, ph * row, pw * column, row, column]
-        chunks, step = item.k_chunks(d), item.step(d) + (c if item.part else 0)
-        next_row = width * c + (item.run if item.part else 0)
+        chunks, step, next_row = item.k_chunks(d), item.step(d), width * c
+        if item.part:
+            step, next_row = c + item.further, next_row + layer.kernel[1] * item.further
         if len(item.inputs) == 2:
             next_row = (self._tensors[item.inputs[1]].base - source.base) * lanes
         rows = images * layer.rows

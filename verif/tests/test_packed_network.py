@@ -40,13 +40,18 @@ def residual_network(rng):
     return load_model(model(nodes, constants, (1, 2, 10, 10), output="y"))
 
 
-def shift_network(rng, parts):
+def directions(channels):
+    """Return the kernel position of each channel: nine parts as equal as they can be."""
+    parts = np.array_split(np.arange(channels), 9)
+    return np.repeat(np.arange(9), [len(part) for part in parts])
+
+
+def shift_network(rng, c):
     """Two shift convolutions, each a shift of nine parts of the channels and a 1 x 1 convolution.
 
     Written as what they are in ONNX: kernels in which each channel has one position.
     """
     node = helper.make_node
-    c = 9 * parts
     nodes = [
         node("Conv", ["x", "a"], ["1"], pads=[1, 1, 1, 1]),
         node("Relu", ["1"], ["2"]),
@@ -59,8 +64,7 @@ def shift_network(rng, parts):
     sizes = {"a": (c, 1, 3, 3), "b": (c, c, 3, 3), "c": (5, c, 3, 3), "d": (10, 80)}
     constants = {k: rng.standard_normal(v).astype(np.float32) for k, v in sizes.items()}
     for name in "bc":
-        positions = np.arange(9).reshape(3, 3) == np.repeat(np.arange(9), parts)[:, None, None]
-        constants[name] *= positions
+        constants[name] *= np.arange(9).reshape(3, 3) == directions(c)[:, None, None]
     return load_model(model(nodes, constants, (1, 1, 8, 8), output="y"))
 
 
@@ -68,33 +72,33 @@ def shifted(layer, x):
     """Return a layer's sums: channels moved, zeros let in at the borders, 1 x 1 products."""
     n, h, w, c = x.shape
     moved = np.full_like(x, layer.pad_value)
-    for channel in range(c):
-        part = channel // (c // 9)
+    for channel, part in enumerate(directions(c)):
         down, right = part // 3 - 1, part % 3 - 1
         for row, column in np.ndindex(h, w):
             if 0 <= row + down < h and 0 <= column + right < w:
                 moved[:, row, column, channel] = x[:, row + down, column + right, channel]
-    used = layer.weights.reshape(9, 9, c // 9, layer.n)[np.arange(9), np.arange(9)]
-    return moved.reshape(-1, c) @ used.reshape(c, layer.n)
+    used = layer.weights.reshape(9, c, layer.n)[directions(c), np.arange(c)]
+    return moved.reshape(-1, c) @ used
 
 
 @pytest.mark.parametrize(
-    ("datapath", "parts", "tiles"),
+    ("datapath", "channels", "tiles"),
     [
-        (SystolicConfig(rows=4, cols=4, k_max=256), 3, [9, 9]),
-        (SystolicConfig(rows=4, cols=4, k_max=512), 5, [102, 102]),  # a part is more than a K tile
-        (PackedConfig(rows=2, cols=4, alpha=8, k_max=256), 2, [9, 9]),
+        (SystolicConfig(rows=4, cols=4, k_max=256), 27, 9),
+        (SystolicConfig(rows=8, cols=4, k_max=256), 32, 9),  # parts are not equal
+        (SystolicConfig(rows=4, cols=4, k_max=512), 45, 102),  # a part is more than a K tile
+        (PackedConfig(rows=2, cols=4, alpha=8, k_max=256), 18, 9),
     ],
-    ids=["systolic", "wide", "packed"],
+    ids=["systolic", "unequal", "wide", "packed"],
 )
-def test_shift_convolutions_walk_over_parts(datapath, parts, tiles):
+def test_shift_convolutions_walk_over_parts(datapath, channels, tiles):
     """Each channel is read where its shift says, at the cost of a 1 x 1 convolution's K tiles."""
     config = EngineConfig(datapath=datapath, act_depth=4096, drain_lanes=2)
-    rng = np.random.default_rng(parts)
+    rng = np.random.default_rng(channels)
     images = rng.standard_normal((3, 1, 8, 8)).astype(np.float32)
-    network = quantise(shift_network(rng, parts), Formats.of(config), images)
+    network = quantise(shift_network(rng, channels), Formats.of(config), images)
     found = k_tiles(config, network)
-    assert [len(found[i]) for i in (1, 2)] == tiles
+    assert [len(found[i]) for i in (1, 2)] == [tiles, tiles]
     inputs = network.quantise_input(images)
     values = dict(trace(network, inputs))
     for layer in network.layers[1:3]:
