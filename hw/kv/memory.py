@@ -6,8 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from ..engine.buffer import Buffer
 from ..engine.queue import Queue
-from .memory_config import MemoryConfig, request_word, word_beat
+from .memory_config import MemoryConfig
 from .outlet import Outlet
+from .storage_words import request_word, word_beat
 
 __all__ = ["BlockMemory", "Wishbone", "WishboneMemory"]
 

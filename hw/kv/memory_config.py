@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-from amaranth.lib import data
-
 from ..config import ConfigError, check_range
 
-__all__ = ["MemoryConfig", "request_word", "word_beat"]
+__all__ = ["MemoryConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +40,3 @@ class MemoryConfig:
     def address_bits(self) -> int:
         """Bits of a word's number."""
         return (self.words - 1).bit_length()
-
-
-def request_word(config: MemoryConfig) -> data.StructLayout:
-    """Return a request: read a word, or ``write`` it."""
-    return data.StructLayout(
-        {"write": 1, "address": config.address_bits, "data": config.data_bits}
-    )
-
-
-def word_beat(config: MemoryConfig) -> data.StructLayout:
-    """Return a word that was read; 0 and ``failed`` where the memory has none."""
-    return data.StructLayout({"data": config.data_bits, "failed": 1})

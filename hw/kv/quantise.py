@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from ..arith.delay import delay
 from ..engine.queue import Queue
 from .outlet import Outlet
-from .storage_config import ELEMENT_BITS, StorageConfig, code_beat
+from .storage_config import ELEMENT_BITS, StorageConfig
+from .storage_words import code_beat
 
 __all__ = ["Quantiser"]
 
@@ -168,11 +169,10 @@ class Quantiser(wiring.Component):
                 following.quotient.eq(Cat(fits, stage.quotient)),
             ]
             stage = following
-        size = Signal(config.kv_bits + 1)
+        # No quotient is above twice the highest code: the scale is large enough.
         rounded = Signal(config.kv_bits)
         m.d.comb += [
-            size.eq((stage.quotient + 1) >> 1),
-            rounded.eq(Mux(size > config.highest, config.highest, size)),
+            rounded.eq((stage.quotient + 1) >> 1),
             outlet.write.eq(stage.valid), outlet.data.last.eq(stage.last),
             outlet.data.scale.eq(stage.scale),
             outlet.data.code.eq(Mux(stage.negative, -rounded, rounded)),

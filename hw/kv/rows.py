@@ -4,11 +4,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .memory import BlockMemory, WishboneMemory
-from .memory_config import MemoryConfig, request_word, word_beat
+from .memory import BlockMemory, Wishbone, WishboneMemory
 from .outlet import Outlet
 from .quantise import Quantiser
-from .storage_config import ELEMENT_BITS, StorageConfig, codes_beat
+from .storage_config import ELEMENT_BITS, StorageConfig
+from .storage_words import codes_beat, request_word, word_beat
 
 __all__ = ["KvStorage", "RowReader", "RowWriter"]
 
@@ -25,16 +25,14 @@ class RowWriter(wiring.Component):
     ----------
     config : StorageConfig
         See there for ranges.
-    memory : MemoryConfig
-        Of the memory; words of ``config.data_bits``.
 
     Members
     -------
-    rows : In(stream.Signature(range(words // row_words)))
+    rows : In(stream.Signature(range(rows)))
         Where each row goes; taken when all of it is on its way.
     elements : In(stream.Signature(signed(16)))
         The rows' elements.
-    requests : Out(stream.Signature(request_word(memory)))
+    requests : Out(stream.Signature(request_word(config.words)))
         To the memory.
 
     Latency
@@ -47,13 +45,13 @@ class RowWriter(wiring.Component):
         None.
     """
 
-    def __init__(self, config: StorageConfig, memory: MemoryConfig):
-        self._config, self._memory = config, memory
+    def __init__(self, config: StorageConfig):
+        self._config = config
         super().__init__(
             {
-                "rows": In(stream.Signature(range(memory.words // config.row_words))),
+                "rows": In(stream.Signature(range(config.rows))),
                 "elements": In(stream.Signature(signed(ELEMENT_BITS))),
-                "requests": Out(stream.Signature(request_word(memory))),
+                "requests": Out(stream.Signature(request_word(config.words))),
             }
         )
 
@@ -121,16 +119,14 @@ class RowReader(wiring.Component):
     ----------
     config : StorageConfig
         See there for ranges.
-    memory : MemoryConfig
-        Of the memory; words of ``config.data_bits``.
 
     Members
     -------
-    rows : In(stream.Signature(range(words // row_words)))
+    rows : In(stream.Signature(range(rows)))
         To read.
-    requests : Out(stream.Signature(request_word(memory)))
+    requests : Out(stream.Signature(request_word(config.words)))
         To the memory.
-    words : In(stream.Signature(word_beat(memory)))
+    words : In(stream.Signature(word_beat(config.words)))
         From it.
     codes : Out(stream.Signature(codes_beat(config)))
         The rows, each as a packet.
@@ -145,13 +141,13 @@ class RowReader(wiring.Component):
         None.
     """
 
-    def __init__(self, config: StorageConfig, memory: MemoryConfig):
-        self._config, self._memory = config, memory
+    def __init__(self, config: StorageConfig):
+        self._config = config
         super().__init__(
             {
-                "rows": In(stream.Signature(range(memory.words // config.row_words))),
-                "requests": Out(stream.Signature(request_word(memory))),
-                "words": In(stream.Signature(word_beat(memory))),
+                "rows": In(stream.Signature(range(config.rows))),
+                "requests": Out(stream.Signature(request_word(config.words))),
+                "words": In(stream.Signature(word_beat(config.words))),
                 "codes": Out(stream.Signature(codes_beat(config))),
             }
         )
@@ -208,67 +204,67 @@ class RowReader(wiring.Component):
 
 
 class KvStorage(wiring.Component):
-    """Writes and reads rows of keys and values in one memory.
+    """Stores rows of keys and values, each with its scales, in one memory.
 
     A row that was taken by ``write_rows`` is there for every row that ``read_rows`` takes later.
+    With ``memory = "wishbone"`` there is one more member, ``wb``, a `Wishbone` to the memory.
 
     Parameters
     ----------
     config : StorageConfig
         See there for ranges.
-    memory : MemoryConfig
-        Of the memory; words of ``config.data_bits``.
-    wishbone : bool
-        The memory is behind Wishbone, the member ``wb``; else it is block RAM.
 
     Members
     -------
-    write_rows : In(stream.Signature(range(words // row_words)))
+    write_rows : In(stream.Signature(range(rows)))
         As `RowWriter`.
     elements : In(stream.Signature(signed(16)))
         As `RowWriter`.
-    read_rows : In(stream.Signature(range(words // row_words)))
+    read_rows : In(stream.Signature(range(rows)))
         As `RowReader`.
     codes : Out(stream.Signature(codes_beat(config)))
         As `RowReader`.
     failed : Out(1)
-        As `WishboneMemory`.
+        A word that the memory does not have was asked for, some cycles before.
 
     Latency
-        As its parts.
+        From a row's last element to its being written ``kv_bits`` and about 12 cycles; from a row
+        that is asked for to its first codes ``scale_words + 5`` and the memory's latency.
     Throughput
-        A word a cycle; writing and reading take turns.
+        An element a cycle is taken, a word a cycle read; a row that is written takes
+        ``write_cycles``, one that is read ``read_cycles``. Words of both take turns.
     Numerics
         As `Quantiser`.
     Reference
         None.
     """
 
-    def __init__(self, config: StorageConfig, memory: MemoryConfig, *, wishbone: bool = False):
-        self.memory = WishboneMemory(memory) if wishbone else BlockMemory(memory)
-        self.writer, self.reader = RowWriter(config, memory), RowReader(config, memory)
+    def __init__(self, config: StorageConfig):
+        self._config = config
         members = {
-            "write_rows": self.writer.signature.members["rows"],
-            "elements": self.writer.signature.members["elements"],
-            "read_rows": self.reader.signature.members["rows"],
-            "codes": self.reader.signature.members["codes"],
+            "write_rows": In(stream.Signature(range(config.rows))),
+            "elements": In(stream.Signature(signed(ELEMENT_BITS))),
+            "read_rows": In(stream.Signature(range(config.rows))),
+            "codes": Out(stream.Signature(codes_beat(config))),
             "failed": Out(1),
         }
-        if wishbone:
-            members["wb"] = self.memory.signature.members["wb"]
+        if config.memory == "wishbone":
+            members["wb"] = Out(Wishbone(config.words.address_bits, config.data_bits))
         super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
-        writer, reader, memory = self.writer, self.reader, self.memory
-        m.submodules.writer, m.submodules.reader = writer, reader
-        m.submodules.memory = memory
+        config = self._config
+        wishbone = config.memory == "wishbone"
+        m.submodules.writer = writer = RowWriter(config)
+        m.submodules.reader = reader = RowReader(config)
+        m.submodules.memory = memory = (WishboneMemory if wishbone else BlockMemory)(config.words)
         wiring.connect(m, wiring.flipped(self.write_rows), writer.rows)
         wiring.connect(m, wiring.flipped(self.elements), writer.elements)
         wiring.connect(m, wiring.flipped(self.read_rows), reader.rows)
         wiring.connect(m, reader.codes, wiring.flipped(self.codes))
         wiring.connect(m, memory.words, reader.words)
-        if "wb" in self.signature.members:
+        if wishbone:
             wiring.connect(m, memory.wb, wiring.flipped(self.wb))
         # Who is asked stays until taken; then the other has its turn, if it wants it.
         reads = Signal()
@@ -278,8 +274,8 @@ class KvStorage(wiring.Component):
             request.payload.eq(Mux(reads, reader.requests.payload, writer.requests.payload)),
             writer.requests.ready.eq(request.ready & ~reads),
             reader.requests.ready.eq(request.ready & reads),
-            self.failed.eq(memory.failed),
         ]
+        m.d.sync += self.failed.eq(memory.failed)
         with m.If(~request.valid | request.ready):
             m.d.sync += reads.eq(
                 Mux(reads, ~writer.requests.valid, reader.requests.valid)

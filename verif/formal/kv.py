@@ -19,7 +19,6 @@ from ...hw.kv.places import Places
 from ...hw.kv.reader import Reader
 from ...hw.kv.scorer import Scorer
 from ...hw.kv.words import Evict, policy_word
-from .kv_memory import memory_tasks
 from .kv_refresh import refresh_tasks
 from .properties import StreamSpec, stream_assert, stream_cover
 from .runner import Task
@@ -458,4 +457,4 @@ def tasks() -> list[Task]:
         found.append(Task(name, spec, step, "prove"))
         found.append(Task(f"{name}_cover", spec, reach, "cover"))
     found.append(Task("reader_streams", partial(_streams, partial(Reader, one)), 12))
-    return found + memory_tasks() + refresh_tasks()
+    return found + refresh_tasks()

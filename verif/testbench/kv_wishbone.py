@@ -42,22 +42,24 @@ class WishboneModel:
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
+        self._cycle = self._stalled = 0
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget what was taken and not answered, as in a reset of the master."""
         self._due: deque[tuple[int, int, int]] = deque()
-        self._cycle = 0
         self._held: Request | None = None
-        self.stalled = 0
-        """1 while no request is taken: set by `begin`."""
 
     def begin(self) -> int:
         """Begin a cycle; return ``stall``."""
-        self.stalled = int(self._random.random() < self.stall)
-        return self.stalled
+        self._stalled = int(self._random.random() < self.stall)
+        return self._stalled
 
     def end(self, request: Request) -> tuple[int, int, int]:
         """Take what the master asks for in this cycle; return ``ack``, ``err`` and ``dat_r``."""
         assert request.cyc or not (self._due or request.stb), "cyc is up until all are answered"
         assert self._held in (None, request), "a request holds until it is taken"
-        moves = request.stb and not self.stalled
+        moves = request.stb and not self._stalled
         self._held = None if moves or not request.stb else request
         if moves:
             exists = request.adr < self.words

@@ -7,11 +7,11 @@ import pytest
 
 from tilewright.hw.kv.evictor import Evictor
 from tilewright.hw.kv.refresh_config import RefreshConfig
-from tilewright.verif.formal import kv
+from tilewright.verif.formal import kv, kv_storage
 from tilewright.verif.formal.kv_refresh import RefreshSpec
 from tilewright.verif.formal.runner import Task
 
-TASKS = {task.name: task for task in kv.tasks()}
+TASKS = {task.name: task for task in kv.tasks() + kv_storage.tasks()}
 QUICK = ("evictor", "outlet", "memory", "refresh")
 
 

@@ -1,18 +1,22 @@
 """Keys and values as they are stored: quantised, written, read, against the attention's golden."""
 
 import random
+import shutil
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from tilewright.hw.attention.config import AttentionConfig
+from tilewright.gen.configuration import configure
 from tilewright.hw.config import ConfigError
-from tilewright.hw.kv.memory_config import MemoryConfig
 from tilewright.hw.kv.quantise import Quantiser
 from tilewright.hw.kv.rows import KvStorage
-from tilewright.hw.kv.storage_config import StorageConfig
-from tilewright.verif.golden.attention import store
+from tilewright.hw.kv.storage_config import MEMORIES, StorageConfig
+from tilewright.verif.golden.kv_storage import GoldenStorage
+from tilewright.verif.simulate.runner import run_unit
+from tilewright.verif.testbench.cover import merge
 from tilewright.verif.testbench.kv_wishbone import Request, WishboneModel
 
 CONFIGS = [
@@ -32,12 +36,11 @@ def rows_of(config: StorageConfig, count: int, seed: int) -> np.ndarray:
     return rows
 
 
-def stored(config: StorageConfig, rows: np.ndarray):
-    """Return what golden stores."""
-    attention = AttentionConfig(
-        head_size=config.head_size, group=config.elements, kv_bits=config.kv_bits
-    )
-    return store(attention, rows)
+def stored(config: StorageConfig, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return golden codes [rows, head_size] and scales [rows, groups]."""
+    golden = GoldenStorage(config)
+    found = [golden.write(i, row) for i, row in enumerate(rows)]
+    return np.array([s.codes for s in found]), np.array([s.scales for s in found])
 
 
 def simulate(unit, *drivers) -> None:
@@ -85,9 +88,9 @@ def test_codes_are_golden(config, gap):
         found.extend(await take(ctx, unit.codes, rows.size, random.Random(2), gap))
 
     simulate(unit, elements, codes)
-    wanted = stored(config, rows)
-    assert [beat.code for beat in found] == wanted.codes.ravel().tolist()
-    scales = np.repeat(wanted.scales, config.elements, -1)
+    codes_wanted, scales = stored(config, rows)
+    assert [beat.code for beat in found] == codes_wanted.ravel().tolist()
+    scales = np.repeat(scales, config.elements, -1)
     assert [beat.scale for beat in found] == scales.ravel().tolist()
     ends = [i for i, beat in enumerate(found) if beat.last]
     assert ends == list(range(config.elements - 1, rows.size, config.elements))
@@ -110,6 +113,38 @@ def test_an_element_comes_every_cycle():
     assert times == list(range(config.elements + config.kv_bits + 6, 200))
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.kv_bits}_{c.elements}")
+def test_golden_is_the_least_scale_and_the_nearest_code(config):
+    """Stated again with fractions, group by group."""
+    rows = rows_of(config, 40, 5)
+    codes, scales = stored(config, rows)
+    levels = 1 << config.kv_bits - 1
+    groups = rows.reshape(-1, config.elements).tolist()
+    for group, kept, scale in zip(
+        groups, codes.reshape(-1, config.elements).tolist(), scales.ravel().tolist(), strict=True
+    ):
+        if config.kv_bits == 16:
+            assert (kept, scale) == (group, levels)
+            continue
+        units = [Fraction(abs(x) * levels, scale) for x in group]
+        assert max(units) <= levels - 1
+        assert scale == 1 or max(abs(x) for x in group) * levels > (levels - 1) * (scale - 1)
+        for x, code, unit in zip(group, kept, units, strict=True):
+            assert abs(code) == int(unit + Fraction(1, 2))
+            assert code * x >= 0
+
+
+@pytest.mark.skipif(not shutil.which("iverilog"), reason="Icarus is not installed")
+@pytest.mark.parametrize(
+    "preset", ["wishbone", *(pytest.param(p, marks=pytest.mark.slow) for p in ("tiny", "whole"))]
+)
+def test_bench_on_icarus(tmp_path, preset):
+    result = run_unit("kv_storage", configure("kv_storage", preset=preset), tmp_path)
+    assert result.ok, result
+    assert len(result.passed) == 1 + 9 + 2
+    assert merge(tmp_path).missing() == []
+
+
 @pytest.mark.parametrize("kv_bits", [4, 8])
 def test_every_scale_is_golden(kv_bits):
     """The product with the reciprocal is the division, for every magnitude."""
@@ -120,14 +155,14 @@ def test_every_scale_is_golden(kv_bits):
     assert (shares == -(-most // highest)).all()
 
 
-@pytest.mark.parametrize("wishbone", [False, True])
+@pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.kv_bits}_{c.elements}")
-def test_rows_come_back(config, wishbone):
+def test_rows_come_back(config, memory):
+    config = replace(config, rows=8, memory=memory)
     rows, order, found = rows_of(config, 6, 2), [4, 0, 5, 2, 3, 4, 1], []
     places = [3, 1, 0, 6, 2, 5]
-    memory = MemoryConfig(words=8 * config.row_words, data_bits=config.data_bits)
-    unit = KvStorage(config, memory, wishbone=wishbone)
-    model = WishboneModel(memory.words, latency=(1, 6), stall=0.3)
+    unit = KvStorage(config)
+    model = WishboneModel(config.words.words, latency=(1, 6), stall=0.3)
     written = [0]
 
     async def elements(ctx):
@@ -157,12 +192,12 @@ def test_rows_come_back(config, wishbone):
                 ctx.set(getattr(unit.wb, name), value)
             await ctx.tick()
 
-    simulate(unit, elements, places_given, asked, codes, *([bus] if wishbone else []))
-    wanted = stored(config, rows)
+    simulate(unit, elements, places_given, asked, codes, *([bus] if memory == "wishbone" else []))
+    codes_wanted, scales_wanted = stored(config, rows)
     codes_found = np.array([list(beat.codes) for beat in found]).reshape(len(order), -1)
-    assert (codes_found == wanted.codes[order]).all()
+    assert (codes_found == codes_wanted[order]).all()
     scales = np.array([beat.scale for beat in found]).reshape(len(order), -1)
-    per_word = np.repeat(wanted.scales[order], config.elements // config.lanes, -1)
+    per_word = np.repeat(scales_wanted[order], config.elements // config.lanes, -1)
     assert (scales == per_word).all()
     assert not any(beat.failed for beat in found)
     ends = [i % config.code_words for i, beat in enumerate(found) if beat.last]
@@ -172,7 +207,7 @@ def test_rows_come_back(config, wishbone):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"head_size": 4}, "head_size must be an integer from 8 to 256, not 4"),
+        ({"head_size": 16}, "head_size must be an integer from 32 to 256, not 16"),
         ({"kv_bits": 6}, "kv_bits must be one of 4, 8, 16, not 6"),
         ({"group": 7}, "group must be 0 or a divisor of head_size = 64 from 8, not 7"),
         ({"data_bits": 8}, "data_bits must be an integer from 16 to 512, not 8"),

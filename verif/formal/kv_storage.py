@@ -1,15 +1,16 @@
-"""Proofs for the memory behind Wishbone: the bus's rules, and room for every answer."""
+"""Proofs for the memory behind Wishbone: the rules of the bus, and room for every answer."""
 
 from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...hw.kv.memory import WishboneMemory
-from ...hw.kv.memory_config import MemoryConfig, request_word, word_beat
+from ...hw.kv.memory_config import MemoryConfig
+from ...hw.kv.storage_words import request_word, word_beat
 from .properties import stream_assert
 from .runner import Task
 
-__all__ = ["MemorySpec", "memory_tasks"]
+__all__ = ["MemorySpec", "tasks"]
 
 _CONFIG = MemoryConfig(words=2, data_bits=8, outstanding=4)
 
@@ -86,6 +87,6 @@ class MemorySpec(wiring.Component):
         return m
 
 
-def memory_tasks() -> list[Task]:
-    """Return what is to be proved of memories."""
+def tasks() -> list[Task]:
+    """Return what is to be proved."""
     return [Task("memory", MemorySpec, 3, "prove"), Task("memory_cover", MemorySpec, 12, "cover")]
