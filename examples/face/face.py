@@ -13,13 +13,13 @@ from PIL import Image
 from rich.progress import Progress
 
 from tilewright.sw import zoo
-from tilewright.sw.engine import Engine
 from tilewright.sw.layerwise.network import Network, evaluate
-from tilewright.sw.layerwise.quantised import QuantisedNetwork, exact_product, quantise, ranges
-from tilewright.sw.sparse.columns import combine, group_columns, lost_energy
+from tilewright.sw.layerwise.quantised import QuantisedNetwork, quantise, ranges
+from tilewright.sw.sparse.columns import group_columns, lost_energy
 from tilewright.sw.sparse.network import pack_network, report
 from tilewright.sw.sparse.packer import fewest_columns, pack_columns
 from tilewright.sw.sparse.refit import refit
+from tilewright.sw.sparse.side_by_side import SideBySide
 from tilewright.sw.tflite import read_model
 from tilewright.sw.tflite.network import sparse_layers
 
@@ -129,45 +129,6 @@ def judged(title: str, run: Callable[[NDArray], float], crops: NDArray, face: ND
     return row
 
 
-def rtl(
-    network: QuantisedNetwork, groups: dict, alpha: int, sides: tuple[int, int]
-) -> dict[str, object]:
-    """Run the astronaut's convolutions on the RTL of both arrays and return counts."""
-    rows, cols = sides
-    engines = {
-        "packed": Engine("packed", rows=rows, cols=cols, alpha=alpha),
-        "systolic": Engine("systolic", rows=rows, cols=cols),
-    }
-    counts = {name: {"cycles": 0, "cycles of packed layers": 0} for name in engines}
-    equal, cells, useful = True, dict.fromkeys(engines, 0), 0
-
-    def product(layer: str, x: NDArray, w: NDArray) -> NDArray:
-        nonlocal equal, useful
-        expected = exact_product(layer, x, w)
-        packed = combine(w, groups[layer], alpha=alpha) if layer in groups else None
-        for family, engine in engines.items():
-            columns = packed if family == "packed" and packed else w
-            y, stats = engine.matmul(x, columns)
-            equal &= bool((y == expected).all()) and stats.cycles == stats.predicted_cycles
-            counts[family]["cycles"] += stats.cycles
-            if packed:
-                counts[family]["cycles of packed layers"] += stats.cycles
-                cells[family] += len(x) * (packed.values.size if columns is packed else w.size)
-                useful += stats.useful if columns is packed else 0
-        print(f"  {layer}: {x.shape} x {w.shape}", flush=True)
-        return expected
-
-    network.run(photograph("astronaut")[None], product)
-    inner = {family: count["cycles of packed layers"] for family, count in counts.items()}
-    return {
-        **counts,
-        "every integer equal, every cycle as predicted": equal,
-        "fewer cells": round(cells["systolic"] / cells["packed"], 3),
-        "fewer cycles": round(inner["systolic"] / inner["packed"], 3),
-        "useful per slot": round(useful / (rows * cols * inner["packed"]), 4),
-    }
-
-
 def main() -> None:
     """Pack, score, and if asked run on the RTL."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -218,7 +179,9 @@ def main() -> None:
     if a.rtl:
         packed = pack_network(network, found[a.packing])
         integers = quantise(packed, ranges(packed, calibration))
-        result["rtl"] = rtl(integers, found[a.packing], a.alpha, (a.rows, a.cols))
+        both = SideBySide(found[a.packing], alpha=a.alpha, rows=a.rows, cols=a.cols)
+        integers.run(photograph("astronaut")[None], both.product)
+        result["rtl"] = both.report()
         print(result["rtl"])
     a.output.parent.mkdir(parents=True, exist_ok=True)
     a.output.write_text(json.dumps(result, indent=1) + "\n")

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.sw import zoo
-from tilewright.sw.engine import Engine
 from tilewright.sw.layerwise.network import Convolve, MaxPool, MeanPool, Network, Shift, Step
-from tilewright.sw.layerwise.quantised import QuantisedNetwork, exact_product, quantise, ranges
-from tilewright.sw.sparse.columns import combine
+from tilewright.sw.layerwise.quantised import QuantisedNetwork, quantise, ranges
+from tilewright.sw.sparse.side_by_side import SideBySide
 
 HERE = Path(__file__).resolve().parent
 SHIFTS = np.array([(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1)])
@@ -61,42 +60,13 @@ def classes(network: QuantisedNetwork, images: NDArray, batch: int = 500) -> NDA
     return np.concatenate(found).argmax(axis=1)
 
 
-def rtl(network: QuantisedNetwork, groups: dict, images: NDArray, sides: tuple[int, int]) -> dict:
-    """Run images on the RTL of the packed and of the dense array and return counts."""
-    rows, cols = sides
-    engines = {
-        "packed": Engine("packed", rows=rows, cols=cols, alpha=8),
-        "systolic": Engine("systolic", rows=rows, cols=cols),
-    }
-    found = {}
-    for family, engine in engines.items():
-        counts = {"cycles": 0, "cycles of packed layers": 0, "useful": 0, "equal": True}
-
-        def product(name: str, x: NDArray, w: NDArray, family=family, engine=engine, c=counts):
-            chosen = family == "packed" and name in groups
-            y, stats = engine.matmul(x, combine(w, groups[name], alpha=8) if chosen else w)
-            c["cycles"] += stats.cycles
-            if name in groups:
-                c["cycles of packed layers"] += stats.cycles
-                c["useful"] += len(x) * int(np.count_nonzero(w))
-            right = bool((y == exact_product(name, x, w)).all())
-            c["equal"] &= right and stats.cycles == stats.predicted_cycles
-            return y
-
-        network.run(images[..., None] / 255, product)
-        slots = counts["cycles of packed layers"] * rows * cols
-        counts["useful per slot"] = round(counts.pop("useful") / slots, 4)
-        found[family] = counts
-    return found
-
-
 def main() -> None:
     """Score, and if asked run on the RTL."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, nargs="?", default=HERE / "dense.npz")
     parser.add_argument("--rtl", type=int, default=0, help="images to run on the RTL")
-    parser.add_argument("--rows", type=int, default=16)
-    parser.add_argument("--cols", type=int, default=16)
+    parser.add_argument("--rows", type=int, default=1)
+    parser.add_argument("--cols", type=int, default=8)
     a = parser.parse_args()
     network, groups = load(a.model)
     calibration, _ = zoo.fashion("train")
@@ -105,7 +75,9 @@ def main() -> None:
     right = int((classes(quantised, images) == labels).sum())
     result: dict[str, object] = {"model": str(a.model), "right in int8": right}
     if a.rtl:
-        result["rtl"] = rtl(quantised, groups, images[: a.rtl], (a.rows, a.cols))
+        both = SideBySide(groups, alpha=8, rows=a.rows, cols=a.cols)
+        quantised.run(images[: a.rtl, ..., None] / 255, both.product)
+        result["rtl"] = both.report()
     print(json.dumps(result, indent=1))
 
 

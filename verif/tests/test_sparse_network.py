@@ -187,24 +187,20 @@ def test_what_only_moves_keeps_its_scale():
 
 @pytest.mark.slow
 def test_packed_layers_on_the_rtl():
-    """Each convolution on the column-combining array, every integer as in NumPy."""
-    from tilewright.sw.engine import Engine
-    from tilewright.sw.sparse.columns import combine
+    """Each convolution on the column-combining array and on the dense one, every integer equal."""
+    from tilewright.sw.sparse.side_by_side import SideBySide
 
     net = network(2)
     _, groups = grouped(net)
     quantised = quantise(pack_network(net, groups), ranges(net, images()))
-    engine = Engine("packed", rows=4, cols=4, alpha=4)
-
-    def product(name, acts, weights):
-        packed = combine(weights, groups[name], alpha=4) if name in groups else weights
-        y, stats = engine.matmul(acts, packed)
-        assert stats.cycles == stats.predicted_cycles
-        return y
-
-    found, expected = quantised.run(images(1), product), quantised.run(images(1))
+    both = SideBySide(groups, alpha=4, rows=2, cols=4)
+    found, expected = quantised.run(images(1), both.product), quantised.run(images(1))
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name])
+    told = both.report()
+    assert told["every integer equal and every cycle as predicted"]
+    assert 1 < told["times fewer cycles"] <= 1.05 * told["times fewer cells"]
+    assert 0 < told["utilisation"] < 1
 
 
 @pytest.fixture
