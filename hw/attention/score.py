@@ -163,6 +163,13 @@ class RunningSum(wiring.Component):
     top : Out(signed(8))
         Whole part of the row's largest score.
 
+    Attributes
+    ----------
+    first : Signal
+        The next score is its row's first.
+    highest : Signal
+        Whole part of the largest score so far.
+
     Latency
         ``LATENCY`` = 4 cycles from the last score to ``done``.
     Throughput
@@ -178,6 +185,8 @@ class RunningSum(wiring.Component):
 
     def __init__(self, config: AttentionConfig):
         self._config = config
+        self.first = Signal(init=1)
+        self.highest = Signal(signed(8))
         super().__init__(
             {
                 "valid": In(1),
@@ -197,8 +206,7 @@ class RunningSum(wiring.Component):
         whole = registered(m, self.score[config.fraction_bits :].as_signed(), 1, "whole")
         valid = delay(m, self.valid, 1, "valid_read", reset=True)
         last = delay(m, self.last, 1, "last_read")
-        first = Signal(init=1)
-        top = Signal(signed(8))
+        first, top = self.first, self.highest
         rises = Signal()
         m.d.comb += rises.eq(first | (whole > top))
         distance = Mux(whole > top, whole - top, top - whole)

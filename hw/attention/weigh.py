@@ -36,6 +36,11 @@ class Weigh(wiring.Component):
     factor : Out(16)
         The weight times the scale.
 
+    Attributes
+    ----------
+    product : Signal
+        Power times reciprocal, without the bits that no rounding sees.
+
     Latency
         ``LATENCY`` = 8 cycles.
     Throughput
@@ -51,6 +56,7 @@ class Weigh(wiring.Component):
 
     def __init__(self, config: AttentionConfig):
         self._config = config
+        self.product = Signal(config.weight_bits + 2, reset_less=True)
         super().__init__(
             {
                 "score": In(signed(config.score_width)),
@@ -80,7 +86,8 @@ class Weigh(wiring.Component):
         reciprocal = registered(m, reciprocal, 1, "reciprocal_again")
         far = below + extra
         cut = registered(m, Mux(far > bits + 2, bits + 2, far)[:5], 1, "cut")
-        product = registered(m, (power * reciprocal)[bits - 1 :], 1, "product")
+        product = self.product
+        m.d.sync += product.eq((power * reciprocal)[bits - 1 :])
         cut = registered(m, cut, 1, "cut_again")
         # One bit below the weight decides the rounding.
         moved = registered(m, product >> cut, 1, "moved")

@@ -2,18 +2,20 @@
 
 from functools import partial
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal, signed
+from amaranth.hdl import Assert, Assume, Const, Cover, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...hw.arith.delay import delay, registered
 from ...hw.attention.config import ACT_BITS, AttentionConfig
 from ...hw.attention.reciprocal import Reciprocal
 from ...hw.attention.score import RunningSum, dots_beat
 from ...hw.attention.unit import Attention, factors_beat
+from ...hw.attention.weigh import Weigh
 from .properties import stream_assert, stream_assume, transfers
 from .runner import Task
 
-__all__ = ["ReciprocalSpec", "SumSpec", "UnitSpec", "tasks"]
+__all__ = ["ReciprocalSpec", "SumSpec", "UnitSpec", "WeighSpec", "tasks"]
 
 
 class ReciprocalSpec(wiring.Component):
@@ -67,7 +69,11 @@ class ReciprocalSpec(wiring.Component):
 
 
 class SumSpec(wiring.Component):
-    """A row's sum is never too long and never below its largest power. Assumed: no row is too long.
+    """A row's maximum is that of its scores, and its sum never too long or below a whole power.
+
+    Assumed: no row is too long. The maximum is the whole part of the largest score so far, so that
+    it never falls within a row; the sum is at least the power of the score that it is measured by
+    and at most as many of the largest as there were scores, which its width holds.
 
     Parameters
     ----------
@@ -89,27 +95,104 @@ class SumSpec(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self._config
+        config, slots = self._config, self._config.slots
         m.submodules.unit = unit = RunningSum(config)
         m.d.comb += [
             unit.valid.eq(self.valid), unit.last.eq(self.last), unit.score.eq(self.score),
         ]
-        count = Signal(range(config.slots + 1))
-        counts = [Signal(range(config.slots + 1), name=f"count_{i}") for i in range(RunningSum.LATENCY)]
-        m.d.sync += [b.eq(a) for a, b in zip([count + 1, *counts], counts, strict=False)]
+        count = Signal(range(slots + 1))
         with m.If(self.valid):
-            m.d.sync += count.eq(count + 1)
-            with m.If(self.last):
-                m.d.sync += count.eq(0)
-            with m.If(count == config.slots - 1):
-                m.d.comb += Assume(self.last)
+            m.d.sync += count.eq(Mux(self.last, 0, count + 1))
+            m.d.comb += Assume(self.last | (count != slots - 1))
+        m.d.comb += Assert(count < slots)
+        # What is known of the scores on their way, counted from the cycle after they come.
+        valid = delay(m, self.valid, 1, "valid_then", reset=True)
+        first = delay(m, count, 1, "count_before", reset=True) == 0
+        whole = registered(m, self.score[config.fraction_bits :].as_signed(), 1, "whole_then")
+        largest = Signal(signed(8))
+        with m.If(valid):
+            m.d.sync += largest.eq(Mux(first | (whole > largest), whole, largest))
+        m.d.comb += [Assert(unit.first == first), Assert(unit.highest == largest)]
+        added = Signal(range(slots + 1))
+        arrives = delay(m, self.valid, unit.LATENCY - 1, "arrives", reset=True)
+        before = delay(m, count, unit.LATENCY - 1, "count_then", reset=True)
+        with m.If(arrives):
+            m.d.sync += added.eq(before + 1)
         most = (1 << config.weight_bits + config.guard_bits) - 1
-        with m.If(unit.done):
-            m.d.comb += [
-                Assert(unit.total >= 1 << config.weight_bits + config.guard_bits - 1),
-                Assert(unit.total <= counts[-1] * most),
-                Cover(counts[-1] == config.slots),
-            ]
+        top = registered(m, largest, unit.LATENCY - 2, "largest_then")
+        m.d.comb += [
+            Assert(added <= slots),
+            Assert((before == 0) | (added == before)),
+            Assert((added == 0) | (unit.total >= 1 << config.weight_bits + config.guard_bits - 1)),
+            Assert(unit.total <= added * most),
+            Assert(~unit.done | (unit.top == top)),
+            Assert(~unit.done | (added != 0)),
+            Cover(unit.done & (added == slots)),
+        ]
+        return m
+
+
+class WeighSpec(wiring.Component):
+    """A weight is the product of power and reciprocal, moved and rounded; no width is too short.
+
+    Parameters
+    ----------
+    config : AttentionConfig
+        The unit's.
+
+    Members
+    -------
+    score : In(signed(score_width))
+        Any whose whole part is at most ``top``.
+    top : In(signed(8))
+        Any.
+    extra : In(range(guard_bits + 1))
+        Any.
+    reciprocal : In(reciprocal_bits)
+        Any with its highest bit set, as all have it.
+    scale : In(16)
+        Any.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self._config = config
+        super().__init__(
+            {
+                "score": In(signed(config.score_width)),
+                "top": In(signed(8)),
+                "extra": In(range(config.guard_bits + 1)),
+                "reciprocal": In(config.reciprocal_bits),
+                "scale": In(ACT_BITS),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, late = self._config, Weigh.LATENCY
+        bits = config.weight_bits
+        m.submodules.unit = unit = Weigh(config)
+        for name in self.signature.members:
+            m.d.comb += getattr(unit, name).eq(getattr(self, name))
+        whole = self.score[config.fraction_bits :].as_signed()
+        m.d.comb += [
+            Assume(self.reciprocal[-1]), Assume(whole <= self.top),
+            Assume(self.extra <= config.guard_bits),
+        ]
+        begun = delay(m, Const(1), late, "begun", reset=True)
+        cut = (self.top - whole + self.extra + bits).as_unsigned()
+        cut = registered(m, cut, late, "cut_then")
+        product = registered(m, unit.product, late - 4, "product_then")
+        # Below a quarter of the lowest bit nothing is left, however far it is moved.
+        most = 2 * bits + 3
+        near = Mux(cut > most, most, cut)[: most.bit_length()]
+        rounded = ((product << bits - 1) + (Const(1) << (near - 1)[: most.bit_length()])) >> near
+        full = (1 << bits) - 1
+        weight = Mux(rounded > full, full, rounded)
+        m.d.comb += [
+            Assert(~begun | (unit.weight == weight)),
+            Cover(begun & (rounded > full)),
+            Cover(begun & (weight == 1) & (cut == 2 * bits - 1)),
+        ]
         return m
 
 
@@ -163,12 +246,14 @@ def tasks() -> list[Task]:
         head_size=32, slots=4, kv_bits=4, group=32, fraction_bits=4, weight_bits=8
     )
     cycles = small.reciprocal_cycles + 2
-    sums, unit = partial(SumSpec, small), partial(UnitSpec, small)
+    sums, weigh, unit = (partial(spec, small) for spec in (SumSpec, WeighSpec, UnitSpec))
     return [
         Task("reciprocal", partial(ReciprocalSpec, small), cycles),
         Task("reciprocal_cover", partial(ReciprocalSpec, small), cycles, "cover"),
-        Task("sum", sums, 9),
-        Task("sum_cover", sums, 9, "cover"),
+        Task("sum", sums, 8, "prove"),
+        Task("sum_cover", sums, 10, "cover"),
+        Task("weigh", weigh, Weigh.LATENCY + 2),
+        Task("weigh_cover", weigh, Weigh.LATENCY + 2, "cover"),
         Task("unit", unit, small.latency + 6),
         Task("unit_cover", unit, small.latency + 4, "cover"),
     ]

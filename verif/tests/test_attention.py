@@ -11,7 +11,6 @@ from tilewright.gen.configuration import configure
 from tilewright.hw.attention.config import AttentionConfig, RotaryConfig
 from tilewright.hw.attention.reciprocal import Reciprocal
 from tilewright.hw.attention.rotary import Rotary
-from tilewright.verif.formal.attention import tasks
 from tilewright.verif.golden.attention import rotary
 from tilewright.verif.simulate.runner import run_unit
 from tilewright.verif.testbench.cover import merge
@@ -111,10 +110,3 @@ def test_rotation_equals_golden(layout, size, pauses):
         assert times["taken"] == list(range(heads.size))
         first = times["taken"][size - 1] + Rotary.LATENCY
         assert times["given"] == list(range(first, first + heads.size))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("task", tasks(), ids=lambda task: task.name)
-def test_properties_hold(task, tmp_path):
-    proof = task.run(tmp_path)
-    assert proof.passed, proof.reason
