@@ -8,6 +8,7 @@ from tilewright.hw.attention.config import AttentionConfig
 from tilewright.hw.config import ConfigError
 from tilewright.hw.kv.config import KvConfig, Policy
 from tilewright.sw.llm.hardware import HardwareAttention
+from tilewright.verif.attention_steps import steps
 from tilewright.verif.golden.attention import Stored, attention, store
 from tilewright.verif.golden.kv import GoldenKv
 
@@ -68,8 +69,10 @@ def test_steps_equal_golden(head_size, group, kv_bits, queries):
             told[0, :, :used] = wanted.weights[:, query]
             golden.score(told, final=query == queries - 1)
     assert used == KV.slots
-    beats = KV.heads * queries * used * config.groups
-    assert beats < found.cycles.softmax < beats + 3 * config.latency + 60
+    shape = hardware.engine.datapath.rows, hardware.engine.datapath.cols
+    model = steps(config, used, KV.heads, queries, [shape])[0]
+    for part in ("products", "softmax", "mix"):
+        assert getattr(found.cycles, part) == model[part], part
     assert found.cycles.total == sum(vars(found.cycles).values())
 
 
