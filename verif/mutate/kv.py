@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 from amaranth.hdl import Fragment, Shape
+from amaranth.lib import wiring
 
 from ...hw.bus.axi_stream import AxiStreamTop
 from ...hw.kv.config import EVICT, KvConfig
@@ -14,7 +15,33 @@ from ..simulate.compiled import CompiledUnit, Traffic
 from ..testbench.kv_script import Script, random_policy
 from ..testbench.stream import Codec
 
-__all__ = ["KvJudge", "Player"]
+__all__ = ["KvJudge", "Player", "StreamWords"]
+
+
+class StreamWords:
+    """Turns the beats of a component's streams into the words of a compiled unit.
+
+    Parameters
+    ----------
+    component : Component
+        Whose streams.
+    """
+
+    def __init__(self, component: wiring.Component):
+        top = AxiStreamTop(component)
+        Fragment.get(top, None)
+        self._codecs = {port.name: Codec(port) for port in top.axi_streams}
+        self._widths = {port.name: Shape.cast(port.payload).width for port in top.axi_streams}
+        self.names = tuple(self._codecs)
+        self.given = [name[7:] for name in self.names if name.startswith("s_axis_")]
+        self.results = [name[7:] for name in self.names if name.startswith("m_axis_")]
+
+    def encode(self, name: str, beats: list) -> dict:
+        """Return beats of stream ``name`` as words, by payload suffix."""
+        encoded = [self._codecs[name].encode(beat) for beat in beats]
+        widths = {"data": self._widths[name], "last": 1}
+        suffixes = encoded[0] if encoded else ["data"]
+        return {s: words_of([beat[s] for beat in encoded], widths[s]) for s in suffixes}
 
 
 class Player:
@@ -28,17 +55,7 @@ class Player:
 
     def __init__(self, config: KvConfig):
         self._registers = {r.name: r.address for r in kv_registers(config).registers}
-        top = AxiStreamTop(KvController(config))
-        Fragment.get(top, None)
-        self._codecs = {port.name: Codec(port) for port in top.axi_streams}
-        self._widths = {port.name: Shape.cast(port.payload).width for port in top.axi_streams}
-
-    def _words(self, name: str, beats: list) -> dict:
-        """Return beats as words, by payload suffix."""
-        encoded = [self._codecs[name].encode(beat) for beat in beats]
-        widths = {"data": self._widths[name], "last": 1}
-        suffixes = encoded[0] if encoded else ["data"]
-        return {s: words_of([beat[s] for beat in encoded], widths[s]) for s in suffixes}
+        self._streams = StreamWords(KvController(config))
 
     def wrong(self, unit: CompiledUnit, script: Script, gap: float = 0, stall: float = 0) -> str:
         """Play a script to a controller that is still; return what went wrong, or nothing.
@@ -46,23 +63,22 @@ class Player:
         Without gaps and stalls, cycles are compared with the model too.
         """
         unit.forget()
-        for number, name in enumerate(self._codecs):
+        for number, name in enumerate(self._streams.names):
             pause = gap if name.startswith("s_") else stall
             unit.pause(name, Traffic(pause, number + 1))
-        names = [name.removeprefix("m_axis_") for name in self._codecs if name.startswith("m_")]
         counted = script.counters() | {"searching": script.timing.searching}
         before = {name: self._read(unit, name) for name in counted}
         unit.write(self._registers["errors"], 0xFFFFFFFF)
         unit.forget()
         begin = unit.cycle
-        given = [name.removeprefix("s_axis_") for name in self._codecs if name.startswith("s_")]
-        for name in given:
-            unit.offer(f"s_axis_{name}", self._words(f"s_axis_{name}", getattr(script, name)))
+        for name in self._streams.given:
+            beats = self._streams.encode(f"s_axis_{name}", getattr(script, name))
+            unit.offer(f"s_axis_{name}", beats)
         unit.run("s_axis_commands", len(script.commands), quiet=20000)
         unit.run(quiet=3000, most=1 << 62)
-        for name in names:
+        for name in self._streams.results:
             seen, wanted = unit.seen(f"m_axis_{name}"), getattr(script, name)
-            words = self._words(f"m_axis_{name}", wanted)
+            words = self._streams.encode(f"m_axis_{name}", wanted)
             common = min(len(seen.cycles), len(wanted))
             for suffix, column in words.items():
                 different = (seen.beats[suffix][:common] != column[:common]).any(axis=1)
@@ -78,7 +94,7 @@ class Player:
                     late = seen.cycles[at] - cycles[at]
                     return f"beat {at} of {name} is {late} cycles late"
         if not gap and not stall:
-            for name in given:
+            for name in self._streams.given:
                 cycles = unit.seen(f"s_axis_{name}").cycles - begin
                 if not np.array_equal(cycles, np.array(script.cycles(name), np.int64)):
                     return f"cycles of {name}"

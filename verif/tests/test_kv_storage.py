@@ -10,11 +10,14 @@ import pytest
 from amaranth.sim import Simulator
 
 from tilewright.gen.configuration import configure
+from tilewright.gen.verilog import emit
 from tilewright.hw.config import ConfigError
 from tilewright.hw.kv.quantise import Quantiser
 from tilewright.hw.kv.rows import KvStorage
 from tilewright.hw.kv.storage_config import MEMORIES, StorageConfig
 from tilewright.verif.golden.kv_storage import GoldenStorage
+from tilewright.verif.mutate.kv_storage import StorageJudge
+from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.simulate.runner import run_unit
 from tilewright.verif.testbench.cover import merge
 from tilewright.verif.testbench.kv_wishbone import Request, WishboneModel
@@ -143,6 +146,12 @@ def test_bench_on_icarus(tmp_path, preset):
     assert result.ok, result
     assert len(result.passed) == 1 + 9 + 2
     assert merge(tmp_path).missing() == []
+
+
+def test_compiled_storage_is_golden():
+    config = configure("kv_storage", preset="tiny")
+    unit = compile_unit(emit(KvStorage(config), "kv_storage").rtlil, "kv_storage")
+    assert StorageJudge(config)(unit)
 
 
 @pytest.mark.parametrize("kv_bits", [4, 8])
