@@ -191,11 +191,11 @@ POLICIES: dict[str, Policy] = {
 }
 """Policies by name: all tokens; a sliding window; StreamingLLM; H2O; Kelle.
 
-Scores count sixteenths of a weight of 16 bits; `policy` lets them decay, so that 8 bits hold them.
+`policy` fits a policy to a budget and lets scores decay, so that 8 bits hold them.
 """
 
 
-def policy(name: str, budget: int, **changes: object) -> Policy:
+def policy(name: str, budget: int, *, weight_bits: int = 16, **changes: object) -> Policy:
     """Return policy ``name`` at a budget; ``h2o`` and ``aerp`` protect the newer half of it.
 
     They halve scores every so many tokens as the budget has, rounded down to a power of two: sums
@@ -207,6 +207,8 @@ def policy(name: str, budget: int, **changes: object) -> Policy:
         A key of `POLICIES`.
     budget : int
         Tokens that a head keeps.
+    weight_bits : int
+        Of the controller: scores count sixteenths of a whole weight.
     changes : mapping
         Fields of `Policy` that are otherwise.
     """
@@ -214,5 +216,10 @@ def policy(name: str, budget: int, **changes: object) -> Policy:
     found = replace(POLICIES[name], budget=budget)
     if found.evict == "score":
         window = max(1, min(budget // 2, budget - found.sinks))
-        found = replace(found, window=window, decay=max(1, budget.bit_length() - 1))
+        found = replace(
+            found,
+            window=window,
+            shift=max(0, weight_bits - 4),
+            decay=max(1, budget.bit_length() - 1),
+        )
     return replace(found, **changes)

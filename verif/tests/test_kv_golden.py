@@ -188,6 +188,11 @@ def test_narrow_scores_keep_what_attention_needs(name):
     assert lost == {False: False, True: True}
 
 
+def test_scores_count_sixteenths_of_a_weight():
+    assert [policy("h2o", 8, weight_bits=bits).shift for bits in (16, 8, 3)] == [12, 4, 0]
+    assert policy("aerp", 100).decay == 6
+
+
 def test_a_full_cache_refuses_and_stays():
     golden = GoldenKv(KvConfig(heads=2, slots=4, position_bits=4), policy("full", 3))
     for _ in range(3):
