@@ -393,12 +393,10 @@ class Dispatcher(wiring.Component):
         m.d.comb += self.cmd.ready.eq(1)
         m.d.sync += [self.param_row.eq(row), self.param_lane.eq(lane)]
         with m.If(self.cmd.valid):
-            word = self.cmd.payload.data
-            with m.If(part == 0):
-                m.d.sync += [record.mult.eq(word[:16]), record.shift.eq(word[16:22])]
-            for i in range(config.bias_words):
-                with m.If(part == i + 1):
-                    m.d.sync += record.bias[i].eq(word)
+            # The words shift in, so that the first one is where it belongs when the last one comes.
+            first, following = record.bias[0], [*list(record.bias)[1:], self.cmd.payload.data]
+            m.d.sync += [record.mult.eq(first[:16]), record.shift.eq(first[16:22])]
+            m.d.sync += [bias.eq(word) for bias, word in zip(record.bias, following, strict=True)]
             last_row, last_lane, last_part = self._last_row, self._last_lane, self._last_part
             m.d.sync += [part.eq(part + 1), last_part.eq(part == config.bias_words - 1)]
             with m.If(last_part):

@@ -39,9 +39,9 @@ class EngineJudge:
     A third of them never pause and hold good commands only: each packet must end in the cycle
     that `tilewright.sw.cycles` predicts and the engine be busy for as long. The others pause on
     every stream, and half of those hold malformed commands; more hold a packet of each wrong
-    length. Results and error flags are always those of the golden engine, and at the end of each
-    program the engine is idle. Resets come at many moments, and after each everything is as at
-    first.
+    length, or a field out of its range. Results and error flags are always those of the golden
+    engine, and at the end of each program the engine is idle. Resets come at many moments, and
+    after each everything is as at first.
 
     Parameters
     ----------
@@ -68,6 +68,7 @@ class EngineJudge:
         self._address = {n: bank.find(n).address for n in ("status", "errors", "cycles")}
         self._cases = [self._random(maker, rng, index % 3) for index in range(programs)]
         self._cases += [self._case(*made, rng, 2) for made in maker.lengths()]
+        self._cases += [self._case(*made, rng, 2) for made in maker.fields()]
         # What is left to count has bits that alternate, both ways: any two of them differ once.
         # And each bit alone tells a count from 1.
         lefts = sorted((0x55, 0x5555, 0xAAAA, *(1 << bit for bit in range(4, 16))))

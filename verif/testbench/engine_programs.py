@@ -114,6 +114,18 @@ class ProgramMaker:
             program.commands.insert(len(program.commands) - 1, words)
             yield program, self._run(program)
 
+    def fields(self) -> Iterator[tuple[Program, GoldenResult]]:
+        """Return for each field, and each kind of value out of its range, a program with that."""
+        for name, (first, last) in _legal(self.config).items():
+            bits = COMMANDS["GEMM"].field(name).width
+            high = [1 << bit for bit in range(last.bit_length(), bits)]
+            values = {first - 1, last + 1, *high, (1 << bits) - 1} - {-1, 1 << bits}
+            for value in sorted(values - set(range(first, last + 1))):
+                program = self._build(1)
+                bad = _change(program.commands[-1], **{name: value})
+                program.commands.insert(len(program.commands) - 1, bad)
+                yield program, self._run(program)
+
     def long(self, loop: str, count: int) -> tuple[Program, GoldenResult]:
         """Return a program of one product in which ``loop`` counts up to ``count``."""
         config = self.config
@@ -375,6 +387,23 @@ def _signed(value: int) -> int:
     return value - 65536 if value >= 32768 else value
 
 
+def _legal(config: EngineConfig) -> dict[str, tuple[int, int]]:
+    """Return the least and greatest legal value of each field of a GEMM that is checked."""
+    d, top = config.datapath, 0xFFFF
+    legal = {
+        "w_base": (0, config.weight_depth - 1), "p_base": (0, config.param_depth - 1),
+        "n_last": (1, d.cols), "pool": (1, top),
+    }  # fmt: skip
+    legal |= dict.fromkeys(("tile_rows", "last_rows"), (1, config.tile_rows_max))
+    legal |= dict.fromkeys(("n_tiles", "k_chunks", "k_rows", "m_tiles"), (1, top))
+    for field in COMMANDS["GEMM"].fields:
+        if field.name.endswith("_lane"):
+            legal[field.name] = 0, d.act_lanes - 1
+        elif field.name.endswith("_count"):
+            legal[field.name] = 1, top
+    return legal
+
+
 def malformed(
     rng: np.random.Generator, config: EngineConfig, good: list[int], kept: bool
 ) -> tuple[str, list[int]]:
@@ -382,7 +411,6 @@ def malformed(
 
     ``kept`` tells whether the sums of a GEMM are kept at that point.
     """
-    d = config.datapath
     lengths = [
         ("opcode", [int(rng.choice((0, 5, 6, 7, 12, 20, 36, 68, 132, rng.integers(5, 256))))]
          + [int(rng.integers(1 << 32)) for _ in range(int(rng.integers(4)))]),
@@ -404,23 +432,15 @@ def malformed(
             words = encode(name, base=wrong[0], count=_signed(wrong[1] & 0xFFFF), extra=extra)
             spans.append((f"{name} span", words))
     ranges = []
-    gemm = COMMANDS["GEMM"]
-    limits = {
-        "w_base": config.weight_depth, "p_base": config.param_depth, "n_last": d.cols + 1,
-        "tile_rows": config.tile_rows_max + 1,
-    }  # fmt: skip
     tile_rows = good[6] & 0xFFFF
-    for name, limit in limits.items():
-        ranges.append((name, limit + int(rng.choice((0, rng.integers(100))))))
-        ranges.append((name, min(limit << int(rng.integers(0, 8)), 65535)))
+    for name, (first, last) in _legal(config).items():
+        most = (1 << COMMANDS["GEMM"].field(name).width) - 1
+        if first:
+            ranges.append((name, first - 1))
+        if last < most:
+            ranges.append((name, int(rng.integers(last + 1, min(last + 100, most) + 1))))
+            ranges.append((name, min(last + 1 << int(rng.integers(0, 8)), most)))
     ranges += [("last_rows", tile_rows + 1), ("last_rows", tile_rows | 1 << 12)]
-    for field in gemm.fields:
-        if field.name.endswith("_lane"):
-            ranges.append((field.name, int(rng.integers(d.act_lanes, 256))))
-        elif field.name.endswith("_count"):
-            ranges.append((field.name, 0))
-    ones = ("n_tiles", "k_chunks", "k_rows", "tile_rows", "m_tiles", "last_rows", "n_last", "pool")
-    ranges += [(name, 0) for name in ones]
     ranges.append(("accumulate", 0 if kept else 1))
     flags = [
         ("flags", _change(good, raw=1, store=0, pool=2)),
