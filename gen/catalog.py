@@ -334,7 +334,11 @@ UNITS: dict[str, Unit] = {
         maturity="V1",
         cycles="one product and one factor per cycle; see AttentionTiming and "
         "docs/units/attention.md",
-        mutation=Mutation(preset="default", judge="verif.mutate.attention:AttentionJudge"),
+        mutation=Mutation(
+            preset="tiny",
+            settings=("head_size=48", "slots=5"),
+            judge="verif.mutate.attention:AttentionJudge",
+        ),
     ),
     "requantise": Unit(
         summary="Accumulators to activations: bias, multiplier, shift, rounding, zero point, clamp",

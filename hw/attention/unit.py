@@ -77,9 +77,9 @@ class Attention(wiring.Component):
         )
         finished = Signal()
         taken = self.dots.valid & self.dots.ready
-        group = self._group(m, taken)
+        _, end = self._group(m, taken)
         held = Signal(range(ROWS + 1))
-        ends = taken & self.dots.payload.last & group
+        ends = taken & self.dots.payload.last & end
         m.d.sync += held.eq(held + ends - finished)
         m.d.comb += self.dots.ready.eq(held != ROWS)
         m.submodules.score = score = Score(config)
@@ -98,12 +98,12 @@ class Attention(wiring.Component):
         return m
 
     def _group(self, m, taken):
-        """Return whether a beat is a slot's last group."""
+        """Return a beat's group, and whether it is a slot's last."""
         group = Signal(range(self._config.groups))
         end = group == self._config.groups - 1
         with m.If(taken):
             m.d.sync += group.eq(Mux(end, 0, group + 1))
-        return end
+        return group, end
 
     def _sums(self, m, score, slot):
         """Return a queue of rows' sums, maxima and last slots."""
@@ -164,10 +164,7 @@ class Attention(wiring.Component):
             self.scales.ready.eq(room), issue.eq(room & self.scales.valid),
         ]
         m.d.sync += queued.eq(queued + issue - leaves)
-        group = Signal(range(config.groups))
-        end = self._group(m, issue)
-        with m.If(issue):
-            m.d.sync += group.eq(Mux(end, 0, group + 1))
+        group, end = self._group(m, issue)
         last = end & (slot == last_slot)
         with m.If(issue & end):
             m.d.sync += [slot.eq(Mux(last, 0, slot + 1)), row.eq(row + last)]

@@ -1,6 +1,6 @@
 """From scores, a maximum and a reciprocal to weights and factors."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -94,9 +94,11 @@ class Weigh(wiring.Component):
         rounded = (moved + 1)[1:]
         weight = Signal(bits)
         m.d.sync += weight.eq(Mux(rounded[bits:].any(), (1 << bits) - 1, rounded))
-        scaled = registered(m, weight * delay(m, self.scale, 6, "scale"), 1, "scaled")
+        # Here too, no rounding sees what is below half of a factor's lowest bit.
+        scaled = (weight * delay(m, self.scale, 6, "scale"))[bits - 1 :]
+        scaled = registered(m, scaled, 1, "scaled")
         m.d.sync += [
             self.weight.eq(registered(m, weight, 1, "weight_again")),
-            self.factor.eq((scaled + Const(1 << bits - 1)) >> bits),
+            self.factor.eq((scaled + 1) >> 1),
         ]
         return m

@@ -29,15 +29,17 @@ class AttentionJudge:
         Of everything.
     """
 
-    def __init__(self, config: AttentionConfig, rows: int = 160, seed: int = 1):
+    def __init__(self, config: AttentionConfig, rows: int = 2500, seed: int = 1):
         rng = np.random.default_rng(seed)
         self._config = config
         top = AxiStreamTop(Attention(config))
         Fragment.get(top, None)
         ports = {port.name: port for port in top.axi_streams}
-        sizes = [config.slots] * (ROWS + 2) + [1] * (2 * ROWS)
+        # Short rows at first: all places fill before the first row's reciprocal is there.
+        sizes = [1] * (2 * ROWS) + [config.slots] * (ROWS + 2)
         sizes += [int(rng.integers(1, config.slots + 1)) for _ in range(rows)]
-        made = [extreme_row(config, number, config.slots) for number in range(16)]
+        made = [extreme_row(config, number, 1 + number % 2) for number in range(16)]
+        made += [extreme_row(config, number, config.slots) for number in range(16)]
         for number, slots in enumerate(sizes):
             made.append(random_row(config, rng, KINDS[number % len(KINDS)], slots))
         self._lengths = [len(row.dots) for row in made]
@@ -66,13 +68,19 @@ class AttentionJudge:
         for number, pauses in enumerate(patterns):
             if not self._right(unit, 40, *pauses, seed=10 * number + 1):
                 return False
-        # A reset while all places are full and nobody takes: then everything is as at first.
-        unit.forget()
-        unit.pause("m_axis_o", Traffic(0.999, 7))
-        self._offer(unit, sum(self._lengths))
-        unit.step(self._config.latency + (ROWS + 2) * max(self._lengths))
-        unit.reset()
-        return self._right(unit, 30, 0, 0, 0)
+        # Resets, at last while all places are full and nobody takes: all is then as at first.
+        full = self._config.latency + (ROWS + 2) * max(self._lengths)
+        for number, cycles in enumerate((*range(3, full, 5), full)):
+            unit.forget()
+            unit.pause("m_axis_o", Traffic(1.0 if cycles == full else 0.5 * (number % 2), 7))
+            self._offer(unit, sum(self._lengths))
+            unit.step(cycles)
+            if cycles == full and not unit.peek("m_axis_o_tvalid"):
+                return False  # a beat is offered to whoever does not ask for it
+            unit.reset()
+            if not self._right(unit, 12, 0, 0, 0):
+                return False
+        return True
 
     def _offer(self, unit: CompiledUnit, beats: int) -> None:
         for name in ("s_axis_dots", "s_axis_scales"):

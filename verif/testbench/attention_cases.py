@@ -9,7 +9,10 @@ from tilewright.verif.golden.attention import factors, softmax
 
 __all__ = ["KINDS", "Row", "extreme_row", "random_row", "row_of"]
 
-KINDS = ("even", "near", "far", "rising", "falling", "saturated", "tiny")
+KINDS = (
+    "even", "near", "far", "rising", "falling", "saturated", "tiny", "high", "low", "brim",
+    "fine",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,17 @@ def random_row(config: AttentionConfig, rng: np.random.Generator, kind: str, slo
     most = min(limit.bit_length() + ACT_BITS - 9 - config.fraction_bits, 40)
     shift = int(rng.integers(0, most + 1))
     unit = 2.0 ** (shift + config.fraction_bits - ACT_BITS)
-    dot = np.rint(rng.normal(0, spread, shape) * unit).clip(-limit, limit).astype(np.int64)
+    level = {"high": 60, "low": -60}.get(kind, 0)
+    exact = rng.normal(level, 3 if level else spread, shape) * unit
+    if kind in ("brim", "fine"):
+        steps = rng.integers(-12, 13, shape)
+        if kind == "brim":  # a few steps from where scores saturate
+            steps += int(rng.choice((-1, 1))) << config.score_width - 1
+        else:  # every bit of a sum counts
+            shift, key_scales = int(rng.integers(0, 3)), rng.integers(1, 16, shape)
+            steps *= 8
+        exact = steps * 2.0**shift / (key_scales * config.groups)
+    dot = np.rint(exact).clip(-limit, limit).astype(np.int64)
     if kind in ("rising", "falling"):
         dot = np.sort(dot, 0)[:: 1 if kind == "rising" else -1]
     value_scales = rng.integers(0, 1 << ACT_BITS, shape)
