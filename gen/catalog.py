@@ -331,7 +331,7 @@ UNITS: dict[str, Unit] = {
         docs="docs/units/attention.md",
         paper="Milakov, Gimelshein, Online normalizer calculation for softmax, arXiv 1805.02867, "
         "2018; Kelle, MICRO 2025 (weights that the cache's controller sums)",
-        maturity="V1",
+        maturity="V2",
         cycles="one product and one factor per cycle; see AttentionTiming and "
         "docs/units/attention.md",
         mutation=Mutation(
