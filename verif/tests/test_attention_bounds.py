@@ -129,3 +129,23 @@ def test_whole_attention(data, size, layout, at_read, kv_bits, queries, slots, s
     elements = restore(config, values) / levels
     bound = (relative * true + absolute) @ np.abs(elements) + 0.5 * slots + 0.5
     assert (np.abs(mix(config, weights, values) - true @ elements) <= bound).all()
+
+
+def test_widths_hold_the_largest_sums():
+    """Of every head size and group; the rows of extremes put the same through the hardware."""
+    for size in range(32, 257):
+        for group in (g for g in range(8, size + 1) if size % g == 0):
+            for kv_bits in (4, 8, 16):
+                config = AttentionConfig(head_size=size, group=group, kv_bits=kv_bits)
+                dot = group << 15 + kv_bits - 1  # of the lowest query and the lowest code
+                assert dot < 1 << config.dot_width - 1
+                scaled = (1 << config.dot_width - 1) * ((1 << 16) - 1) * config.groups
+                assert scaled < 1 << config.scaled_width - 1
+                assert scaled >> (1 << config.shift_bits) - 1 == 0
+    for slots in (2, 3, 255, 256, 257, 4096):
+        for weight_bits in (8, 16):
+            config = AttentionConfig(slots=slots, weight_bits=weight_bits)
+            total = slots * ((1 << weight_bits) - 1 << config.guard_bits)
+            assert total < 1 << config.sum_width
+            top = (1 << weight_bits) - 1
+            assert (top * ((1 << 16) - 1) + (1 << weight_bits - 1) >> weight_bits) < 1 << 16
