@@ -190,6 +190,10 @@ def main() -> None:
     parser.add_argument("--sparsity", type=float, default=0.85)
     parser.add_argument("--rule", default="dense")
     parser.add_argument("--fill", action="store_true")
+    parser.add_argument("--stop", type=int, help="end the cycle after so many epochs")
+    parser.add_argument(
+        "--tune", type=int, default=0, help="then so many epochs with weights pruned as they are"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("build/fashion_sparse"))
     arguments = parser.parse_args()
     torch.use_deterministic_algorithms(True)
@@ -211,7 +215,11 @@ def main() -> None:
         name = f"alpha{a.alpha}_gamma{a.gamma}_{a.rule}_{a.sparsity}{'_fill' if a.fill else ''}"
     checkpoint = arguments.output / f"{name}.pt"
     rate = 8e-3 if arguments.dense else 4e-3
-    train(model, pruning, (x, y), epochs=arguments.epochs, rate=rate, checkpoint=checkpoint)
+    epochs, stop, tune = arguments.epochs, arguments.stop, arguments.tune
+    train(model, pruning, (x, y), epochs=epochs, rate=rate, checkpoint=checkpoint, stop=stop)
+    if tune:
+        checkpoint = arguments.output / f"{name}_tuned.pt"
+        train(model, None, (x, y), epochs=tune, rate=2e-3, checkpoint=checkpoint)
     report: dict[str, object] = {"name": name, "right": score(model, test_x, test_y)}
     arrays = fold(model)
     if pruning:
