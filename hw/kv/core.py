@@ -150,6 +150,7 @@ class KvCore(wiring.Component):
             placer.keep.eq(command.keep), placer.token.position.eq(self.position),
             status.busy.eq(1),
         ]
+        bad = self._elaborate_policy(m, command.policy)
         with m.FSM():
             with m.State("Fetch"):
                 m.d.comb += [self.commands.ready.eq(~placer.busy), status.busy.eq(~still)]
@@ -165,7 +166,7 @@ class KvCore(wiring.Component):
             with m.State("Issue"):
                 self._elaborate_issue(m, command, count, known, still)
             with m.State("Begin"):
-                self._elaborate_begin(m, command.policy, policy, judged)
+                self._elaborate_begin(m, command.policy, bad, policy, judged)
             with m.State("Weigh"):
                 self._elaborate_weigh(m, command.keep, policy, judged)
             with m.State("Place"):
@@ -213,19 +214,19 @@ class KvCore(wiring.Component):
                 m.d.comb += status.bad_command.eq(1)
                 m.next = "Fetch"
 
-    def _recalling(self):
-        """Return whether input vectors are being listed."""
-        return 0 if self.inputs is None else self.inputs.busy
-
-    def _elaborate_begin(self, m, wanted, policy, judged):
-        """Begin a sequence; with a policy that cannot be followed, one that takes no tokens."""
+    def _elaborate_policy(self, m, wanted):
+        """Return whether a policy cannot be followed, a cycle after the command stands."""
         room = wanted.budget - wanted.sinks
         oldest, score = wanted.evict == Evict.OLDEST, wanted.evict == Evict.SCORE
         fits = (wanted.budget != 0) & (wanted.budget <= self._config.slots)
         enough = Mux(score, (room > 0) & (room >= wanted.window), ~oldest | (room > 0))
         bad = Signal()
+        m.d.sync += bad.eq(~(fits & enough & (wanted.evict != 3)))
+        return bad
+
+    def _elaborate_begin(self, m, wanted, bad, policy, judged):
+        """Begin a sequence; with a policy that cannot be followed, one that takes no tokens."""
         m.d.comb += [
-            bad.eq(~(fits & enough & (wanted.evict != 3))),
             self.placer.clear.eq(1),
             self.status.bad_policy.eq(bad),
         ]

@@ -240,9 +240,11 @@ class Placer(wiring.Component):
         pinned = Signal.like(head.pinned)
         after = Signal(head_entry(config))
         ends = Signal()
+        top = Signal(config.slot_bits)
+        m.d.sync += top.eq(policy.budget - 1)
         m.d.comb += [
             pinned.eq(head.pinned + (~first.full & (token.position < policy.sinks))),
-            ends.eq(slot + 1 == policy.budget),
+            ends.eq(slot == top),
         ]
         second = Signal(step.shape())
         chosen = Signal(config.slot_bits)
