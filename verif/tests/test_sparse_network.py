@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tilewright.sw import zoo
 from tilewright.sw.layerwise.network import (
     Add,
     Convolve,
@@ -203,14 +204,36 @@ def test_packed_layers_on_the_rtl():
     assert 0 < told["utilisation"] < 1
 
 
-@pytest.fixture
-def script():
-    pytest.importorskip("torch", reason="needs PyTorch, extra train")
-    path = EXAMPLES / "fashion_sparse" / "train.py"
-    spec = importlib.util.spec_from_file_location("fashion_sparse_train", path)
+def example(name):
+    path = EXAMPLES / "fashion_sparse" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"fashion_sparse_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_trained_model_is_packed():
+    """The model that is kept: full cells, a seventh of them, nothing lost in packing."""
+    run = example("run")
+    net, groups = run.load(EXAMPLES / "fashion_sparse" / "packed.npz")
+    convolutions = net.convolutions()
+    told = report({name: convolutions[name].matrix for name in groups}, groups)
+    assert (told.columns, told.loss) == (252, 0)
+    assert told.utilisation > 0.9
+    assert told.cells > 6 * told.packed_cells
+    try:
+        images, labels = zoo.fashion("test")
+    except zoo.ZooError as error:
+        pytest.skip(str(error))
+    images, labels = images[:500], labels[:500]
+    quantised = quantise(net, ranges(net, images[:100, ..., None] / 255))
+    assert (run.classes(quantised, images) == labels).mean() > 0.85
+
+
+@pytest.fixture
+def script():
+    pytest.importorskip("torch", reason="needs PyTorch, extra train")
+    return example("train")
 
 
 def pruned(script, fill, **fields):
