@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.seeds < 1:
         parser.error(f"--seeds must be at least 1, not {chosen.seeds}")
     rows = []
-    for slots in sorted({*(chosen.slots or (() if chosen.route else SLOTS)), *chosen.route}):
+    for slots in sorted({*(chosen.slots or SLOTS), *chosen.route}):
         say(f"{chosen.heads} heads of {slots} slots")
         try:
             config = KvConfig(heads=chosen.heads, slots=slots)
