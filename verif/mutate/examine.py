@@ -44,7 +44,9 @@ _FLAT = (
     "hierarchy -top pair",
     "flatten",
     "setundef -zero -undriven",
-    "opt -full",
+    # No opt_dff: registers that it finds constant leave initial values that opt_clean cannot match.
+    "opt_expr -full",
+    "opt_merge",
     "clean -purge",
     "write_rtlil pair.il",
 )
