@@ -25,8 +25,8 @@ class KvController(wiring.Component):
     where keys and values go, and the cache never moves any. START begins a sequence with a policy.
     With ``inputs`` there is one more stream, ``recalls``: for each RECALL the input vectors that
     are kept, as a packet of `recall_beat`. With ``refresh_slack`` the memory of keys and values is
-    refreshed: the input ``memory_idle`` says when it is not in use, the output ``refresh``, a
-    `refresh_word`, which rows to refresh. With ``sequences`` there are the streams ``pages`` and
+    refreshed: the input ``memory_idle`` says whether it will not be in use in the next cycle, and
+    then the output ``refresh``, a `refresh_word`, which rows to refresh. With ``sequences`` there are the streams ``pages`` and
     ``answers`` of a `Pager`, for caches of many sequences beside the one whose slots are managed.
 
     Parameters
@@ -113,11 +113,12 @@ class KvController(wiring.Component):
             pair.cost.eq(bank.cost), pair.threshold.eq(core.threshold),
             pair.scored.eq(core.store.new_write), pair.scored_at.eq(core.store.new_at),
             pair.score.eq(core.store.new_score), pair.idle.eq(self.memory_idle),
-            self.refresh.eq(pair.refresh), bank.energy.eq(pair.energy),
+            bank.energy.eq(pair.energy),
             bank.refreshed_upper.eq(pair.refresh.upper),
             bank.refreshed_lower.eq(pair.refresh.lower),
             bank.refresh_waits.eq(pair.refresh.take),
         ]
+        m.d.sync += self.refresh.eq(pair.refresh)
 
     def _elaborate_pages(self, m, bank):
         """Answer questions about pages, and count what was refused."""

@@ -283,6 +283,7 @@ async def refreshes(dut):
 async def _watch_refresh(dut, config, seen, waits, edges) -> None:
     """Note the cycles and rows of all refreshes, and the cycles in which the memory waits."""
     layout = refresh_word(config)
+    idle = True
     while True:
         await RisingEdge(dut.clk)
         word = layout.from_bits(int(dut.refresh.value))
@@ -290,6 +291,7 @@ async def _watch_refresh(dut, config, seen, waits, edges) -> None:
             if word[half]:
                 found.append((len(edges), word[f"{half}_row"]))
         if word.take:
-            assert not int(dut.memory_idle.value)
+            assert not idle
             waits.append(len(edges))
+        idle = bool(int(dut.memory_idle.value))
         edges.append(None)
