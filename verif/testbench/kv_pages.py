@@ -93,3 +93,11 @@ class PageScript:
         """Queue random commands."""
         for _ in range(count):
             self.do(draw_page(self.golden.config, self.golden, self._random))
+
+    def overflow(self) -> None:
+        """Queue a sequence that has all blocks to itself and grows until it is refused."""
+        command = {"other": 0, "position": 0}
+        for sequence in range(self.golden.config.sequences):
+            self.do(command | {"op": 4, "sequence": sequence})
+        while not self.do(command | {"op": 0, "sequence": 0})[0]["status"]:
+            pass

@@ -298,6 +298,8 @@ class Script:
                 self._bad()
             if self.paging:
                 self.paging.draw(rng.randrange(4))
+                if rng.random() < 0.02:
+                    self.paging.overflow()
 
 
 def encode(policy: Policy) -> dict[str, int]:
