@@ -10,8 +10,9 @@ from docutils.statemachine import StringList
 from sphinx.util.nodes import nested_parse_with_titles
 
 from tilewright import __version__
-from tilewright.gen.catalog import MATURITY, UNITS
+from tilewright.gen.catalog import UNITS
 from tilewright.gen.configuration import configure, derived, parameters
+from tilewright.gen.unit import MATURITY
 from tilewright.hw.bus.registers import ACCESS
 from tilewright.hw.engine.commands import COMMANDS, ERRORS
 from tilewright.hw.engine.registers import engine_registers

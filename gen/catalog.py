@@ -1,23 +1,15 @@
 """The table of units: one row says where every part of a unit is found."""
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
 from ..hw.config import ConfigError
+from .unit import Mutation, Unit
 
-__all__ = ["INTERNAL", "MATURITY", "UNITS", "Mutation", "Unit", "find_unit", "load"]
+__all__ = ["INTERNAL", "UNITS", "find_unit", "load"]
 
 _PACKAGE = __package__.rpartition(".")[0]
-
-MATURITY = {
-    "V0": "builds",
-    "V1": "golden model, protocol and smoke tests",
-    "V2": "full tests, functional coverage, bounded proofs",
-    "V3": "mutants killed, unbounded proof or documented bound",
-}
 
 
 def load(path: str) -> Any:
@@ -25,88 +17,6 @@ def load(path: str) -> Any:
     module, _, name = path.partition(":")
     found = importlib.import_module(f"{_PACKAGE}.{module}")
     return getattr(found, name) if name else found
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mutation:
-    """How mutants of a unit are made and judged.
-
-    Attributes
-    ----------
-    preset : str
-        The configuration that is mutated.
-    settings : tuple of str
-        Fields of it that are otherwise, ``key=value`` each.
-    judge : str
-        Import string of a class; made from the configuration, it says whether a compiled unit
-        does what it should.
-    parts : tuple of str
-        Submodules that are mutated, by the end of their names; empty for the whole unit.
-    mutants, seed : int
-        How many mutants a full run makes, and which.
-    threshold : float
-        Share of the mutants that must be killed.
-    """
-
-    preset: str
-    judge: str
-    settings: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ()
-    mutants: int = 200
-    seed: int = 1
-    threshold: float = 0.95
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unit:
-    """One row of the catalog. Import strings are relative to the package, see `load`.
-
-    Attributes
-    ----------
-    summary : str
-        One line for people.
-    config, component : str
-        Configuration dataclass and Amaranth component.
-    presets : mapping
-        Preset name to the fields that differ from the defaults; ``"default"`` is always there.
-    golden, testbench : str
-        NumPy model and module of cocotb tests.
-    formal : str
-        Module of properties to prove.
-    docs : str
-        Page in the repository.
-    paper : str
-        Where the idea comes from.
-    maturity : str
-        A key of `MATURITY`.
-    cycles : str
-        Cycle formula in words, for the manifest.
-    prepare : str
-        For datapaths that are lossy or whose modes depend on the weights, else empty: function
-        ``(config, network, k_tiles, inputs) -> network`` that gives a quantised network's layers
-        the weights and modes that the datapath computes with; ``inputs`` are calibration inputs as
-        integers.
-    tables : mapping
-        What the manifest copies from the code: section to import string of a table, or of a
-        function that makes it from the configuration.
-    mutation : Mutation or None
-        None where mutants are not judged.
-    """
-
-    summary: str
-    config: str
-    component: str
-    presets: Mapping[str, Mapping[str, Any]]
-    golden: str
-    testbench: str
-    formal: str
-    docs: str
-    paper: str
-    maturity: str
-    cycles: str
-    prepare: str = ""
-    tables: Mapping[str, str] = field(default_factory=dict)
-    mutation: Mutation | None = None
 
 
 UNITS: dict[str, Unit] = {

@@ -26,8 +26,9 @@ class KvController(wiring.Component):
     With ``inputs`` there is one more stream, ``recalls``: for each RECALL the input vectors that
     are kept, as a packet of `recall_beat`. With ``refresh_slack`` the memory of keys and values is
     refreshed: the input ``memory_idle`` says whether it will not be in use in the next cycle, and
-    then the output ``refresh``, a `refresh_word`, which rows to refresh. With ``sequences`` there are the streams ``pages`` and
-    ``answers`` of a `Pager`, for caches of many sequences beside the one whose slots are managed.
+    then the output ``refresh``, a `refresh_word`, which rows to refresh. With ``sequences`` there
+    are the streams ``pages`` and ``answers`` of a `Pager`, for caches of many sequences beside the
+    one whose slots are managed.
 
     Parameters
     ----------

@@ -1,15 +1,12 @@
 """Judge of attention units: rows of all kinds, exact factors and weights, exact cycles."""
 
 import numpy as np
-from amaranth.hdl import Fragment, Shape
 
 from ...hw.attention.config import ROWS, AttentionConfig
 from ...hw.attention.unit import Attention
-from ...hw.bus.axi_stream import AxiStreamTop
-from ...sw.runtime.beats import words_of
 from ..simulate.compiled import CompiledUnit, Traffic
 from ..testbench.attention_cases import KINDS, extreme_row, random_row
-from ..testbench.stream import Codec
+from .streams import StreamWords
 
 __all__ = ["AttentionJudge"]
 
@@ -32,9 +29,7 @@ class AttentionJudge:
     def __init__(self, config: AttentionConfig, rows: int = 2500, seed: int = 1):
         rng = np.random.default_rng(seed)
         self._config = config
-        top = AxiStreamTop(Attention(config))
-        Fragment.get(top, None)
-        ports = {port.name: port for port in top.axi_streams}
+        streams = StreamWords(Attention(config))
         # Short rows at first: all places fill before the first row's reciprocal is there.
         sizes = [1] * (2 * ROWS) + [config.slots] * (ROWS + 2)
         sizes += [int(rng.integers(1, config.slots + 1)) for _ in range(rows)]
@@ -44,21 +39,12 @@ class AttentionJudge:
             made.append(random_row(config, rng, KINDS[number % len(KINDS)], slots))
         self._lengths = [len(row.dots) for row in made]
         self._columns = {
-            name: self._words(ports[name], [beat for row in made for beat in beats(row)])
+            name: streams.encode(name, [beat for row in made for beat in beats(row)])
             for name, beats in (
                 ("s_axis_dots", lambda row: row.dots), ("s_axis_scales", lambda row: row.scales),
                 ("m_axis_o", lambda row: row.factors),
             )
         }  # fmt: skip
-
-    def _words(self, port, beats: list) -> dict[str, np.ndarray]:
-        """Return beats as words, by payload suffix."""
-        encoded = [Codec(port).encode(beat) for beat in beats]
-        widths = {"data": Shape.cast(port.payload).width, "last": 1}
-        return {
-            suffix: words_of([beat[suffix] for beat in encoded], widths[suffix])
-            for suffix in encoded[0]
-        }
 
     def __call__(self, unit: CompiledUnit) -> bool:
         """Return whether a unit, fresh from reset, does all that it should."""

@@ -6,7 +6,7 @@ from ...hw.kv.rows import KvStorage
 from ...hw.kv.storage_config import StorageConfig
 from ..golden.kv_storage import GoldenStorage
 from ..simulate.compiled import CompiledUnit, Traffic
-from .kv import StreamWords
+from .streams import StreamWords
 
 __all__ = ["StorageJudge"]
 

@@ -1,6 +1,7 @@
 """What every test relies on: warm tools, repeatable examples."""
 
 import os
+import signal
 import subprocess
 import sys
 from importlib import util
@@ -15,6 +16,8 @@ settings.register_profile(
 )
 settings.load_profile("tilewright")
 
+# Shells start what runs in the background deaf to Ctrl-C, and what tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _AMARANTH = (
     "import sys, runpy; sys.argv[1:] = ['-V']; "

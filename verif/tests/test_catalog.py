@@ -16,9 +16,10 @@ from amaranth.hdl import Elaboratable, Fragment
 from amaranth.lib import wiring
 
 import tilewright.hw
-from tilewright.gen.catalog import INTERNAL, MATURITY, UNITS, load
+from tilewright.gen.catalog import INTERNAL, UNITS, load
 from tilewright.gen.configuration import configure, dump, parameters
 from tilewright.gen.generate import generate_files
+from tilewright.gen.unit import MATURITY
 from tilewright.gen.verilog import emit, sections, summary
 
 CASES = [(name, preset) for name, unit in UNITS.items() for preset in unit.presets]

@@ -6,6 +6,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+import typer
 
 from tilewright.fpga import bench_kv
 from tilewright.fpga.flow import Area
@@ -112,12 +113,13 @@ def test_bench_prints_areas_and_routes_what_it_is_told(monkeypatch, tmp_path, ca
     clocks = {seed: SimpleNamespace(slowest=130.04 + seed) for seed in (1, 2, 3)}
     monkeypatch.setattr(bench_kv, "synthesise", lambda *_, **__: area)
     monkeypatch.setattr(bench_kv, "measure", lambda *_, **__: Measurement(area, clocks))
-    arguments = ["2", "--heads", "1", "--route", "4", "-o", str(tmp_path), "--json"]
-    assert bench_kv.main(arguments) == 0
+    bench_kv.main([2], heads=1, route=[4], output=tmp_path, json=True)
     rows = json.loads(capsys.readouterr().out)
     assert [(row["slots"], row["mhz"]) for row in rows] == [(2, []), (4, [131.0, 132.0, 133.0])]
     assert rows[0]["lut4"] == 700
-    assert bench_kv.main(["1"]) == 1
+    with pytest.raises(typer.Exit) as stopped:
+        bench_kv.main([1], output=tmp_path)
+    assert stopped.value.exit_code == 1
     assert "slots must be an integer from 2 to 4096, not 1" in capsys.readouterr().err
 
 
