@@ -9,6 +9,8 @@ from .places import Places
 
 __all__ = ["PageOp", "Pager", "page_beat", "page_command"]
 
+_STATES = ("Fetch", "Length", "Check", "Entry", "Act", "Drop")
+
 
 class PageOp(enum.Enum, shape=3):
     """Commands."""
@@ -85,9 +87,16 @@ class Pager(wiring.Component):
         self._config = config
         self.places = Places(config.blocks, config.sequences)
         length = range(config.most_tokens + 1)
+        self.length, self.other = Signal(length), Signal(length)
+        self.block = Signal(config.logical_bits)
         self.lengths = memory.Memory(shape=length, depth=config.sequences, init=[])
         rows = config.sequences * config.table_blocks
         self.table = memory.Memory(shape=config.block_bits, depth=rows, init=[])
+        self.entry = self.table.read_port()
+        self.command = Signal(page_command(config))
+        # A sequence that has not been used since reset is empty, whatever the memory says.
+        self.begun = Signal(config.sequences)
+        self.current = {state: Signal(name=f"in_{state.lower()}") for state in _STATES}
         super().__init__(
             {
                 "commands": In(stream.Signature(page_command(config))),
@@ -101,11 +110,8 @@ class Pager(wiring.Component):
         config, places = self._config, self.places
         m.submodules.places = places
         m.submodules.lengths, m.submodules.table = self.lengths, self.table
-        command = Signal(page_command(config))
-        # A sequence that has not been used since reset is empty, whatever the memory says.
-        begun = Signal(config.sequences)
-        self._length = length = Signal(range(config.most_tokens + 1))
-        self._other = other = Signal.like(length)
+        command, begun = self.command, self.begun
+        length, other = self.length, self.other
         for sequence, target in ((command.sequence, length), (command.other, other)):
             port = self.lengths.read_port(domain="comb")
             m.d.comb += port.addr.eq(sequence)
@@ -117,12 +123,11 @@ class Pager(wiring.Component):
         m.d.comb += [at.eq(command.sequence), self._new_length.en.eq(self._set_length)]
         with m.If(self._set_length):
             m.d.sync += begun.bit_select(at, 1).eq(1)
-        self._block = Signal(config.logical_bits)
-        self._entry, self._set_entry = self.table.read_port(), self.table.write_port()
+        self._set_entry = self.table.write_port()
         m.d.comb += [
-            self._entry.addr.eq(Cat(self._block, command.sequence)),
-            self._set_entry.addr.eq(Cat(self._block, command.sequence)),
-            places.at.eq(self._entry.data), places.holders.eq(1),
+            self.entry.addr.eq(Cat(self.block, command.sequence)),
+            self._set_entry.addr.eq(Cat(self.block, command.sequence)),
+            places.at.eq(self.entry.data), places.holders.eq(1),
             self.free.eq(places.level + (config.blocks - places.fresh)),
         ]
         answer = Signal(page_beat(config))
@@ -141,13 +146,14 @@ class Pager(wiring.Component):
 
     def _elaborate_states(self, m, command, answer, answered):
         """Take a command, look its sequence up, then a block of it, and act."""
-        config, length = self._config, self._length
+        config, length = self._config, self.length
         bits = config.offset_bits
         blocks = Signal(range(config.table_blocks + 1))
         m.d.comb += blocks.eq((length + config.block_tokens - 1) >> bits)
         done = {name: (lambda name=name, **f: self._answer(m, answer, answered, name, **f))
                 for name in STATUSES}  # fmt: skip
-        with m.FSM():
+        with m.FSM() as fsm:
+            m.d.comb += [flag.eq(fsm.ongoing(state)) for state, flag in self.current.items()]
             with m.State("Fetch"):
                 m.d.comb += self.commands.ready.eq(~answered)
                 m.d.sync += command.eq(self.commands.payload)
@@ -159,7 +165,7 @@ class Pager(wiring.Component):
                 fresh = length[:bits] == 0
                 walks = (command.op == PageOp.LIST) | (command.op == PageOp.FORK)
                 walks |= command.op == PageOp.FREE
-                m.d.sync += self._block.eq(
+                m.d.sync += self.block.eq(
                     Mux(walks, 0, Mux(command.op == PageOp.READ, command.position, length) >> bits)
                 )
                 with m.If((command.sequence >= config.sequences)
@@ -175,7 +181,7 @@ class Pager(wiring.Component):
                 with m.Elif(walks & (length == 0)):
                     done["not_allocated"]()
                     m.next = "Fetch"
-                with m.Elif((command.op == PageOp.FORK) & (self._other != 0)):
+                with m.Elif((command.op == PageOp.FORK) & (self.other != 0)):
                     done["in_use"]()
                     m.next = "Fetch"
                 with m.Elif((command.op == PageOp.APPEND) & (length == config.most_tokens)):
@@ -195,14 +201,14 @@ class Pager(wiring.Component):
                 with m.If(command.op == PageOp.APPEND):
                     self._elaborate_append(m, done)
                 with m.Elif(command.op == PageOp.READ):
-                    done["done"](block=self._entry.data, offset=command.position[:bits])
+                    done["done"](block=self.entry.data, offset=command.position[:bits])
                     m.next = "Fetch"
                 with m.Else():
                     self._elaborate_walk(m, command, blocks, done, answered)
 
     def _elaborate_append(self, m, done):
         """Give a token its place: in a new block, in the last, or in a copy of it."""
-        places, length, bits = self.places, self._length, self._config.offset_bits
+        places, length, bits = self.places, self.length, self._config.offset_bits
         fresh, shared = length[:bits] == 0, places.count != 1
         m.next = "Fetch"
         with m.If(~fresh & shared & ~places.room):
@@ -219,33 +225,33 @@ class Pager(wiring.Component):
                 # The copy is taken now; the next cycle drops the original.
                 m.d.comb += [places.take.eq(1), self._set_entry.en.eq(1)]
                 done["done"](block=places.place, offset=length[:bits], copied=1,
-                             source=self._entry.data)  # fmt: skip
+                             source=self.entry.data)  # fmt: skip
                 m.next = "Drop"
             with m.Else():
-                done["done"](block=self._entry.data, offset=length[:bits])
+                done["done"](block=self.entry.data, offset=length[:bits])
 
     def _elaborate_walk(self, m, command, blocks, done, answered):
         """List, share or give back one block, and go on to the next."""
         places = self.places
-        last = self._block + 1 == blocks
+        last = self.block + 1 == blocks
         lists, forks = command.op == PageOp.LIST, command.op == PageOp.FORK
         with m.If(~lists | ~answered):
-            m.d.sync += self._block.eq(self._block + 1)
+            m.d.sync += self.block.eq(self.block + 1)
             m.d.comb += [
                 places.hold.eq(forks), places.drop.eq(command.op == PageOp.FREE),
-                self._set_entry.data.eq(self._entry.data), self._set_entry.en.eq(forks),
+                self._set_entry.data.eq(self.entry.data), self._set_entry.en.eq(forks),
             ]
             m.next = "Entry"
             with m.If(forks):
-                m.d.comb += self._set_entry.addr.eq(Cat(self._block, command.other))
+                m.d.comb += self._set_entry.addr.eq(Cat(self.block, command.other))
             with m.If(lists):
-                done["done"](block=self._entry.data, last=last)
+                done["done"](block=self.entry.data, last=last)
             with m.If(last):
                 m.next = "Fetch"
                 with m.If(~lists):
                     m.d.comb += [
                         self._set_length.eq(1),
-                        self._new_length.data.eq(Mux(forks, self._length, 0)),
+                        self._new_length.data.eq(Mux(forks, self.length, 0)),
                     ]
                     with m.If(forks):
                         m.d.comb += self._new_length.addr.eq(command.other)

@@ -15,15 +15,15 @@ from ...hw.kv.config import KvConfig
 from ...hw.kv.evictor import Evictor
 from ...hw.kv.outlet import Outlet
 from ...hw.kv.placer import Placer
-from ...hw.kv.places import Places
 from ...hw.kv.reader import Reader
 from ...hw.kv.scorer import Scorer
 from ...hw.kv.words import Evict, policy_word
+from .kv_pager import pager_tasks
 from .kv_refresh import refresh_tasks
 from .properties import StreamSpec, stream_assert, stream_cover
 from .runner import Task
 
-__all__ = ["EvictorSpec", "OutletSpec", "PlacerSpec", "PlacesSpec", "ScorerSpec", "tasks"]
+__all__ = ["EvictorSpec", "OutletSpec", "PlacerSpec", "ScorerSpec", "tasks"]
 
 
 def constant(m: Module, value: Signal) -> Signal:
@@ -222,79 +222,6 @@ class ScorerSpec(wiring.Component):
         return m
 
 
-class PlacesSpec(wiring.Component):
-    """Free plus used is all, no place is given twice, no count goes below 0.
-
-    Assumed: places are taken where there is room, and held and dropped by holders.
-
-    Parameters
-    ----------
-    size : int
-        Places.
-    most : int
-        Most holders.
-
-    Members
-    -------
-    clear, take, hold, drop : In(1)
-        Any, one at a time.
-    holders : In(range(most + 1))
-        Any, at least 1.
-    at : In(range(size))
-        Any place that is held.
-    """
-
-    def __init__(self, size: int, most: int):
-        self._size, self._most = size, most
-        super().__init__(
-            {"clear": In(1), "take": In(1), "holders": In(range(most + 1)), "hold": In(1),
-             "drop": In(1), "at": In(range(size))}
-        )  # fmt: skip
-
-    def elaborate(self, platform):
-        m = Module()
-        size = self._size
-        m.submodules.places = store = Places(size, self._most)
-        for name in ("clear", "take", "holders", "hold", "drop", "at"):
-            m.d.comb += getattr(store, name).eq(getattr(self, name))
-        counts, queue, queued = [], [], []
-        for place in range(size):
-            count, entry = (
-                memory.read_port(domain="comb") for memory in (store.counts, store.returned)
-            )
-            m.d.comb += [count.addr.eq(place), entry.addr.eq(place)]
-            counts.append(count.data)
-            queue.append(entry.data)
-            at = Mux(store.get.addr > place, place + size - store.get.addr,
-                     place - store.get.addr)  # fmt: skip
-            inside = Signal(name=f"queued_{place}")
-            m.d.comb += inside.eq(at < store.level)
-            queued.append(inside)
-        used = [(place < store.fresh) & (counts[place] != 0) for place in range(size)]
-        total = store.get.addr + store.level
-        m.d.comb += [
-            Assume(~self.take | store.room),
-            Assume((self.holders != 0) & (self.holders <= self._most)),
-            Assume(self.take + self.hold + self.drop + self.clear <= 1),
-            Assume(~(self.drop | self.hold) | ((self.at < size) & Array(used)[self.at])),
-            Assume(~self.hold | (store.count < self._most)),
-            Assert(sum(used) + store.level == store.fresh),
-            Assert(store.fresh <= size),
-            Assert(~store.room == (sum(used) == size)),
-            Assert(~store.room | ~Array(used)[store.place]),
-            Assert(~self.drop | (store.count != 0)),
-            Assert((store.put.addr < size) & (store.get.addr < size)),
-            Assert(store.put.addr == Mux(total >= size, total - size, total)),
-            Cover((store.level == 2) & (sum(used) == 1)),
-        ]
-        for i in range(size):
-            m.d.comb += [
-                Assert(~queued[i] | ((queue[i] < store.fresh) & ~Array(used)[queue[i]])),
-                *(Assert(~queued[i] | ~queued[j] | (queue[i] != queue[j])) for j in range(i)),
-            ]
-        return m
-
-
 class PlacerSpec(wiring.Component):
     """No slot has two owners, none that is pinned or protected is evicted, used slots are counted.
 
@@ -449,7 +376,6 @@ def tasks() -> list[Task]:
         "outlet": (OutletSpec, 3, 12),
         "evictor": (partial(EvictorSpec, one), 3, 6),
         "scorer": (partial(ScorerSpec, one), 9, 16),
-        "places": (partial(PlacesSpec, 3, 2), 3, 12),
         "placer": (partial(PlacerSpec, one), 10, 40),
     }
     found = []
@@ -457,4 +383,4 @@ def tasks() -> list[Task]:
         found.append(Task(name, spec, step, "prove"))
         found.append(Task(f"{name}_cover", spec, reach, "cover"))
     found.append(Task("reader_streams", partial(_streams, partial(Reader, one)), 12))
-    return found + refresh_tasks()
+    return found + pager_tasks() + refresh_tasks()

@@ -4,15 +4,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Const
 
 from tilewright.hw.kv.evictor import Evictor
+from tilewright.hw.kv.pager import Pager
 from tilewright.hw.kv.refresh_config import RefreshConfig
-from tilewright.verif.formal import kv, kv_storage
+from tilewright.verif.formal import kv, kv_pager, kv_storage
 from tilewright.verif.formal.kv_refresh import RefreshSpec
 from tilewright.verif.formal.runner import Task
 
 TASKS = {task.name: task for task in kv.tasks() + kv_storage.tasks()}
-QUICK = ("evictor", "outlet", "memory", "refresh")
+QUICK = ("evictor", "outlet", "pager", "memory", "refresh")
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,21 @@ class Forgetful(Evictor):
 def test_an_evictor_that_does_not_begin_anew_is_found(monkeypatch):
     monkeypatch.setattr(kv, "Evictor", Forgetful)
     proof = TASKS["evictor"].run(Path("build/formal/kv_flaws"))
+    assert not proof.passed
+
+
+class Sharing(Pager):
+    """Writes to blocks that others share."""
+
+    def _elaborate_append(self, m, done):
+        counted, self.places.count = self.places.count, Const(1)
+        super()._elaborate_append(m, done)
+        self.places.count = counted
+
+
+def test_a_pager_that_does_not_copy_is_found(monkeypatch):
+    monkeypatch.setattr(kv_pager, "Pager", Sharing)
+    proof = TASKS["pager"].run(Path("build/formal/kv_flaws"))
     assert not proof.passed
 
 
