@@ -87,7 +87,8 @@ class Pager(wiring.Component):
         self._config = config
         self.places = Places(config.blocks, config.sequences)
         length = range(config.most_tokens + 1)
-        self.length, self.other = Signal(length), Signal(length)
+        self.length = Signal(length)
+        self.other = Signal(length)
         self.block = Signal(config.logical_bits)
         self.lengths = memory.Memory(shape=length, depth=config.sequences, init=[])
         rows = config.sequences * config.table_blocks
