@@ -1,7 +1,8 @@
-"""Accuracy against packed size without retraining: packed, and fitted anew without labels."""
+"""Accuracy against packed size: packed, fitted anew without labels, and retrained by train.py."""
 
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from run import HERE, load
 
 from tilewright.sw import zoo
 from tilewright.sw.layerwise.network import Network
+from tilewright.sw.report.figures import render
 from tilewright.sw.sparse.network import pack_network, report
 from tilewright.sw.sparse.packer import pack_columns
 from tilewright.sw.sparse.refit import refit
@@ -26,15 +28,35 @@ def right(network: Network, images: NDArray, labels: NDArray) -> int:
     return count
 
 
+def drawing(curves: dict[str, list[tuple[int, int]]], dense: int) -> str:
+    """Return an SVG of curves of cells and images in the right class; ``dense`` has all cells."""
+
+    def draw(figure) -> None:
+        axes = figure.subplots()
+        for marker, (name, points) in zip("osD", curves.items(), strict=False):
+            cells, right = zip(*sorted(points), strict=True)
+            axes.plot(cells, [count / 100 for count in right], marker=marker, label=name)
+        axes.axhline(dense / 100, linestyle=":", color="black", label="dense")
+        axes.set(xlabel="packed cells", ylabel="test images in the right class, %", xscale="log")
+        axes.set_xticks(ticks := [4000, 6000, 8000, 12000, 17000], [f"{t:,}" for t in ticks])
+        axes.minorticks_off()
+        axes.legend(frameon=False)
+
+    return render("curve", (6.0, 3.6), draw, file=True)
+
+
 def main() -> None:
-    """Print one line of JSON for every alpha."""
+    """Print one line of JSON for every alpha, and draw all with the networks that were trained."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("alpha", type=int, nargs="*", default=[2, 3, 4, 6, 8])
+    parser.add_argument("--trained", type=Path, default=Path("build/fashion_sparse"))
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/fashion_sparse/curve.svg"))
     a = parser.parse_args()
     network, _ = load(HERE / "dense.npz")
     layers = {name: step.matrix for name, step in list(network.convolutions().items())[1:-1]}
     images, labels = zoo.fashion("test")
     calibration = zoo.fashion("train")[0][:2000, ..., None] / 255
+    curves: dict[str, list[tuple[int, int]]] = {"packed": [], "fitted anew": []}
     for alpha in a.alpha:
         groups = {
             name: pack_columns(w, -(-len(w) // alpha), alpha=alpha) for name, w in layers.items()
@@ -43,9 +65,15 @@ def main() -> None:
         fitted = refit(network, packed, set(groups), calibration)
         told = report(layers, groups)
         line = {"alpha": alpha, "columns": told.packed_columns, "cells": told.packed_cells}
-        line |= {"packed": right(packed, images, labels)}
-        line |= {"refit": right(fitted, images, labels)}
+        for name, found in zip(curves, (packed, fitted), strict=True):
+            line[name] = right(found, images, labels)
+            curves[name].append((told.packed_cells, line[name]))
         print(json.dumps(line), flush=True)
+    trained = [json.loads(path.read_text()) for path in a.trained.glob("alpha*.json")]
+    if trained:
+        curves["retrained"] = [(found["cells"], found["right"]) for found in trained]
+    a.output.parent.mkdir(parents=True, exist_ok=True)
+    a.output.write_text(drawing(curves, right(network, images, labels)))
 
 
 if __name__ == "__main__":

@@ -40,8 +40,11 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def render(salt: str, size: tuple[float, float], draw) -> str:
-    """Return the SVG of a figure that ``draw(figure)`` fills; ``salt`` keeps its names its own."""
+def render(salt: str, size: tuple[float, float], draw, *, file: bool = False) -> str:
+    """Return the SVG of a figure that ``draw(figure)`` fills; ``salt`` keeps its names its own.
+
+    For a ``file`` of its own it names its namespaces, which inside HTML go without saying.
+    """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -54,7 +57,7 @@ def render(salt: str, size: tuple[float, float], draw) -> str:
         figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
-    return re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
+    return svg if file else re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
 
 
 def draw_layers(result: JobResult) -> str:
