@@ -58,6 +58,10 @@ class WeightStationary(wiring.Component):
             }
         )
 
+    def _rim(self) -> WsRim:
+        """Return what says when beats are taken."""
+        return WsRim(self._config.rows)
+
     def _row(self, row: int) -> RowConfig:
         """Return the configuration of a row."""
         return row_config(self._config, row)
@@ -73,7 +77,7 @@ class WeightStationary(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        rim = m.submodules.rim = WsRim(config.rows)
+        rim = m.submodules.rim = self._rim()
         m.d.comb += [
             self.weights.ready.eq(rim.weights_ready),
             rim.weights_valid.eq(self.weights.valid),

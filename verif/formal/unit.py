@@ -105,8 +105,8 @@ def stream_tasks(unit: str) -> list[Provable]:
 
 def _cover_depth(config: Any) -> int:
     """Return cycles in which a result can come: of a datapath, that of one vector and zeros."""
-    if not hasattr(config, "timing"):
-        return config.latency + 12
+    if not hasattr(config, "weight_beats"):
+        return config.latency + getattr(config, "parameter_words", 0) + 12
     timing = config.timing()
     timing.load(0, [0] * config.weight_beats)
     timing.step(0, 1, first=True, last=True, mode=0)
