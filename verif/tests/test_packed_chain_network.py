@@ -1,0 +1,124 @@
+"""Packed networks as chains of arrays: the integers of the network, golden and on RTL."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tilewright.hw.config import ConfigError
+from tilewright.sw.layerwise.network import Convolve, MaxPool, Network, Shift
+from tilewright.sw.layerwise.quantised import quantise, ranges
+from tilewright.sw.quantise.layers import Formats
+from tilewright.sw.sparse.chain import SimulatedChain, chain_of
+from tilewright.sw.sparse.columns import group_columns, prune_conflicts
+from tilewright.verif.golden.packed_chain import packed_chain
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "fashion_sparse"
+
+
+def step(kind, output, source, **fields):
+    return kind(name=output, inputs=(source,), output=output, **fields)
+
+
+def network(seed=1, shape=(5, 4, 6), rounding="half_even"):
+    """Return a quantised network of packed layers, the groups, and values of all its arrays."""
+    rng = np.random.default_rng(seed)
+    groups, steps, source, channels = {}, [], "x", shape[2]
+    for name, outputs, moves in (("a", 9, False), ("b", 8, True), ("c", 5, True)):
+        weights = rng.normal(size=(channels, outputs))
+        weights[rng.random(weights.shape) < 0.6] = 0
+        weights[rng.integers(channels)] = 0  # a channel that no weight reads
+        groups[name] = group_columns(weights, alpha=4, gamma=0.6)
+        weights = prune_conflicts(weights, groups[name])
+        if moves:
+            offsets = rng.integers(-1, 2, (channels, 2))
+            steps.append(step(Shift, f"{name}.shifted", source, offsets=offsets))
+            source = f"{name}.shifted"
+        fields = {"weights": weights[None, None], "bias": rng.normal(size=outputs)}
+        steps.append(step(Convolve, name, source, **fields, low=0.0))
+        source, channels = name, outputs
+    steps.append(step(MaxPool, "pooled", "c"))
+    net = Network(name="net", input="x", outputs=("pooled",), shape=shape, steps=tuple(steps))
+    images = rng.normal(size=(3, *shape))
+    quantised = quantise(net, ranges(net, images), Formats(rounding=rounding))
+    return quantised, groups, quantised.run(images)
+
+
+@pytest.mark.parametrize(("first", "last"), [("a", "c"), ("a", "a"), ("b", "c"), ("c", "c")])
+def test_a_chain_gives_the_integers_of_the_network(first, last):
+    for seed in range(5):
+        quantised, groups, values = network(seed)
+        chain = chain_of(quantised, groups, first, last)
+        pixels = chain.pixels(values[chain.source])
+        found = chain.images(packed_chain(chain.config, chain.layers, pixels))
+        assert (found == values[chain.output]).all()
+        assert len(np.unique(found)) > 8
+        assert chain.source == {"a": "x", "b": "a", "c": "b"}[first]
+
+
+def test_layers_without_groups_are_dense():
+    quantised, _, values = network()
+    chain = chain_of(quantised, {}, "a", "c")
+    assert chain.config.sizes[0] == (1,) * 6
+    found = packed_chain(chain.config, chain.layers, chain.pixels(values["x"]))
+    assert (chain.images(found) == values["c"]).all()
+
+
+def test_what_is_no_chain_is_one_sentence():
+    quantised, groups, _ = network()
+    between = "by shifts and 1 x 1 convolutions alone, not by"
+    with pytest.raises(ConfigError, match=f"^pooled must come from a {between} pooled$"):
+        chain_of(quantised, groups, "a", "pooled")
+    with pytest.raises(ConfigError, match=f"^a must come from c {between} the input$"):
+        chain_of(quantised, groups, "c", "a")
+    groups["b"] = np.zeros(9, np.int64)
+    with pytest.raises(ConfigError, match="^b must have one weight per group and output; [0-9]+ "):
+        chain_of(quantised, groups, "a", "c")
+
+
+def test_far_shifts_are_refused():
+    quantised, groups, _ = network()
+    shift = next(s for s in quantised.network.steps if isinstance(s, Shift))
+    shift.offsets[0] = (0, 2)
+    with pytest.raises(ConfigError, match=r"shift by one pixel at most, not by \(0, 2\)$"):
+        chain_of(quantised, groups, "a", "c")
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """Return the script of examples/fashion_sparse that measures chains."""
+    monkeypatch.syspath_prepend(EXAMPLE)
+    spec = importlib.util.spec_from_file_location("fashion_chain", EXAMPLE / "chain.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.modules.pop("run", None)
+
+
+@pytest.mark.parametrize(("first", "last"), [("layer4", "layer4"), ("layer9", "layer13")])
+def test_real_layers(example, first, last):
+    net, groups = example.load(EXAMPLE / "packed.npz")
+    images = np.random.default_rng(1).random((2, 28, 28, 1))
+    quantised = quantise(net, ranges(net, images))
+    values = quantised.run(images)
+    chain = chain_of(quantised, groups, first, last)
+    pixels = chain.pixels(values[chain.source])
+    found = chain.images(packed_chain(chain.config, chain.layers, pixels))
+    assert (found == values[chain.output]).all()
+
+
+@pytest.mark.slow
+def test_real_layers_on_rtl(example):
+    net, groups = example.load(EXAMPLE / "packed.npz")
+    images = np.random.default_rng(1).random((3, 28, 28, 1))
+    quantised, kept, x = example.part(net, groups, {"layer9": 3, "layer13": 2}, 8, images)
+    chain = chain_of(quantised, kept, "layer9", "layer13")
+    values = quantised.run(x)
+    hardware = SimulatedChain(chain)
+    for count in (3, 1):
+        found, cycles = hardware.run(values[chain.source][:count])
+        assert (found == values[chain.output][:count]).all()
+        assert cycles == chain.config.cycles(count)
+    assert len(np.unique(found)) > 20
