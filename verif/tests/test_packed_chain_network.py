@@ -81,7 +81,7 @@ def test_what_is_no_chain_is_one_sentence():
 def test_far_shifts_are_refused():
     quantised, groups, _ = network()
     shift = next(s for s in quantised.network.steps if isinstance(s, Shift))
-    shift.offsets[0] = (0, 2)
+    shift.offsets[:] = (0, 2)
     with pytest.raises(ConfigError, match=r"shift by one pixel at most, not by \(0, 2\)$"):
         chain_of(quantised, groups, "a", "c")
 
