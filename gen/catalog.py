@@ -374,6 +374,7 @@ INTERNAL: frozenset[str] = frozenset(
         "hw.engine.drain:Drain",
         "hw.engine.loader:Loader",
         "hw.engine.position:Walker",
+        "hw.engine.queue:BlockQueue",
         "hw.engine.queue:Queue",
         "hw.engine.readers:ActReader",
         "hw.engine.readers:WeightReader",

@@ -1,10 +1,11 @@
-"""A queue for writers that know that there is room."""
+"""Queues for writers that know that there is room."""
 
 from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Queue"]
+__all__ = ["BlockQueue", "Queue"]
 
 
 class Queue(wiring.Component):
@@ -77,4 +78,62 @@ class Queue(wiring.Component):
             m.d.sync += [self.level.eq(self.level + 1), self.valid.eq(1)]
         with m.Elif(~self.write & taken):
             m.d.sync += [self.level.eq(self.level - 1), self.valid.eq(self.level != 1)]
+        return m
+
+
+class BlockQueue(wiring.Component):
+    """First in, first out, in block RAM; the writer counts what is under way, as for `Queue`.
+
+    Parameters
+    ----------
+    width : int
+        Bits per word.
+    depth : int
+        Words.
+
+    Members
+    -------
+    write : In(1)
+        Takes ``write_data``; never where ``depth`` words are queued.
+    write_data : In(width)
+        Word to queue.
+    valid : Out(1)
+        There is a word.
+    data : Out(width)
+        The oldest word.
+    take : In(1)
+        Drops the oldest word, if there is one.
+
+    Latency
+        A word is seen 2 cycles after it was written.
+    Throughput
+        One write and one read a cycle.
+    Numerics
+        None.
+    Reference
+        None.
+    """
+
+    def __init__(self, width: int, depth: int):
+        self.fifo = SyncFIFOBuffered(width=width, depth=depth)
+        super().__init__(
+            {
+                "write": In(1),
+                "write_data": In(width),
+                "valid": Out(1),
+                "data": Out(width),
+                "take": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.fifo = fifo = self.fifo
+        m.d.comb += [
+            fifo.w_en.eq(self.write),
+            fifo.w_data.eq(self.write_data),
+            self.valid.eq(fifo.r_rdy),
+            self.data.eq(fifo.r_data),
+            fifo.r_en.eq(self.take),
+        ]
         return m

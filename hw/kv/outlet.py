@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Shape, ShapeLike, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..engine.queue import Queue
+from ..engine.queue import BlockQueue, Queue
 
 __all__ = ["Outlet"]
 
@@ -17,8 +17,10 @@ class Outlet(wiring.Component):
     shape : ShapeLike
         Of a beat.
     depth : int
-        Places, a power of two: more than the cycles from ``start`` to ``write``, plus 2, keep one
-        beat a cycle going.
+        Places, a power of two in a `Queue`: more than the cycles from ``start`` to ``write``, and
+        from there to ``o.valid`` and one, keep one beat a cycle going.
+    queue : type
+        `Queue` or `BlockQueue`.
 
     Members
     -------
@@ -34,7 +36,7 @@ class Outlet(wiring.Component):
         The beats, in order.
 
     Latency
-        From ``write`` to ``o.valid``: 1 cycle.
+        From ``write`` to ``o.valid``: that of the queue, 1 or 2 cycles.
     Throughput
         One beat a cycle.
     Numerics
@@ -43,8 +45,10 @@ class Outlet(wiring.Component):
         None.
     """
 
-    def __init__(self, shape: ShapeLike, depth: int = 8):
-        self.queue = Queue(Shape.cast(shape).width, depth)
+    def __init__(
+        self, shape: ShapeLike, depth: int = 8, queue: type[Queue | BlockQueue] = Queue
+    ):
+        self.queue = queue(Shape.cast(shape).width, depth)
         self.free = Signal(range(depth + 1), init=depth)
         super().__init__(
             {

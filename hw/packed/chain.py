@@ -2,9 +2,10 @@
 
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from ..engine.queue import BlockQueue
+from ..kv.outlet import Outlet
 from .chain_config import ChainConfig
 from .chain_layer import ChainLayer
 from .chain_loader import ChainLoader
@@ -79,9 +80,11 @@ class PackedChain(wiring.Component):
         config = self._config
         m.submodules.loader = loader = ChainLoader(config)
         wiring.connect(m, wiring.flipped(self.params), loader.i)
+        m.submodules.outlet = outlet = Outlet(chain_result(config), config.credits, BlockQueue)
+        wiring.connect(m, outlet.o, wiring.flipped(self.results))
         taken = Signal()
-        given = Signal()
-        self._control(m, loader, taken, given)
+        m.d.comb += [taken.eq(self.acts.valid & self.acts.ready), outlet.start.eq(taken)]
+        self._control(m, loader, outlet, taken)
 
         valid = Signal()
         values = Signal(len(self.acts.payload.as_value()), reset_less=True)
@@ -99,38 +102,22 @@ class PackedChain(wiring.Component):
             ]
             valid, values = layer.o_valid, layer.o_data
 
-        pixel, end = self._count(m, valid, "result")
-        m.submodules.queue = queue = SyncFIFOBuffered(width=len(values) + 1, depth=config.credits)
-        m.d.comb += [
-            queue.w_en.eq(valid),
-            queue.w_data.eq(Cat(values, end)),
-            self.results.valid.eq(queue.r_rdy),
-            self.results.payload.as_value().eq(queue.r_data),
-            queue.r_en.eq(self.results.ready),
-            taken.eq(self.acts.valid & self.acts.ready),
-            given.eq(self.results.valid & self.results.ready),
-        ]
+        _, last = self._count(m, valid, "result")
+        m.d.comb += [outlet.write.eq(valid), outlet.data.as_value().eq(Cat(values, last))]
         return m
 
-    def _control(self, m: Module, loader: ChainLoader, taken: Signal, given: Signal) -> None:
+    def _control(self, m: Module, loader: ChainLoader, outlet: Outlet, taken: Signal) -> None:
         """Say when words and when vectors may come."""
-        config = self._config
         loading = Signal(init=1)
         running = Signal()
-        free = Signal(range(config.credits + 1), init=config.credits)
-        room = Signal(init=1)
-        with m.If(taken & ~given):
-            m.d.sync += [free.eq(free - 1), room.eq(free != 1)]
-        with m.Elif(~taken & given):
-            m.d.sync += [free.eq(free + 1), room.eq(1)]
         first, last = self._count(m, taken, "pixel")
-        m.d.comb += [loader.enable.eq(loading), self.acts.ready.eq(running & room)]
+        m.d.comb += [loader.enable.eq(loading), self.acts.ready.eq(running & outlet.room)]
         with m.If(loading):
             m.d.sync += [loading.eq(~loader.done), running.eq(loader.done)]
         with m.Elif(running):
             m.d.sync += running.eq(~(self.params.valid & Mux(taken, last, first)))
         with m.Else():
-            m.d.sync += loading.eq(free == config.credits)
+            m.d.sync += loading.eq(outlet.free == self._config.credits)
 
     def _count(self, m: Module, moves: Signal, name: str) -> tuple[Signal, Signal]:
         """Count the pixels of an image; return whether the next one is its first, or its last."""

@@ -1,24 +1,27 @@
-"""Proofs for chains of packed arrays: shifts, and which word is for whom.
+"""Proofs for chains of packed arrays: shifts, which word is for whom, room for every result.
 
 A shift is proved to take every pixel from the place that its code says, for any gaps: all codes
 side by side over an image, some of them over two. One result is marked, and its pixels are caught
-as they come. The loader is compared with a count of the words. What cells and lanes compute is
-proved by `verif.formal.packed` and `verif.formal.requantise`.
+as they come. The loader is compared with a count of the words. Results are started where there is
+room, and written whenever. What cells and lanes compute is proved by `verif.formal.packed` and
+`verif.formal.requantise`.
 """
 
 from functools import partial
 
 from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 
+from ...hw.engine.queue import BlockQueue
+from ...hw.kv.outlet import Outlet
 from ...hw.packed.chain_config import OFFSETS, ChainConfig, PixelShiftConfig
 from ...hw.packed.chain_loader import ChainLoader
 from ...hw.packed.chain_shift import PixelShift
-from .properties import bounded_response
+from .properties import bounded_response, moved, stream_assert
 from .runner import Task
 
-__all__ = ["LoaderSpec", "ShiftSpec", "tasks"]
+__all__ = ["LoaderSpec", "RoomSpec", "ShiftSpec", "tasks"]
 
 
 class ShiftSpec(wiring.Component):
@@ -150,6 +153,61 @@ class LoaderSpec(wiring.Component):
         return found
 
 
+class RoomSpec(wiring.Component):
+    """An outlet in block RAM has room for all that is started, and gives it in order.
+
+    Assumed: beats start where there is room, and each is written once.
+
+    Members
+    -------
+    start, write : In(1)
+        When.
+    data : In(2)
+        What.
+    mark : In(3)
+        Number of the beat that is compared, held.
+    o : Out(stream.Signature(2))
+        The stream.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "start": In(1),
+                "write": In(1),
+                "data": In(2),
+                "mark": In(3),
+                "o": Out(stream.Signature(2)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.outlet = outlet = Outlet(2, 3, BlockQueue)
+        wiring.connect(m, outlet.o, wiring.flipped(self.o))
+        owed, came, went = (Signal(4, name=name) for name in ("owed", "came", "went"))
+        mark, begun, value = Signal(3), Signal(), Signal(2)
+        m.d.comb += [
+            outlet.start.eq(self.start), outlet.write.eq(self.write), outlet.data.eq(self.data),
+            Assume(~self.start | outlet.room), Assume(~self.write | (owed != 0)),
+            Assume(~begun | (self.mark == mark)),
+            Assert(~self.write | outlet.queue.fifo.w_rdy),
+        ]
+        m.d.sync += [mark.eq(self.mark), begun.eq(1)]
+        m.d.sync += [
+            owed.eq(owed + self.start - self.write), came.eq(came + self.write),
+            went.eq(went + moved(self.o)),
+        ]
+        with m.If(self.write & (came == self.mark)):
+            m.d.sync += value.eq(self.data)
+        with m.If(self.o.valid & (went == self.mark)):
+            m.d.comb += Assert((came > self.mark) & (self.o.payload == value))
+        bounded_response(m, (owed == 0) & (came != went), self.o.valid, 2)
+        stream_assert(m, self.o)
+        m.d.comb += Cover((went == 6) & (outlet.free == 0))
+        return m
+
+
 def tasks() -> list[Task]:
     """Return what is to be proved."""
     found = []
@@ -171,4 +229,5 @@ def tasks() -> list[Task]:
     spec = partial(LoaderSpec, config)
     found.append(Task("loader", spec, 2 * config.parameter_words + 3))
     found.append(Task("loader_cover", spec, config.parameter_words + 2, "cover"))
+    found += [Task("room", RoomSpec, 14), Task("room_cover", RoomSpec, 16, "cover")]
     return found
