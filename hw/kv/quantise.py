@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arith.delay import delay
+from ..arith.delay import delay, registered
 from ..engine.queue import Queue
 from .outlet import Outlet
 from .storage_config import ELEMENT_BITS, StorageConfig
@@ -35,7 +35,7 @@ class Quantiser(wiring.Component):
         In the same order.
 
     Latency
-        From a group's last element to its first code ``kv_bits + 7`` cycles; of 16 bits 1.
+        From a group's last element to its first code ``kv_bits + 8`` cycles; of 16 bits 1.
     Throughput
         An element a cycle.
     Numerics
@@ -152,7 +152,9 @@ class Quantiser(wiring.Component):
             {"valid": 1, "negative": 1, "last": 1, "scale": ELEMENT_BITS, "rest": ELEMENT_BITS,
              "quotient": config.kv_bits}
         )  # fmt: skip
-        asked = delay(m, Cat(step, end, scale), 1, "asked", reset=True)
+        # What comes from a memory gets a register before anything is made of it.
+        element = registered(m, element, 1, "element")
+        asked = delay(m, Cat(step, end, scale), 2, "asked", reset=True)
         stage = Signal(layout, name="stage_0")
         m.d.sync += [
             stage.valid.eq(asked[0]), stage.last.eq(asked[1]), stage.scale.eq(asked[2:]),

@@ -42,7 +42,8 @@ class Walker(wiring.Component):
 
     def __init__(self, config: RefreshConfig):
         self._config = config
-        self.timer = Signal(config.pace_bits)
+        # Counts from 1: what is compared then comes from a register.
+        self.timer = Signal(config.pace_bits, init=1)
         self.waiting = Signal(range(config.slack + 1))
         super().__init__(
             {
@@ -59,12 +60,12 @@ class Walker(wiring.Component):
         config, waiting = self._config, self.waiting
         tick = Signal()
         m.d.comb += [
-            tick.eq((self.pace != 0) & (self.timer + 1 >= self.pace)),
+            tick.eq((self.pace != 0) & (self.timer >= self.pace)),
             self.due.eq(waiting != 0),
             self.late.eq(waiting >= config.slack - 1),
         ]
         m.d.sync += [
-            self.timer.eq(Mux(tick, 0, self.timer + 1)),
+            self.timer.eq(Mux(tick, 1, self.timer + 1)),
             waiting.eq(waiting + tick - self.visit),
         ]
         with m.If(self.visit):
@@ -141,7 +142,9 @@ class Refresher(wiring.Component):
         m.submodules.often, m.submodules.seldom = often, seldom
         m.submodules.groups = self.groups
         m.submodules.scores = scores = memory.Memory(shape=1, depth=self._config.rows, init=[])
+        # Each walker looks up its own row, before it is known whose turn it is.
         group, regroup = self.groups.read_port(domain="comb"), self.groups.write_port()
+        other_group = self.groups.read_port(domain="comb")
         score, scored = scores.read_port(domain="comb"), scores.write_port()
         first = Signal()
         needed = Signal()
@@ -152,8 +155,8 @@ class Refresher(wiring.Component):
             # What is late goes first, of two in turn; else the frequent one.
             first.eq(often.due & Mux(seldom.late, often.late & ~self.turn, 1)),
             self.refresh_at.eq(Mux(first, often.row, seldom.row)),
-            group.addr.eq(self.refresh_at), score.addr.eq(self.refresh_at),
-            needed.eq(Mux(first, group.data | score.data, ~group.data)),
+            group.addr.eq(often.row), score.addr.eq(often.row), other_group.addr.eq(seldom.row),
+            needed.eq(Mux(first, group.data | score.data, ~other_group.data)),
             may.eq(self.idle | ~needed | often.late | seldom.late),
             often.visit.eq(first & may),
             seldom.visit.eq(~first & seldom.due & may),

@@ -65,7 +65,7 @@ class RefreshSpec(wiring.Component):
         turns = (~refresher.turn, refresher.turn)
         for walker, turn in zip((refresher.often, refresher.seldom), turns, strict=True):
             full = walker.waiting == config.slack
-            m.d.comb += Assert(~full | (turn & (walker.timer == 0)))
+            m.d.comb += Assert(~full | (turn & (walker.timer == 1)))
         late = [
             self._elaborate_walker(m, walker, pace, begun)
             for walker, pace in zip((refresher.often, refresher.seldom), paces, strict=True)
@@ -91,11 +91,11 @@ class RefreshSpec(wiring.Component):
         m.d.sync += since.eq(since + 1)
         with m.If(hit):
             # Where the walker stands in the cycle after the visit.
-            tick = walker.timer + 1 >= pace
+            tick = walker.timer >= pace
             m.d.sync += [
                 since.eq(0), seen.eq(1),
                 waiting.eq(walker.waiting + tick - 1),
-                timer.eq(Mux(tick, 0, walker.timer + 1)),
+                timer.eq(Mux(tick, 0, walker.timer)),
             ]
         # Before the first visit, as if one had been made in time.
         passed = Mux(walker.row > self.marked, walker.row - self.marked - 1,
@@ -107,9 +107,9 @@ class RefreshSpec(wiring.Component):
         made = passed + walker.waiting - waiting
         m.d.comb += [
             Assert(walker.row < config.rows),
-            Assert(walker.timer < pace),
+            Assert((walker.timer >= 1) & (walker.timer <= pace)),
             Assert(walker.waiting <= config.slack),
-            Assert(~begun | (since == pace * made + walker.timer - timer)),
+            Assert(~begun | (since == pace * made + walker.timer - 1 - timer)),
             Assert(~begun | (waiting <= config.slack)),
             Assert(timer < pace),
             Cover(seen & walker.late),
@@ -128,7 +128,7 @@ class RefreshSpec(wiring.Component):
         m.d.comb += [
             Assume((cycle != pace - 1) | (idle + self.idle >= 2)),
             Assert(~refresher.take),
-            Assert((often.timer == cycle) & (seldom.timer == cycle)),
+            Assert((often.timer == cycle + 1) & (seldom.timer == cycle + 1)),
             Assert(often.waiting + seldom.waiting <= Mux(idle < 2, 2 - idle, 0)),
         ]
 

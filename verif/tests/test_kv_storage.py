@@ -113,7 +113,7 @@ def test_an_element_comes_every_cycle():
             await ctx.tick()
 
     simulate(unit, drive)
-    assert times == list(range(config.elements + config.kv_bits + 6, 200))
+    assert times == list(range(config.elements + config.kv_bits + 7, 200))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.kv_bits}_{c.elements}")
