@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from amaranth.hdl import Module, Shape, Signal, Value, unsigned
 
+from ..arith.delay import delay, registered
 from ..arith.select import selected
 from ..systolic.pe import PeConfig, WsPe
+from .select_config import select_stages
 
 __all__ = ["SelectCell", "SelectCellConfig"]
 
@@ -23,6 +25,11 @@ class SelectCellConfig(PeConfig):
     lines: int = 1
 
     @property
+    def stages(self) -> int:
+        """Cycles that selecting takes."""
+        return select_stages((self.lines - 1).bit_length())
+
+    @property
     def x_shape(self) -> Shape:
         """Shape of all lines."""
         return unsigned(self.lines * self.product.x_bits)
@@ -37,8 +44,8 @@ class SelectCell(WsPe):
     """MX cell in word-parallel form: ``psums_out = psums_in + x[index] * w`` with held w and index.
 
     What is held is loaded in the cycle of the activations that ``swap`` travels with, and the
-    multiplexer works on registers a cycle later; so its lookup tables have a cycle of their own and
-    the multiplier does only useful work.
+    multiplexers work on registers from the next cycle on, one of four in each. So lookup tables and
+    the way to the multiplier have cycles of their own, and it does only useful work.
 
     Parameters
     ----------
@@ -50,13 +57,13 @@ class SelectCell(WsPe):
     x : In(lines * x_bits)
         Lines, line 0 in the least significant bits.
     swap : In(1)
-        From these activations on use the word in the chain.
+        From these activations on use the word in the chain; again after ``stages`` cycles or more.
     shift : In(1)
         Move the chain.
     w : In(word_bits)
         Chain: weight, and above it its line; beyond the last line means the last line.
     psums : In(sums_bits)
-        Partial sums, ``product.latency`` + 1 cycles after ``x``; absent in the first row.
+        Partial sums, ``product.latency + stages + 1`` cycles after ``x``; absent in the first row.
     x_next : Out(lines * x_bits)
         Lines, a cycle later.
     swap_next : Out(1)
@@ -69,7 +76,7 @@ class SelectCell(WsPe):
         Partial sums, a cycle later.
 
     Latency
-        ``product.latency`` + 2 cycles from ``x`` to ``psums_next``.
+        ``product.latency + stages + 2`` cycles from ``x`` to ``psums_next``.
     Throughput
         One product a cycle.
     Numerics
@@ -89,8 +96,18 @@ class SelectCell(WsPe):
         with m.If(self.swap):
             m.d.sync += held.eq(w)
         lines = [x[product.x_bits * i : product.x_bits * (i + 1)] for i in range(config.lines)]
-        line = selected(m, lines, held[product.w_bits :], "line")
+        index = held[product.w_bits :]
+        lines += [lines[-1]] * ((1 << len(index)) - len(lines))
+        for stage in range(config.stages):
+            parts = [lines[i : i + 4] for i in range(0, len(lines), 4)]
+            found = [
+                selected(m, part, index[:2], f"choice_{stage}_{i}") for i, part in enumerate(parts)
+            ]
+            lines = [registered(m, line, 1, f"line_{stage}_{i}") for i, line in enumerate(found)]
+            # The choice goes along: the next tile may replace what is held meanwhile.
+            index = registered(m, index[2:], 1, f"index_{stage}")
+        swap = delay(m, swap, config.stages, "swap_selected")
         chosen = Signal(product.x_shape)
         weight = Signal(product.w_shape)
-        m.d.comb += [chosen.eq(line), weight.eq(held[: product.w_bits])]
+        m.d.comb += [chosen.eq(lines[0]), weight.eq(held[: product.w_bits])]
         return chosen, weight, swap

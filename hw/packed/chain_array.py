@@ -10,6 +10,7 @@ from ..systolic.ws_rim import WsRim
 from .cell import SelectCell, SelectCellConfig
 from .chain_config import ChainArrayConfig
 from .select_array import SelectArray
+from .select_config import select_stages
 
 __all__ = ["ChainArray", "ChainCellConfig", "ResidentRim"]
 
@@ -25,6 +26,11 @@ class ChainCellConfig(SelectCellConfig):
     """
 
     index_bits: int
+
+    @property
+    def stages(self) -> int:
+        """Cycles that selecting takes."""
+        return select_stages(self.index_bits)
 
     @property
     def word_bits(self) -> int:

@@ -54,7 +54,7 @@ class SelectArray(WeightStationary):
             x_signed=config.x_signed,
             w_bits=config.w_bits,
             w_signed=config.w_signed,
-            latency=config.pe_latency - 1,
+            latency=config.pe_latency - config.select_latency,
             fabric=config.fabric,
         )
         cell = SelectCellConfig(

@@ -8,10 +8,15 @@ from ..engine.config import sum_width
 from ..serial.config import SerialConfig, SerialTiming
 from ..systolic.config import WsTiming
 
-__all__ = ["SelectConfig", "SelectSerialConfig"]
+__all__ = ["SelectConfig", "SelectSerialConfig", "select_stages"]
 
 MAX_LANES = 256
 """Most elements of an activation vector: a position in the engine's buffer has 8 bits for them."""
+
+
+def select_stages(bits: int) -> int:
+    """Return the cycles in which a choice of ``bits`` bits is made: two bits in each."""
+    return (bits + 1) // 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,14 +193,19 @@ class SelectConfig:
 
     @property
     def pe_latency(self) -> int:
-        """Cycles from the lines of a cell to its product: one to select, and those of the kind.
+        """Cycles from the lines of a cell to its product: to select, and those of the kind.
 
         A bit-serial cell gives a bit of its sum a cycle after those that it is made from.
         """
         if self.pe == "bit_mac":
             return 0
         digits = -(-self.w_bits // 2)
-        return 1 + (4 if self.pe == "dsp" else 2 + (digits - 1).bit_length())
+        return self.select_latency + (4 if self.pe == "dsp" else 2 + (digits - 1).bit_length())
+
+    @property
+    def select_latency(self) -> int:
+        """Cycles from the lines of a word-parallel cell to the one that it selects."""
+        return 1 + select_stages(self.index_bits)
 
     @property
     def latency(self) -> int:

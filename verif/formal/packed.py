@@ -43,7 +43,10 @@ class SelectedClaim(wiring.Component):
 
 
 class CellClaim(wiring.Component):
-    """`SelectCell` against a product of what is selected; ``wrong`` where their sums differ."""
+    """`SelectCell` against a product of what is selected; ``wrong`` where their sums differ.
+
+    Assumed: it is not loaded again within four cycles.
+    """
 
     def __init__(self, config: SelectCellConfig):
         self._config = config
@@ -65,7 +68,13 @@ class CellClaim(wiring.Component):
         coming = Signal(config.word_bits, reset_less=True)
         held = Signal(config.word_bits, reset_less=True)
         x = Signal.like(self.x, reset_less=True)
-        m.d.sync += [swap.eq(self.load), x.eq(self.x)]
+        # An array leaves a cell some cycles to select before it loads it again.
+        recent = Signal(4, reset_less=True)
+        apart = Signal(reset_less=True)
+        m.d.sync += [
+            recent.eq(Cat(self.load, recent)), apart.eq(apart & ~(self.load & recent.any())),
+            swap.eq(self.load), x.eq(self.x),
+        ]
         with m.If(self.load):
             m.d.sync += coming.eq(self.w)
         with m.If(swap):
@@ -82,9 +91,9 @@ class CellClaim(wiring.Component):
             cell.w.eq(self.w),
             cell.shift.eq(self.load),
             cell.swap.eq(swap),
-            self.wrong.eq(cell.psums_next != total),
+            self.wrong.eq(apart & (cell.psums_next != total)),
         ]
-        then = registered(m, chosen * weight, product.latency, "then")
+        then = registered(m, chosen * weight, product.latency + config.stages, "then")
         m.d.sync += total.eq(then if config.first else then + self.psums.as_signed())
         if not config.first:
             m.d.comb += cell.psums.eq(self.psums)
@@ -138,6 +147,7 @@ def claims() -> Iterator[Claim]:
         (3, "D", "portable", True),
         (3, "D", "ecp5", False),
         (4, "L", "ecp5", False),
+        (6, "D", "ecp5", False),
     ):
         for is_signed in (False, True):
             product = ProductConfig(
@@ -147,4 +157,4 @@ def claims() -> Iterator[Claim]:
                 kind=kind, product=product, psum_width=8, first=first, lines=lines
             )
             name = f"cell_{kind}{lines}_{fabric}_{'s' if is_signed else 'u'}"
-            yield Claim(name, partial(CellClaim, config), product.latency + 4)
+            yield Claim(name, partial(CellClaim, config), product.latency + config.stages + 8)
