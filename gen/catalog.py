@@ -129,7 +129,7 @@ UNITS: dict[str, Unit] = {
             "default": {},
             "tiny": {
                 "sizes": ((1, 2), (2,)),
-                "outputs": 1,
+                "outputs": 2,
                 "codes": ((0, 1, 4), ()),
                 "height": 3,
                 "width": 2,

@@ -1,48 +1,21 @@
 """A column-combining array whose weights stay: all those of a layer."""
 
-from dataclasses import dataclass, replace
-
-from amaranth.hdl import Module, Value
+from amaranth.hdl import Cat, Const, Module, Value
 from amaranth.lib.data import View
 
-from ..systolic.row import RowConfig
 from ..systolic.ws_rim import WsRim
-from .cell import SelectCell, SelectCellConfig
 from .chain_config import ChainArrayConfig
 from .select_array import SelectArray
-from .select_config import select_stages
 
-__all__ = ["ChainArray", "ChainCellConfig", "ResidentRim"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChainCellConfig(SelectCellConfig):
-    """Parameters of a `SelectCell` among others that have more lines.
-
-    Attributes
-    ----------
-    index_bits : int
-        Bits of a choice on its way, enough for those with the most.
-    """
-
-    index_bits: int
-
-    @property
-    def stages(self) -> int:
-        """Cycles that selecting takes."""
-        return select_stages(self.index_bits)
-
-    @property
-    def word_bits(self) -> int:
-        """Bits of a weight, and above it which line it is for."""
-        return self.product.w_bits + self.index_bits
+__all__ = ["ChainArray", "ResidentRim"]
 
 
 class ResidentRim(WsRim):
     """Rim of an array that holds one tile: whatever is offered is taken.
 
-    A tile comes into use with the vector that is offered with its last beat, or whichever comes
-    next; whoever loads it waits until no vector is under way.
+    Every beat moves all chains on and brings what they hold into use, so that in the end the tile
+    is; whoever loads it waits until no vector is under way. The first vector may be offered with
+    the last beat.
 
     Parameters
     ----------
@@ -66,10 +39,10 @@ class ResidentRim(WsRim):
     moves : Out(1)
         The vector held moves into the array.
     start : Out(1)
-        The tile is complete.
+        What the chains hold comes into use.
 
     Latency
-        A cycle from what is offered to ``moves`` and ``start``.
+        A cycle from what is offered to ``moves``, ``shifts`` and ``start``.
     Throughput
         One vector and one weight beat a cycle.
     Numerics
@@ -80,8 +53,11 @@ class ResidentRim(WsRim):
 
     def elaborate(self, platform):
         m = Module()
-        complete = self._tile(m, self.weights_valid)
-        m.d.sync += [self.start.eq(complete), self.moves.eq(self.acts_valid)]
+        m.d.sync += [
+            self.shifts.eq(self.weights_valid.replicate(self._rows)),
+            self.start.eq(self.weights_valid),
+            self.moves.eq(self.acts_valid),
+        ]
         return m
 
 
@@ -118,19 +94,13 @@ class ChainArray(SelectArray):
     def _rim(self) -> WsRim:
         return ResidentRim(self._config.rows)
 
-    def _row(self, row: int) -> RowConfig:
-        config = self._config
-        plain = super()._row(row)
-        (cell,) = set(plain.pes)
-        fields = {name: getattr(cell, name) for name in ("kind", "product", "psum_width", "first")}
-        cell = ChainCellConfig(**fields, lines=config.sizes[row], index_bits=config.index_bits)
-        return replace(plain, pes=(cell,) * config.cols, cell=SelectCell)
-
     def _lanes(self, m: Module, held: View) -> list[Value]:
         config, lanes, first = self._config, [], 0
         elements = held.data.as_value()
         for size in config.sizes:
             last = first + size * config.x_bits
-            lanes.append(elements[first:last])
+            # Lines that a smaller packed column lacks are constant, and nothing is made of them.
+            absent = Const(0, (config.lines - size) * config.x_bits)
+            lanes.append(Cat(elements[first:last], absent))
             first = last
         return lanes

@@ -1,6 +1,6 @@
 """Flow control at the rim of a weight-stationary array."""
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -68,15 +68,21 @@ class WsRim(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        rows = self._rows
+        # Weights: bit r of `reached` says that beat r of the tile, or a later one, is due.
+        reached = Signal(rows, init=1)
         full = Signal()
         filled = Signal()
         taken = Signal()
-        complete = self._tile(m, taken)
         m.d.comb += [
             taken.eq(self.weights_valid & self.weights_ready),
-            filled.eq(complete | (full & ~self.start)),
+            filled.eq((taken & reached[-1]) | (full & ~self.start)),
         ]
-        m.d.sync += full.eq(filled)
+        m.d.sync += [full.eq(filled), self.shifts.eq(reached & taken.replicate(rows))]
+        with m.If(taken):
+            m.d.sync += reached.eq(Cat(1, reached))
+            with m.If(reached[-1]):
+                m.d.sync += reached.eq(1)
 
         # The distance between steps: `pause` has as many ones as cycles left, at most 3 - k after
         # vector k of a step; `following` has those that the next vector brings.
@@ -110,15 +116,3 @@ class WsRim(wiring.Component):
             self.weights_ready.eq(~filled | (opens & free)),
         ]
         return m
-
-    def _tile(self, m: Module, taken: Value) -> Value:
-        """Let the chains take the beats of a tile; return whether this is the last one."""
-        rows = self._rows
-        # Bit r says that beat r of the tile, or a later one, is due.
-        reached = Signal(rows, init=1)
-        m.d.sync += self.shifts.eq(reached & taken.replicate(rows))
-        with m.If(taken):
-            m.d.sync += reached.eq(Cat(1, reached))
-            with m.If(reached[-1]):
-                m.d.sync += reached.eq(1)
-        return taken & reached[-1]

@@ -1,10 +1,13 @@
 """What chains of packed arrays are tried on."""
 
+from random import Random
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.hw.packed.chain_config import ChainConfig, ChainLayerConfig
 from tilewright.sw.pack.packed_chain import ChainParameters
+from tilewright.verif.testbench.requantise_cases import random_cases
 
 __all__ = ["random_parameters", "random_pixels"]
 
@@ -12,8 +15,14 @@ Ints = NDArray[np.int64]
 
 
 def random_parameters(config: ChainConfig, rng: np.random.Generator) -> list[ChainParameters]:
-    """Draw parameters with which results spread over their range, beyond it and at its ends."""
-    return [_layer(layer, rng) for layer in config.layers]
+    """Draw parameters: results of all layers spread over their range, or every bit of one shows.
+
+    In the second case the other layers pass some of their channels through as they are.
+    """
+    shown = int(rng.integers(-1, len(config.layers)))
+    kinds = [_spread if shown < 0 else _shown if i == shown else _through
+             for i in range(len(config.layers))]  # fmt: skip
+    return [kind(layer, rng) for kind, layer in zip(kinds, config.layers, strict=True)]
 
 
 def random_pixels(config: ChainConfig, images: int, rng: np.random.Generator) -> Ints:
@@ -24,15 +33,12 @@ def random_pixels(config: ChainConfig, images: int, rng: np.random.Generator) ->
     return np.where(rng.random(shape) < 0.2, rng.choice([low, high], shape), x)
 
 
-def _layer(layer: ChainLayerConfig, rng: np.random.Generator) -> ChainParameters:
+def _spread(layer: ChainLayerConfig, rng: np.random.Generator) -> ChainParameters:
+    """Draw a layer with which results spread over their range, beyond it and at its ends."""
     array, lane = layer.array, layer.lane
-    top = 1 << array.w_bits - 1
-    shape = (array.act_lanes, array.cols)
-    weights = rng.integers(-top, top, shape)
-    weights[rng.random(shape) < 0.1] = -top
-    weights[rng.random(shape) < 0.4] = 0
+    weights = _weights(layer, rng)
     low, high = lane.out_range
-    sums = top / 2 * max(-low, high) / 2 * np.sqrt(array.rows)
+    sums = (1 << array.w_bits - 2) * max(-low, high) / 2 * np.sqrt(array.rows)
     power = np.log2(sums / (high - low)) + rng.uniform(0, 2, array.cols)
     mult = rng.integers(1 << 12, 1 << 16, array.cols)
     shift = np.clip(np.rint(np.log2(mult) + power), 0, 63).astype(np.int64)
@@ -46,5 +52,53 @@ def _layer(layer: ChainLayerConfig, rng: np.random.Generator) -> ChainParameters
     lo, hi = map(int, ends[rng.integers(len(ends))])
     return ChainParameters(
         weights=weights, bias=bias, mult=mult, shift=shift, zero_point=zero_point, low=lo, high=hi,
+        border=int(rng.integers(low, high + 1)),
+    )  # fmt: skip
+
+
+def _weights(layer: ChainLayerConfig, rng: np.random.Generator) -> Ints:
+    array, top = layer.array, 1 << layer.array.w_bits - 1
+    weights = rng.integers(-top, top, (array.act_lanes, array.cols))
+    weights[rng.random(weights.shape) < 0.1] = -top
+    weights[rng.random(weights.shape) < 0.4] = 0
+    return weights
+
+
+def _shown(layer: ChainLayerConfig, rng: np.random.Generator) -> ChainParameters:
+    """Draw a layer whose results single bits decide: of its sums, or of their requantisation."""
+    array, lane = layer.array, layer.lane
+    cases = random_cases(lane, array.cols, Random(int(rng.integers(1 << 62))))
+    end, reach = 1 << lane.acc_width - 1, 1 << array.psum_width - 1
+    near = rng.integers(-reach, reach, array.cols) >> rng.integers(0, array.psum_width, array.cols)
+    bias = np.array([case.acc + case.bias for case in cases])
+    weights = _weights(layer, rng)
+    if rng.random() < 0.6:
+        weights[:], near = 0, 0 * near  # exactly the cases
+    mult, shift = (np.array([getattr(case, name) for case in cases]) for name in ("mult", "shift"))
+    plain = weights.any() & (rng.random(array.cols) < 0.4)
+    low, high = lane.out_range
+    whole = rng.random() < 0.5
+    case = cases[0]
+    return ChainParameters(
+        weights=weights,
+        bias=np.clip(np.where(plain, near, bias + near), -end, end - 1),
+        mult=np.where(plain, 1, mult),
+        shift=np.where(plain, rng.integers(0, 3, array.cols), shift),
+        zero_point=0 if whole else case.zero_point,
+        low=low if whole else case.lo,
+        high=high if whole else case.hi,
+        border=int(rng.integers(low, high + 1)),
+    )
+
+
+def _through(layer: ChainLayerConfig, rng: np.random.Generator) -> ChainParameters:
+    """Draw a layer that emits channels as they are, moved by its shift."""
+    array, outputs = layer.array, np.arange(layer.array.cols)
+    weights = np.zeros((array.act_lanes, array.cols), np.int64)
+    weights[rng.permutation(np.resize(np.arange(array.act_lanes), array.cols)), outputs] = 1
+    low, high = layer.lane.out_range
+    zeros = np.zeros_like(outputs)
+    return ChainParameters(
+        weights=weights, bias=zeros, mult=zeros + 1, shift=zeros, zero_point=0, low=low, high=high,
         border=int(rng.integers(low, high + 1)),
     )  # fmt: skip

@@ -41,7 +41,7 @@ OTHERS = {
 def judged(config: ChainConfig) -> bool:
     """Return what the judge says of the compiled unit."""
     unit = compile_unit(emit(PackedChain(config), "chain").rtlil, "chain")
-    return ChainJudge(config, rounds=8, images=6)(unit)
+    return ChainJudge(config, rounds=30)(unit)
 
 
 def naive(config, layers, pixels):
