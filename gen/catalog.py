@@ -381,6 +381,7 @@ INTERNAL: frozenset[str] = frozenset(
         "hw.engine.requantise:RequantiseLane",
         "hw.packed.cell:SelectCell",
         "hw.packed.chain_array:ChainArray",
+        "hw.packed.chain_array:ResidentCell",
         "hw.packed.chain_array:ResidentRim",
         "hw.packed.chain_layer:ChainLayer",
         "hw.packed.chain_loader:ChainLoader",

@@ -92,9 +92,7 @@ class SelectCell(WsPe):
         self, m: Module, x: Value, w: Value, swap: Value
     ) -> tuple[Value, Value, Value]:
         config, product = self._config, self._config.product
-        held = Signal.like(self.w, reset_less=True)
-        with m.If(self.swap):
-            m.d.sync += held.eq(w)
+        held = self._held(m, w)
         lines = [x[product.x_bits * i : product.x_bits * (i + 1)] for i in range(config.lines)]
         index = held[product.w_bits :]
         lines += [lines[-1]] * ((1 << len(index)) - len(lines))
@@ -111,3 +109,10 @@ class SelectCell(WsPe):
         weight = Signal(product.w_shape)
         m.d.comb += [chosen.eq(lines[0]), weight.eq(held[: product.w_bits])]
         return chosen, weight, swap
+
+    def _held(self, m: Module, w: Value) -> Value:
+        """Return the word that is computed with, given the chain's."""
+        held = Signal.like(self.w, reset_less=True)
+        with m.If(self.swap):
+            m.d.sync += held.eq(w)
+        return held

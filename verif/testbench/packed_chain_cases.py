@@ -1,13 +1,15 @@
 """What chains of packed arrays are tried on."""
 
+from functools import cache
 from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.hw.engine.requantise_config import RequantiseConfig
 from tilewright.hw.packed.chain_config import ChainConfig, ChainLayerConfig
 from tilewright.sw.pack.packed_chain import ChainParameters
-from tilewright.verif.testbench.requantise_cases import random_cases
+from tilewright.verif.testbench.requantise_cases import Case, corner_cases, random_cases
 
 __all__ = ["random_parameters", "random_pixels"]
 
@@ -19,7 +21,7 @@ def random_parameters(config: ChainConfig, rng: np.random.Generator) -> list[Cha
 
     In the second case the other layers pass some of their channels through as they are.
     """
-    shown = int(rng.integers(-1, len(config.layers)))
+    shown = int(rng.integers(len(config.layers))) if rng.random() < 0.85 else -1
     kinds = [_spread if shown < 0 else _shown if i == shown else _through
              for i in range(len(config.layers))]  # fmt: skip
     return [kind(layer, rng) for kind, layer in zip(kinds, config.layers, strict=True)]
@@ -64,15 +66,23 @@ def _weights(layer: ChainLayerConfig, rng: np.random.Generator) -> Ints:
     return weights
 
 
+@cache
+def _corners(lane: RequantiseConfig) -> list[Case]:
+    return corner_cases(lane)
+
+
 def _shown(layer: ChainLayerConfig, rng: np.random.Generator) -> ChainParameters:
     """Draw a layer whose results single bits decide: of its sums, or of their requantisation."""
     array, lane = layer.array, layer.lane
-    cases = random_cases(lane, array.cols, Random(int(rng.integers(1 << 62))))
+    draw = Random(int(rng.integers(1 << 62)))
+    cases = random_cases(lane, array.cols, draw)
+    if draw.random() < 0.5:
+        cases = draw.choices(_corners(lane), k=array.cols)
     end, reach = 1 << lane.acc_width - 1, 1 << array.psum_width - 1
     near = rng.integers(-reach, reach, array.cols) >> rng.integers(0, array.psum_width, array.cols)
     bias = np.array([case.acc + case.bias for case in cases])
     weights = _weights(layer, rng)
-    if rng.random() < 0.6:
+    if draw.random() < 0.6:
         weights[:], near = 0, 0 * near  # exactly the cases
     mult, shift = (np.array([getattr(case, name) for case in cases]) for name in ("mult", "shift"))
     plain = weights.any() & (rng.random(array.cols) < 0.4)
