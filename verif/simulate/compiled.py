@@ -34,7 +34,8 @@ _SLICE = 1 << 16
 """Cycles between two looks at whether the user pressed Ctrl-C."""
 
 _ZERO_MEMORY = re.compile(
-    r"^  cell \$meminit_v2 \S+\n(?:    .*\n)*?    connect \\DATA \d+'0+\n(?:    .*\n)*?  end\n",
+    r"^(?:  attribute .*\n)*  cell \$meminit_v2 \S+\n"
+    r"(?:    .*\n)*?    connect \\DATA \d+'0+\n(?:    .*\n)*?  end\n",
     re.MULTILINE,
 )
 
