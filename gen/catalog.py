@@ -147,7 +147,11 @@ UNITS: dict[str, Unit] = {
         maturity="V2",
         cycles="one vector a cycle; ChainConfig.cycles and ChainTiming, exact",
         tables={"words": "hw.packed.chain_config:chain_words"},
-        mutation=Mutation(preset="tiny", judge="verif.mutate.packed_chain:ChainJudge"),
+        mutation=Mutation(
+            preset="tiny",
+            judge="verif.mutate.packed_chain:ChainJudge",
+            parts=("core",),  # cells are split, so that no bit is without use
+        ),
     ),
     "nm": Unit(
         summary="N:M structured sparsity: cells that select among a group of channels",

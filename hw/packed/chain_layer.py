@@ -104,7 +104,7 @@ class ChainLayer(wiring.Component):
 
         valid, values = self.i_valid, self.i_data
         if config.shift:
-            m.submodules.shift = shift = PixelShift(config.shift)
+            m.submodules.pixel_shift = shift = PixelShift(config.shift)
             m.d.comb += [
                 shift.i_valid.eq(valid), shift.i_data.eq(values), shift.border.eq(settings.border),
             ]

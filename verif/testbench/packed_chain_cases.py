@@ -82,7 +82,7 @@ def _shown(layer: ChainLayerConfig, rng: np.random.Generator) -> ChainParameters
     near = rng.integers(-reach, reach, array.cols) >> rng.integers(0, array.psum_width, array.cols)
     bias = np.array([case.acc + case.bias for case in cases])
     weights = _weights(layer, rng)
-    if draw.random() < 0.6:
+    if draw.random() < 0.75:
         weights[:], near = 0, 0 * near  # exactly the cases
     mult, shift = (np.array([getattr(case, name) for case in cases]) for name in ("mult", "shift"))
     plain = weights.any() & (rng.random(array.cols) < 0.4)
