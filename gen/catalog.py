@@ -34,7 +34,7 @@ UNITS: dict[str, Unit] = {
         formal="verif.formal.systolic",
         docs="docs/units/systolic.md",
         paper="H. T. Kung, Why Systolic Architectures?, IEEE Computer 15(1), 1982",
-        maturity="V2",
+        maturity="V3",
         cycles="one activation vector per cycle within a step; see docs/units/systolic.md",
         mutation=Mutation(
             preset="tiny", settings=("rows=3",), judge="verif.mutate.datapath:DatapathJudge"
