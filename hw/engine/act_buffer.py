@@ -152,7 +152,8 @@ class ActBuffer(wiring.Component):
         """Rotate the banks' words so that the element at the read position comes first."""
         lanes = len(banks)
         lane_bits = max(1, (lanes - 1).bit_length())
-        half = lane_bits - lane_bits // 2
+        # The way from block RAMs is long: of many lanes' bits the first stage takes two.
+        half = min(2, lane_bits - lane_bits // 2)
         lane = self.read_at.lane[:lane_bits]
         for i in range(4):
             delayed = Signal(lane_bits, name=f"lane_{i}")
