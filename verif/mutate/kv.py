@@ -44,8 +44,11 @@ class Player:
         for name in self._streams.given:
             beats = self._streams.encode(f"s_axis_{name}", getattr(script, name))
             unit.offer(f"s_axis_{name}", beats)
-        unit.run("s_axis_commands", len(script.commands), quiet=20000)
-        unit.run(quiet=3000, most=1 << 62)
+        # A mutant may never fall silent.
+        beats = sum(len(getattr(script, n)) for n in (*self._streams.given, *self._streams.results))
+        most = (1 << 20) + 100 * beats
+        unit.run("s_axis_commands", len(script.commands), quiet=20000, most=most)
+        unit.run(quiet=3000, most=most)
         for name in self._streams.results:
             seen, wanted = unit.seen(f"m_axis_{name}"), getattr(script, name)
             words = self._streams.encode(f"m_axis_{name}", wanted)
