@@ -12,7 +12,7 @@ __all__ = ["StorageJudge"]
 
 
 class StorageJudge:
-    """Writes rows while others are read, without pauses and with, each time from reset.
+    """Writes rows while others are read, without pauses and with, and resets while it does.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class StorageJudge:
         Of everything.
     """
 
-    def __init__(self, config: StorageConfig, rounds: int = 12, seed: int = 1):
+    def __init__(self, config: StorageConfig, rounds: int = 40, seed: int = 1):
         self._config, self._streams = config, StreamWords(KvStorage(config))
         rng, golden = np.random.default_rng(seed), GoldenStorage(config)
         self._rounds = []
@@ -47,13 +47,41 @@ class StorageJudge:
 
     def __call__(self, unit: CompiledUnit) -> bool:
         """Return whether a storage, fresh from reset, does all that it should."""
-        for gap, stall in ((0, 0), (0.3, 0.5), (0, 0.8)):
-            for rows, elements, reads, words in self._rounds:
-                given = {"write_rows": rows, "elements": elements, "read_rows": reads}
-                if not self._right(unit, given, words, gap, stall):
-                    return False
-            unit.reset()
+        for gap, stall in ((0, 0), (0.3, 0.5), (0, 0.95), (0.9, 0)):
+            if not self._plays(unit, self._rounds, gap, stall):
+                return False
+        first, second = self._rounds[:2]
+        period = len(second[0]) * self._config.write_cycles
+        for number, cycles in enumerate(range(1, period, max(1, period // 40))):
+            if not self._plays(unit, [first], 0, 0):
+                return False
+            self._interrupt(unit, second, cycles, 0.999 * (number % 2))
+            if not self._plays(unit, self._rounds[:4], 0, 0):
+                return False
         return True
+
+    def _plays(self, unit: CompiledUnit, rounds: list, gap: float, stall: float) -> bool:
+        """Return whether rounds go right; reset the storage after them."""
+        for rows, elements, reads, words in rounds:
+            given = {"write_rows": rows, "elements": elements, "read_rows": reads}
+            if not self._right(unit, given, words, gap, stall):
+                return False
+        unit.reset()
+        return True
+
+    def _interrupt(self, unit: CompiledUnit, now: tuple, cycles: int, stall: float) -> None:
+        """Reset a storage that writes and reads, some cycles after it began."""
+        rows, elements, reads, _ = now
+        unit.forget()
+        unit.pause("m_axis_codes", Traffic(stall, 9))
+        given = {"write_rows": rows, "elements": elements, "read_rows": reads}
+        for name, beats in given.items():
+            unit.pause(f"s_axis_{name}", Traffic(0, 1))
+            unit.offer(f"s_axis_{name}", self._streams.encode(f"s_axis_{name}", beats))
+        unit.step(cycles)
+        for name in given:
+            unit.offer(f"s_axis_{name}", self._streams.encode(f"s_axis_{name}", []))
+        unit.reset()
 
     def _right(self, unit: CompiledUnit, given: dict, words: list, gap: float, stall: float):
         """Play a round to a storage that is still; return whether all is right."""
