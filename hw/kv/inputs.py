@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..engine.outlet import Outlet
 from .config import KvConfig
-from .outlet import Outlet
 from .places import Places
 from .words import recall_beat
 

@@ -5,9 +5,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine.buffer import Buffer
+from ..engine.outlet import Outlet
 from ..engine.queue import Queue
 from .memory_config import MemoryConfig
-from .outlet import Outlet
 from .storage_words import request_word, word_beat
 
 __all__ = ["BlockMemory", "Wishbone", "WishboneMemory"]

@@ -5,8 +5,8 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
+from ..engine.outlet import Outlet
 from .config import KvConfig
-from .outlet import Outlet
 from .words import Evict, place_beat, policy_word, token_entry
 
 __all__ = ["Placer", "head_entry"]

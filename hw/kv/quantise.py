@@ -5,8 +5,8 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, registered
+from ..engine.outlet import Outlet
 from ..engine.queue import Queue
-from .outlet import Outlet
 from .storage_config import ELEMENT_BITS, StorageConfig
 from .storage_words import code_beat
 

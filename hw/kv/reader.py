@@ -5,8 +5,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
+from ..engine.outlet import Outlet
 from .config import KvConfig
-from .outlet import Outlet
 from .store import STORE_LATENCY
 from .words import token_beat, token_entry
 

@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..engine.outlet import Outlet
 from .memory import BlockMemory, Wishbone, WishboneMemory
-from .outlet import Outlet
 from .quantise import Quantiser
 from .storage_config import ELEMENT_BITS, StorageConfig
 from .storage_words import codes_beat, request_word, word_beat

@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Module, Mux, Shape, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..engine.outlet import Outlet
 from ..engine.queue import BlockQueue
-from ..kv.outlet import Outlet
 from .chain_config import ChainConfig
 from .chain_layer import ChainLayer
 from .chain_loader import ChainLoader

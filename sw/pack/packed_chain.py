@@ -69,7 +69,7 @@ def _words(layer: ChainLayerConfig, given: ChainParameters) -> Iterator[int]:
         raise ConfigError(f"{told} {given.low} and {given.high}")
     yield _word(
         layer.settings_fields, (given.zero_point, given.low, given.high, given.border),
-        {"zero_point": True, "border": array.x_signed},
+        {"zero_point": True, "lo": True, "hi": True, "border": array.x_signed},
     )  # fmt: skip
     for channel in zip(given.bias, given.mult, given.shift, strict=True):
         yield _word(layer.channel_fields, channel, {"bias": True})
@@ -86,8 +86,6 @@ def _word(fields: tuple[ModeField, ...], values: tuple, signed: dict[str, bool])
     word = 0
     for field, value in zip(fields, map(int, values), strict=True):
         low = -(1 << field.width - 1) if signed.get(field.name) else 0
-        if field.name in ("lo", "hi"):
-            low = -(1 << field.width - 1)
         if not low <= value < low + (1 << field.width):
             top = low + (1 << field.width) - 1
             raise ConfigError(f"{field.name} must be an integer from {low} to {top}, not {value}")

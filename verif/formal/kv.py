@@ -11,9 +11,9 @@ from amaranth.hdl import Array, Assert, Assume, Const, Cover, Module, Mux, Signa
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...hw.engine.outlet import Outlet
 from ...hw.kv.config import KvConfig
 from ...hw.kv.evictor import Evictor
-from ...hw.kv.outlet import Outlet
 from ...hw.kv.placer import Placer
 from ...hw.kv.reader import Reader
 from ...hw.kv.scorer import Scorer

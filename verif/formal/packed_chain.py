@@ -13,8 +13,8 @@ from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...hw.engine.outlet import Outlet
 from ...hw.engine.queue import BlockQueue
-from ...hw.kv.outlet import Outlet
 from ...hw.packed.chain_config import OFFSETS, ChainConfig, PixelShiftConfig
 from ...hw.packed.chain_loader import ChainLoader
 from ...hw.packed.chain_shift import PixelShift

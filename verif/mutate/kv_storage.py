@@ -1,5 +1,7 @@
 """Judge of the storage of keys and values: rows come back as golden stored them, and in time."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...hw.kv.rows import KvStorage
@@ -9,6 +11,9 @@ from ..simulate.compiled import CompiledUnit, Traffic
 from .streams import StreamWords
 
 __all__ = ["StorageJudge"]
+
+_GIVEN = ("write_rows", "elements", "read_rows")
+"""Streams of a round, in its order."""
 
 
 class StorageJudge:
@@ -62,8 +67,7 @@ class StorageJudge:
 
     def _plays(self, unit: CompiledUnit, rounds: list, gap: float, stall: float) -> bool:
         """Return whether rounds go right; reset the storage after them."""
-        for rows, elements, reads, words in rounds:
-            given = {"write_rows": rows, "elements": elements, "read_rows": reads}
+        for *given, words in rounds:
             if not self._right(unit, given, words, gap, stall):
                 return False
         unit.reset()
@@ -71,27 +75,27 @@ class StorageJudge:
 
     def _interrupt(self, unit: CompiledUnit, now: tuple, cycles: int, stall: float) -> None:
         """Reset a storage that writes and reads, some cycles after it began."""
-        rows, elements, reads, _ = now
-        unit.forget()
-        unit.pause("m_axis_codes", Traffic(stall, 9))
-        given = {"write_rows": rows, "elements": elements, "read_rows": reads}
-        for name, beats in given.items():
-            unit.pause(f"s_axis_{name}", Traffic(0, 1))
-            unit.offer(f"s_axis_{name}", self._streams.encode(f"s_axis_{name}", beats))
+        *given, _ = now
+        self._offer(unit, given, 0, stall)
         unit.step(cycles)
-        for name in given:
-            unit.offer(f"s_axis_{name}", self._streams.encode(f"s_axis_{name}", []))
+        self._offer(unit, ([], [], []), 0, 0)
         unit.reset()
 
-    def _right(self, unit: CompiledUnit, given: dict, words: list, gap: float, stall: float):
-        """Play a round to a storage that is still; return whether all is right."""
+    def _offer(self, unit: CompiledUnit, given: Sequence[list], gap: float, stall: float) -> None:
+        """Offer the beats of the streams in `_GIVEN`, and forget all that was seen."""
         unit.forget()
-        for number, (name, beats) in enumerate(given.items()):
+        for number, (name, beats) in enumerate(zip(_GIVEN, given, strict=True)):
             unit.pause(f"s_axis_{name}", Traffic(gap, number + 1))
             unit.offer(f"s_axis_{name}", self._streams.encode(f"s_axis_{name}", beats))
         unit.pause("m_axis_codes", Traffic(stall, 9))
+
+    def _right(
+        self, unit: CompiledUnit, given: Sequence[list], words: list, gap: float, stall: float
+    ) -> bool:
+        """Play a round to a storage that is still; return whether all is right."""
+        self._offer(unit, given, gap, stall)
         unit.run(quiet=400, most=1 << 20)
-        for name, beats in given.items():
+        for name, beats in zip(_GIVEN, given, strict=True):
             if len(unit.seen(f"s_axis_{name}").cycles) != len(beats):
                 return False
         seen, wanted = unit.seen("m_axis_codes"), self._streams.encode("m_axis_codes", words)
@@ -101,12 +105,12 @@ class StorageJudge:
             return False
         return bool(gap or stall) or self._in_time(unit, given, seen.cycles)
 
-    def _in_time(self, unit: CompiledUnit, given: dict, codes: np.ndarray) -> bool:
+    def _in_time(self, unit: CompiledUnit, given: Sequence[list], codes: np.ndarray) -> bool:
         """Return whether rows come as often as they should where only writes or reads are made."""
-        config = self._config
-        if not given["read_rows"]:
+        config, (rows, _, reads) = self._config, given
+        if not reads:
             periods = np.diff(unit.seen("s_axis_write_rows").cycles)
             return bool((periods == config.write_cycles).all())
-        if not given["write_rows"]:
+        if not rows:
             return bool((np.diff(codes[:: config.code_words]) == config.read_cycles).all())
         return True

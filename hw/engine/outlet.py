@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Shape, ShapeLike, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..engine.queue import BlockQueue, Queue
+from .queue import BlockQueue, Queue
 
 __all__ = ["Outlet"]
 
