@@ -250,7 +250,9 @@ UNITS: dict[str, Unit] = {
         paper="OpenCores, Wishbone B4, 2010; symmetric quantisation, per token and head",
         maturity="V1",
         cycles="an element written or a word read a cycle; see docs/units/kv_storage.md",
-        mutation=Mutation(preset="tiny", judge="verif.mutate.kv_storage:StorageJudge"),
+        mutation=Mutation(
+            preset="tiny", settings=("rows=5",), judge="verif.mutate.kv_storage:StorageJudge"
+        ),
     ),
     "attention": Unit(
         summary="Softmax between two matrix products: running maximum and sum, weights, factors",

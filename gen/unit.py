@@ -32,7 +32,7 @@ class Mutation:
     mutants, seed : int
         How many mutants a full run makes, and which.
     threshold : float
-        Share of the mutants that must be killed.
+        Share of the mutants that must be killed; those proved equivalent do not count.
     """
 
     preset: str

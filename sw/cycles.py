@@ -21,8 +21,8 @@ QUEUE = 18
 RETURN = 2
 """From the cycle in which a beat is taken to the issue of one into its place."""
 
-ACT_LATENCY = 15
-"""From the issue of a vector to its offer to the datapath."""
+ACT_LATENCY = 9
+"""From the issue of a vector to its offer to the datapath, without the activation buffer."""
 
 WEIGHT_LATENCY = 4
 """From the issue of a weight beat to its offer, less one for each part of the weight buffer."""
@@ -163,6 +163,7 @@ class _Engine:
         accumulate, keep = values["accumulate"], values["keep"]
         k_tiles = values["k_rows"] * values["k_chunks"]
         weight_issue = starts["weights"] + (1 if beats > 1 else 2)
+        act_latency = ACT_LATENCY + self.config.read_latency
         weight_latency = WEIGHT_LATENCY + len(self.config.weight_spans)
         # When a step's rows are taken over, when its first and its last vector is issued.
         takes, ended = starts["acts"] - 1, starts["acts"]
@@ -193,7 +194,7 @@ class _Engine:
                     if first_read is None:
                         first_read = issued
                     for run in self.steps.step(
-                        issued + ACT_LATENCY, rows,
+                        issued + act_latency, rows,
                         first=k == 0 and not accumulate, last=k == k_tiles - 1 and not keep,
                         mode=values["mode"],
                     ):

@@ -4,11 +4,15 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arith.local import local_copy
 from .buffer import Buffer
 from .config import EngineConfig
 from .position import Position
 
 __all__ = ["ActBuffer"]
+
+_NEAR = 16
+"""Lanes whose multiplexers share registers that select."""
 
 
 class ActBuffer(wiring.Component):
@@ -30,7 +34,7 @@ class ActBuffer(wiring.Component):
     read_at : In(Position)
         First element to read.
     read_data : Out(ArrayLayout(x_bits, act_lanes))
-        The elements, `READ_LATENCY` cycles later.
+        The elements, ``config.read_latency`` cycles later.
     load : In(1)
         Write a whole vector; takes effect only while ``load_ready``.
     load_ready : Out(1)
@@ -49,7 +53,8 @@ class ActBuffer(wiring.Component):
         Elements of the store.
 
     Latency
-        Reads `READ_LATENCY` = 6 cycles; a write is seen by reads given 2 cycles later.
+        Reads ``config.read_latency`` cycles, 6 up to 32 lanes and then 7; a write is seen by reads
+        given 2 cycles later.
     Throughput
         One read and one write a cycle.
     Numerics
@@ -57,8 +62,6 @@ class ActBuffer(wiring.Component):
     Reference
         Unaligned vector access by banking and rotation.
     """
-
-    READ_LATENCY = 6
 
     def __init__(self, config: EngineConfig):
         self._config = config
@@ -151,30 +154,31 @@ class ActBuffer(wiring.Component):
     def _elaborate_rotation(self, m, banks):
         """Rotate the banks' words so that the element at the read position comes first."""
         lanes = len(banks)
-        lane_bits = max(1, (lanes - 1).bit_length())
-        # The way from block RAMs is long: of many lanes' bits the first stage takes two.
-        half = min(2, lane_bits - lane_bits // 2)
-        lane = self.read_at.lane[:lane_bits]
-        for i in range(4):
-            delayed = Signal(lane_bits, name=f"lane_{i}")
+        fabric = self._config.datapath.fabric if lanes > _NEAR else "portable"
+        lane = self.read_at.lane[: sum(self._config.rotation)]
+        for i in range(3):
+            delayed = Signal.like(lane, name=f"lane_{i}")
             m.d.sync += delayed.eq(lane)
             lane = delayed
-        words = banks
-        for stage, bits in enumerate((range(half), range(half, lane_bits))):
-            if stage == 1:
-                delayed = Signal(lane_bits, name="lane_4")
-                m.d.sync += delayed.eq(lane)
-                lane = delayed
-            for bit in bits:
+        words, bit = banks, 0
+        for stage, bits in enumerate(self._config.rotation):
+            near = [
+                local_copy(m, lane[bit : bit + bits], f"lane_{stage + 3}_{part}", fabric)
+                for part in range(-(-lanes // _NEAR))
+            ]
+            for place in range(bits):
                 turned = [words[(i + (1 << bit)) % lanes] for i in range(lanes)]
                 words = [
-                    Mux(lane[bit], far, near)
-                    for near, far in zip(words, turned, strict=True)
+                    Mux(near[i // _NEAR][place], further, word)
+                    for i, (word, further) in enumerate(zip(words, turned, strict=True))
                 ]
+                bit += 1
             registered = [
-                Signal.like(banks[0], name=f"rotated_{stage}_{i}", reset_less=True)
-                for i in range(lanes)
+                Signal.like(word, name=f"rotated_{stage}_{i}", reset_less=True)
+                for i, word in enumerate(banks)
             ]
+            delayed = Signal.like(lane, name=f"lane_{stage + 3}")
+            m.d.sync += delayed.eq(lane)
             m.d.sync += [r.eq(w) for r, w in zip(registered, words, strict=True)]
-            words = registered
+            words, lane = registered, delayed
         m.d.comb += [self.read_data[i].eq(words[i]) for i in range(lanes)]

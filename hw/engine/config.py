@@ -184,6 +184,22 @@ class EngineConfig:
         return min(self.acc_depth, self.datapath.max_tile_rows or self.acc_depth)
 
     @property
+    def rotation(self) -> tuple[int, ...]:
+        """How many bits of an activation's lane each stage of the buffer's rotation decides.
+
+        The way from block RAMs is long, so of many bits the first stage takes two.
+        """
+        bits = max(1, (self.datapath.act_lanes - 1).bit_length())
+        first = min(2, bits - bits // 2)
+        rest = bits - first
+        return (first, rest) if bits <= 5 else (first, rest - rest // 2, rest // 2)
+
+    @property
+    def read_latency(self) -> int:
+        """Cycles from an address of the activation buffer to its data."""
+        return 4 + len(self.rotation)
+
+    @property
     def weight_spans(self) -> tuple[tuple[int, int], ...]:
         """First bit and end of the parts of a weight beat that lie in neighbouring blocks of RAM.
 

@@ -4,7 +4,6 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .act_buffer import ActBuffer
 from .buffer import Buffer
 from .config import EngineConfig
 from .datapath import act_beat
@@ -101,7 +100,7 @@ class ActReader(wiring.Component):
     read_at : Out(Position)
         To the activation buffer.
     read_data : In(ArrayLayout(x_bits, act_lanes))
-        From the activation buffer, `ActBuffer.READ_LATENCY` cycles later.
+        From the activation buffer, ``config.read_latency`` cycles later.
     bank_freed : In(1)
         Pulses when the drain has emptied a bank.
     acts : Out(stream.Signature(act_beat(config.datapath)))
@@ -111,7 +110,7 @@ class ActReader(wiring.Component):
 
     Latency
         The first vector of a command taken in cycle t is offered in cycle
-        t + 17.
+        t + 11 + ``config.read_latency``.
     Throughput
         One vector a cycle; `GAP` = 6 cycles between commands.
     Numerics
@@ -279,7 +278,7 @@ class ActReader(wiring.Component):
 
     def _elaborate_queue(self, m, issue, flags):
         """Queue what the buffer returns; a credit is a free place for a vector in flight."""
-        latency = 7 + ActBuffer.READ_LATENCY
+        latency = 7 + self._config.read_latency
         beat = act_beat(self._config.datapath)
         m.submodules.queue = queue = Queue(beat.size, QUEUE_DEPTH)
         in_flight, following = issue, flags

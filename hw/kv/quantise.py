@@ -131,8 +131,9 @@ class Quantiser(wiring.Component):
         # A divisor of all ones is a product with its reciprocal, rounded up: exact for 16 bits.
         bits = ELEMENT_BITS + config.kv_bits - 1
         reciprocal = -(-(1 << bits) // config.highest)
-        raised = Signal(ELEMENT_BITS + 1)
-        product = Signal(ELEMENT_BITS + 1 + reciprocal.bit_length())
+        highest = (1 << ELEMENT_BITS - 1) + config.highest - 1
+        raised = Signal(range(highest + 1))
+        product = Signal(range(highest * reciprocal + 1))
         whole = delay(m, largest, 2, "largest")
         m.d.sync += [
             found.eq(Cat(moved & last, found)),
@@ -145,31 +146,38 @@ class Quantiser(wiring.Component):
             scales.write.eq(found[-1]), scales.write_data.eq(Mux(scale == 0, 1, scale)),
         ]
 
+    def _stage(self, bits):
+        """Return what a stage of the division hands on, with the first bits of the quotient."""
+        config = self._config
+        return data.StructLayout(
+            {"valid": 1, "negative": 1, "last": 1, "scale": ELEMENT_BITS}
+            | ({"rest": ELEMENT_BITS} if bits < config.kv_bits else {})
+            | ({"quotient": bits} if bits else {})
+        )
+
     def _elaborate_divide(self, m, element, step, scale, end, outlet):
         """Divide, a bit of twice the quotient in each stage, then round."""
         config = self._config
-        layout = data.StructLayout(
-            {"valid": 1, "negative": 1, "last": 1, "scale": ELEMENT_BITS, "rest": ELEMENT_BITS,
-             "quotient": config.kv_bits}
-        )  # fmt: skip
         # What comes from a memory gets a register before anything is made of it.
         element = registered(m, element, 1, "element")
         asked = delay(m, Cat(step, end, scale), 2, "asked", reset=True)
-        stage = Signal(layout, name="stage_0")
+        stage = Signal(self._stage(0), name="stage_0")
         m.d.sync += [
             stage.valid.eq(asked[0]), stage.last.eq(asked[1]), stage.scale.eq(asked[2:]),
             stage.negative.eq(element < 0), stage.rest.eq(Mux(element < 0, -element, element)),
         ]
         for bit in range(config.kv_bits):
-            following = Signal(layout, name=f"stage_{bit + 1}")
+            following = Signal(self._stage(bit + 1), name=f"stage_{bit + 1}")
             twice = Signal(ELEMENT_BITS + 1, name=f"twice_{bit}")
             fits = Signal(name=f"fits_{bit}")
             m.d.comb += [twice.eq(stage.rest << 1), fits.eq(twice >= stage.scale)]
             m.d.sync += [
-                following.eq(stage),
-                following.rest.eq(Mux(fits, twice - stage.scale, twice)),
-                following.quotient.eq(Cat(fits, stage.quotient)),
+                following.valid.eq(stage.valid), following.negative.eq(stage.negative),
+                following.last.eq(stage.last), following.scale.eq(stage.scale),
+                following.quotient.eq(Cat(fits, stage.quotient) if bit else fits),
             ]
+            if bit != config.kv_bits - 1:
+                m.d.sync += following.rest.eq(Mux(fits, twice - stage.scale, twice))
             stage = following
         # No quotient is above twice the highest code: the scale is large enough.
         rounded = Signal(config.kv_bits)

@@ -194,7 +194,7 @@ class RowReader(wiring.Component):
             with m.If(first):
                 m.d.sync += [
                     scales.eq(Cat(scales, words.payload.data)[config.data_bits :]),
-                    failed.eq(words.payload.failed | ((at != 0) & failed)), within.eq(0),
+                    failed.eq(words.payload.failed | ((at != 0) & failed)),
                 ]
             with m.Else():
                 end = within == config.elements // config.lanes - 1

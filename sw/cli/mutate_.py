@@ -32,8 +32,8 @@ def command(
 ) -> None:
     """Make one-bit mistakes in a unit's netlist and see whether its judge notices.
 
-    Exit code 0 means that enough mutants were killed, and that survivors, if examined, are proved
-    to be equivalent to the unit.
+    Mutants that are proved equivalent to the unit do not count. Exit code 0 means that enough of
+    the others were killed, and that no survivor that was examined is one of them.
     """
     from ...gen.catalog import find_unit
     from ...verif.mutate.unit import mutate_unit
@@ -45,7 +45,7 @@ def command(
             folder=output / f"{unit}-{preset}" if preset else output / unit, progress=move,
         )
     mutation = find_unit(unit).mutation
-    enough = found.share >= mutation.threshold
+    enough = found.score >= mutation.threshold
     if json:
         print_json(
             {
@@ -72,6 +72,6 @@ def command(
             print_table(("survivor", "verdict"), rows)
         say(str(found).splitlines()[0])
     if not enough:
-        say(f"{found.share:.1%} of the mutants are killed, {mutation.threshold:.0%} must be")
+        say(f"{found.score:.1%} of the mutants are killed, {mutation.threshold:.0%} must be")
     if not enough or (examine and found.open):
         raise typer.Exit(1)

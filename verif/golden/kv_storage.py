@@ -16,7 +16,8 @@ class GoldenStorage:
     """Stores rows, each quantised when it is written.
 
     Parameters / Returns: elements are [head_size] in 16 signed bits; words are what a read gives,
-    each a dictionary of codes, scale, failed and last.
+    each a dictionary of codes, scale, failed and last. Rows from ``config.rows`` on do not exist:
+    what is written there is lost, and reads give words of zeros that failed.
     Exactness: integers throughout, see `store`.
     Independent check: test_kv_storage bounds the error of what is restored, and compares with exact
     fractions.
@@ -37,16 +38,23 @@ class GoldenStorage:
 
     def write(self, row: int, elements: NDArray[np.int64]) -> Stored:
         """Keep a row's elements; return their codes [head_size] and scales [groups]."""
-        self._rows[row] = store(self._format, np.asarray(elements, np.int64))
-        return self._rows[row]
+        kept = store(self._format, np.asarray(elements, np.int64))
+        if row < self.config.rows:
+            self._rows[row] = kept
+        return kept
 
     def read(self, row: int) -> list[dict[str, Any]]:
-        """Return the words of a row that was written."""
-        config, kept = self.config, self._rows[row]
-        words = kept.codes.reshape(-1, config.lanes).tolist()
-        scales = np.repeat(kept.scales, config.elements // config.lanes).tolist()
+        """Return the words of a row that was written or does not exist."""
+        config, failed = self.config, int(row >= self.config.rows)
+        if failed:
+            words = [[0] * config.lanes] * config.code_words
+            scales = [0 if config.scale_words else config.highest + 1] * config.code_words
+        else:
+            kept = self._rows[row]
+            words = kept.codes.reshape(-1, config.lanes).tolist()
+            scales = np.repeat(kept.scales, config.elements // config.lanes).tolist()
         last = len(words) - 1
         return [
-            {"codes": codes, "scale": scale, "failed": 0, "last": int(i == last)}
+            {"codes": codes, "scale": scale, "failed": failed, "last": int(i == last)}
             for i, (codes, scale) in enumerate(zip(words, scales, strict=True))
         ]

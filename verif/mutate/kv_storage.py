@@ -1,6 +1,7 @@
 """Judge of the storage of keys and values: rows come back as golden stored them, and in time."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
@@ -8,12 +9,16 @@ from ...hw.kv.rows import KvStorage
 from ...hw.kv.storage_config import StorageConfig
 from ..golden.kv_storage import GoldenStorage
 from ..simulate.compiled import CompiledUnit, Traffic
+from ..testbench.kv_storage_cases import KINDS, draw_group
 from .streams import StreamWords
 
 __all__ = ["StorageJudge"]
 
 _GIVEN = ("write_rows", "elements", "read_rows")
 """Streams of a round, in its order."""
+
+_ROOM = 4
+"""Words of codes that wait to be taken."""
 
 
 class StorageJudge:
@@ -29,9 +34,10 @@ class StorageJudge:
         Of everything.
     """
 
-    def __init__(self, config: StorageConfig, rounds: int = 40, seed: int = 1):
+    def __init__(self, config: StorageConfig, rounds: int = 60, seed: int = 1):
         self._config, self._streams = config, StreamWords(KvStorage(config))
         rng, golden = np.random.default_rng(seed), GoldenStorage(config)
+        self._missing = range(config.rows, 1 << (config.rows - 1).bit_length())
         self._rounds = []
         written: list[int] = []
         for number in range(rounds):
@@ -39,22 +45,30 @@ class StorageJudge:
             reads = rng.permutation(written).tolist()
             words = [word for row in reads for word in golden.read(row)]
             free = [row for row in range(config.rows) if row not in written]
-            count = 0 if number == rounds - 1 else max(1, config.rows // 2 - 1)
+            count = 0 if number == rounds - 1 else max(1, (config.rows - 1) // 2)
             rows = rng.permutation(free)[:count].tolist()
-            sizes = 2.0 ** rng.uniform(0, 17, (len(rows), config.head_size // config.elements))
-            sizes = np.repeat(sizes, config.elements, 1)
-            elements = rng.normal(0, sizes)
-            elements = np.clip(np.rint(elements), -32768, 32767).astype(np.int64)
+            if count and number and self._missing:
+                rows.insert(rng.integers(count), rng.choice(self._missing).item())
+            elements = np.array([self._draw(rng) for _ in rows], np.int64)
             for row, values in zip(rows, elements, strict=True):
                 golden.write(row, values)
             self._rounds.append((rows, elements.ravel().tolist(), reads, words))
             written = rows
 
+    def _draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Return a row with a group of any kind after the other."""
+        kinds = rng.choice(KINDS, self._config.head_size // self._config.elements)
+        return np.concatenate([draw_group(self._config, kind, rng) for kind in kinds])
+
     def __call__(self, unit: CompiledUnit) -> bool:
         """Return whether a storage, fresh from reset, does all that it should."""
-        for gap, stall in ((0, 0), (0.3, 0.5), (0, 0.95), (0.9, 0)):
+        for gap, stall in product((0, 0.3, 0.6, 0.9), (0, 0.5, 0.8, 0.95)):
             if not self._plays(unit, self._rounds, gap, stall):
                 return False
+        if not all(self._reports(unit, row) for row in range(self._missing.stop)):
+            return False
+        if not self._reads_ahead(unit):
+            return False
         first, second = self._rounds[:2]
         period = len(second[0]) * self._config.write_cycles
         for number, cycles in enumerate(range(1, period, max(1, period // 40))):
@@ -72,6 +86,33 @@ class StorageJudge:
                 return False
         unit.reset()
         return True
+
+    def _reports(self, unit: CompiledUnit, row: int) -> bool:
+        """Return whether each word of a row that does not exist is reported, and no other is."""
+        elements, words = self._rounds[0][1], self._config.scale_words + self._config.code_words
+        words = words if row in self._missing else 0
+        for given in (([row], elements[: self._config.head_size], []), ([], [], [row])):
+            self._offer(unit, given, 0, 0)
+            reports = 0
+            for _ in range(2 * self._config.write_cycles + 40):
+                unit.step()
+                reports += unit.peek("failed")
+            if reports != words:
+                return False
+        return True
+
+    def _reads_ahead(self, unit: CompiledUnit) -> bool:
+        """Return whether it reads what it has room for, and no more, while nobody takes codes."""
+        config = self._config
+        words = config.scale_words + config.code_words
+        rows, rest = divmod(_ROOM, config.code_words)
+        held = rows * words + (config.scale_words + rest if rest else 0) + config.outstanding
+        self._offer(unit, ([], [], [0] * (held // words + 9)), 0, 1)
+        unit.run(quiet=100, most=1 << 12)
+        taken = len(unit.seen("s_axis_read_rows").cycles)
+        self._offer(unit, ([], [], []), 0, 0)
+        unit.reset()
+        return taken == held // words + 1
 
     def _interrupt(self, unit: CompiledUnit, now: tuple, cycles: int, stall: float) -> None:
         """Reset a storage that writes and reads, some cycles after it began."""
@@ -106,11 +147,15 @@ class StorageJudge:
         return bool(gap or stall) or self._in_time(unit, given, seen.cycles)
 
     def _in_time(self, unit: CompiledUnit, given: Sequence[list], codes: np.ndarray) -> bool:
-        """Return whether rows come as often as they should where only writes or reads are made."""
+        """Return whether rows come as often as they should, and reads give way to writes only."""
         config, (rows, _, reads) = self._config, given
-        if not reads:
+        if rows:
             periods = np.diff(unit.seen("s_axis_write_rows").cycles)
-            return bool((periods == config.write_cycles).all())
-        if not rows:
-            return bool((np.diff(codes[:: config.code_words]) == config.read_cycles).all())
-        return True
+            if (periods != config.write_cycles).any():
+                return False
+        if not reads:
+            return True
+        starts = np.diff(codes[:: config.code_words])
+        late = int((starts - config.read_cycles).sum())
+        words = config.scale_words + config.code_words if rows else 0
+        return 0 <= late <= words * (1 + int(starts.sum()) // config.write_cycles)

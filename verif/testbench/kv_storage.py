@@ -1,6 +1,7 @@
 """Bench of the storage of keys and values, on its streams and its bus."""
 
 import cocotb
+import numpy as np
 from amaranth.hdl import Fragment
 from cocotb.triggers import FallingEdge, RisingEdge
 
@@ -9,6 +10,7 @@ from tilewright.hw.kv.rows import KvStorage
 from tilewright.verif.golden.kv_storage import GoldenStorage
 from tilewright.verif.testbench.clock import generator, numbers, start, unit_on_bench
 from tilewright.verif.testbench.cover import Cover
+from tilewright.verif.testbench.kv_storage_cases import KINDS, draw_group
 from tilewright.verif.testbench.kv_wishbone import Request, WishboneModel
 from tilewright.verif.testbench.scoreboard import Scoreboard
 from tilewright.verif.testbench.stream import Codec, Monitor, Sink, Source, pattern
@@ -29,7 +31,7 @@ class Bench:
         self.numbers = numbers(name)
         self.scoreboard = Scoreboard(name)
         self.cover = Cover(
-            row=("zeros", "small", "large", "lowest"), gap=(gap,), stall=(stall,),
+            group=KINDS, gap=(gap,), stall=(stall,),
             bus=("stalled", "late", "at once") if self.config.memory == "wishbone" else (),
         )  # fmt: skip
         self.cover.hit("gap", gap)
@@ -79,14 +81,13 @@ class Bench:
                 self.cover.hit("bus", "stalled" if stalled else "at once" if ack else "late")
 
     def write(self, row: int) -> None:
-        """Write a row of some size."""
-        size = self.config.head_size
-        kind = self.random.choice(("zeros", "small", "large", "lowest"))
-        top = {"zeros": 0, "small": 20}.get(kind, 32767)
-        elements = self.numbers.integers(-top, top + 1, size)
-        if kind == "lowest":
-            elements[self.random.randrange(size)] = -32768
-        self.cover.hit("row", kind)
+        """Write a row with groups of some kinds."""
+        groups = []
+        for _ in range(self.config.head_size // self.config.elements):
+            kind = self.random.choice(KINDS)
+            self.cover.hit("group", kind)
+            groups.append(draw_group(self.config, kind, self.numbers))
+        elements = np.concatenate(groups)
         self.golden.write(row, elements)
         self.sources["write_rows"].send(self.codecs["s_axis_write_rows"].encode(row))
         encode = self.codecs["s_axis_elements"].encode

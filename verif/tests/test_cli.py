@@ -421,10 +421,13 @@ def test_too_few_mutants_killed_is_a_failure(monkeypatch, capsys):
         monkeypatch.setattr(unit, "mutate_unit", lambda *args, **named: found)
         return called(monkeypatch, capsys, "mutate", "systolic", "--json")
 
-    code, printed, told = report(3, Verdict("equivalent"))
+    code, printed, told = report(3, Verdict("undecided"))
     assert code == 1
     found = json.loads(printed)
-    assert (found["share"], found["score"], found["equivalent"], found["open"]) == (0.75, 1, 1, 0)
+    assert (found["share"], found["score"], found["equivalent"], found["open"]) == (0.75, 0.75, 0, 1)
     assert told.splitlines()[-1] == "75.0% of the mutants are killed, 95% must be"
-    assert report(99, Verdict("equivalent"))[0] == 0
+    code, printed, _ = report(3, Verdict("equivalent"))
+    assert code == 0
+    found = json.loads(printed)
+    assert (found["share"], found["score"], found["equivalent"], found["open"]) == (0.75, 1, 1, 0)
     assert report(99, Verdict("differs", 3))[0] == 1

@@ -115,7 +115,7 @@ JUDGED = [name for name, row in UNITS.items() if row.mutation]
 def test_mutants_of_a_unit(tmp_path, unit):
     report = mutate_unit(unit, examine=False, folder=tmp_path)
     assert report.total == UNITS[unit].mutation.mutants
-    assert report.share >= UNITS[unit].mutation.threshold, report
+    assert report.score >= UNITS[unit].mutation.threshold, report
 
 
 def test_a_unit_without_a_judge_is_an_error(monkeypatch):
