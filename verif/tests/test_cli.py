@@ -423,8 +423,7 @@ def test_too_few_mutants_killed_is_a_failure(monkeypatch, capsys):
 
     code, printed, told = report(3, Verdict("undecided"))
     assert code == 1
-    found = json.loads(printed)
-    assert (found["share"], found["score"], found["equivalent"], found["open"]) == (0.75, 0.75, 0, 1)
+    assert json.loads(printed)["score"] == 0.75
     assert told.splitlines()[-1] == "75.0% of the mutants are killed, 95% must be"
     code, printed, _ = report(3, Verdict("equivalent"))
     assert code == 0
