@@ -9,9 +9,15 @@ from ...hw.kv.controller import KvController
 from ...hw.kv.registers import kv_registers
 from ..simulate.compiled import CompiledUnit, Traffic
 from ..testbench.kv_script import Script, random_policy
+from .registers import RegisterExam
 from .streams import StreamWords
 
 __all__ = ["KvJudge", "Player"]
+
+_POLICIES = 6
+"""Policies of each way to evict that a script has for a short time."""
+_RESETS = 25
+"""Resets in the middle of a script."""
 
 
 class Player:
@@ -32,21 +38,16 @@ class Player:
 
         Without gaps and stalls, cycles are compared with the model too.
         """
-        unit.forget()
-        for number, name in enumerate(self._streams.names):
-            pause = gap if name.startswith("s_") else stall
-            unit.pause(name, Traffic(pause, number + 1))
+        self._pace(unit, gap, stall)
         counted = script.counters() | {"searching": script.timing.searching}
-        before = {name: self._read(unit, name) for name in counted}
+        before = {name: self.read(unit, name) for name in counted}
         unit.write(self._registers["errors"], 0xFFFFFFFF)
         unit.forget()
         begin = unit.cycle
-        for name in self._streams.given:
-            beats = self._streams.encode(f"s_axis_{name}", getattr(script, name))
-            unit.offer(f"s_axis_{name}", beats)
-        # A mutant may never fall silent.
-        beats = sum(len(getattr(script, n)) for n in (*self._streams.given, *self._streams.results))
-        most = (1 << 20) + 100 * beats
+        self._offer(unit, script)
+        # A mutant may never fall silent; pauses do not make this four times longer.
+        last = max(max(script.cycles(name), default=0) for name in self._streams.results)
+        most = 40000 + 4 * last
         unit.run("s_axis_commands", len(script.commands), quiet=20000, most=most)
         unit.run(quiet=3000, most=most)
         for name in self._streams.results:
@@ -74,26 +75,48 @@ class Player:
         counted = {name: before[name] + more for name, more in counted.items()}
         return self._wrong_registers(unit, script.registers() | counted)
 
-    def _read(self, unit: CompiledUnit, name: str) -> int:
+    def interrupt(self, unit: CompiledUnit, script: Script, cycles: int) -> None:
+        """Reset a controller some cycles after a script began."""
+        self._pace(unit, 0, 0)
+        self._offer(unit, script)
+        unit.step(cycles)
+        unit.forget()
+        for name in self._streams.given:
+            unit.offer(f"s_axis_{name}", self._streams.encode(f"s_axis_{name}", []))
+        unit.reset()
+
+    def _pace(self, unit: CompiledUnit, gap: float, stall: float) -> None:
+        unit.forget()
+        for number, name in enumerate(self._streams.names):
+            pause = gap if name.startswith("s_") else stall
+            unit.pause(name, Traffic(pause, number + 1))
+
+    def _offer(self, unit: CompiledUnit, script: Script) -> None:
+        for name in self._streams.given:
+            beats = self._streams.encode(f"s_axis_{name}", getattr(script, name))
+            unit.offer(f"s_axis_{name}", beats)
+
+    def read(self, unit: CompiledUnit, name: str) -> int:
+        """Return what a register reads as, -1 if it fails."""
         value, response = unit.read(self._registers[name])
         return value if not response else -1
 
     def _wrong_registers(self, unit: CompiledUnit, wanted: dict[str, int]) -> str:
         for name, value in wanted.items():
-            if self._read(unit, name) != value:
-                return f"register {name} is {self._read(unit, name)}, not {value}"
+            if self.read(unit, name) != value:
+                return f"register {name} is {self.read(unit, name)}, not {value}"
         return ""
 
 
 class KvJudge:
-    """Plays sequences under every policy, without pauses and with, and once a reset between.
+    """Plays sequences under many policies, with resets between and in the middle.
 
     Parameters
     ----------
     config : KvConfig
         What the controllers are made from.
     steps : int
-        Decode steps under each policy.
+        Decode steps of the longest sequences: enough to run out of positions.
     seed : int
         Of everything.
     """
@@ -101,7 +124,7 @@ class KvJudge:
     def __init__(self, config: KvConfig, steps: int = 150, seed: int = 1):
         self._player = Player(config)
         self._scripts = []
-        for number, (gap, stall) in enumerate(((0, 0), (0.3, 0.2), (0.05, 0.6))):
+        for number, (gap, stall) in enumerate(((0, 0), (0.3, 0.2), (0.05, 0.6), (0, 0.95))):
             script = Script(config, seed + number)
             rng = random.Random(seed + number)
             script.read(0)
@@ -109,14 +132,36 @@ class KvJudge:
             script.place()
             script.mistakes()
             for evict in (*EVICT, "score"):
-                script.start(random_policy(config, rng, evict))
-                script.steps(steps // (1 if number == 0 else 3))
+                for long in (True, *[False] * _POLICIES):
+                    script.start(random_policy(config, rng, evict))
+                    script.steps(steps if long and not number else steps // 10,
+                                 wild=rng.choice((0.05, 0.4)))
+                    for _ in range(3):
+                        script.recall()
             self._scripts.append((script, gap, stall))
+        self._exam = RegisterExam(kv_registers(config))
+        self._short = []
+        for number in range(_RESETS):
+            script = Script(config, seed + number)
+            script.mistakes()
+            script.start(random_policy(config, random.Random(seed + number), "score"))
+            script.steps(6 + number)
+            self._short.append(script)
 
     def __call__(self, unit: CompiledUnit) -> bool:
         """Return whether a controller, fresh from reset, does all that it should."""
         for script, gap, stall in self._scripts:
             if self._player.wrong(unit, script, gap, stall):
+                return False
+            values = {name: self._player.read(unit, name) for name in script.counters()}
+            values |= {"searching": self._player.read(unit, "searching")}
+            if not self._exam(unit, values | script.registers()):
+                return False
+            unit.reset()
+        for number, script in enumerate(self._short, 1):
+            last = max(script.cycles("places"))
+            self._player.interrupt(unit, script, number * last // len(self._short))
+            if self._player.wrong(unit, script):
                 return False
             unit.reset()
         return True
