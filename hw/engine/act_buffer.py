@@ -4,15 +4,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arith.local import local_copy
 from .buffer import Buffer
 from .config import EngineConfig
 from .position import Position
 
 __all__ = ["ActBuffer"]
-
-_NEAR = 16
-"""Lanes whose multiplexers share registers that select."""
 
 
 class ActBuffer(wiring.Component):
@@ -154,31 +150,29 @@ class ActBuffer(wiring.Component):
     def _elaborate_rotation(self, m, banks):
         """Rotate the banks' words so that the element at the read position comes first."""
         lanes = len(banks)
-        fabric = self._config.datapath.fabric if lanes > _NEAR else "portable"
         lane = self.read_at.lane[: sum(self._config.rotation)]
         for i in range(3):
-            delayed = Signal.like(lane, name=f"lane_{i}")
-            m.d.sync += delayed.eq(lane)
-            lane = delayed
-        words, bit = banks, 0
+            lane = self._delayed(m, lane, i)
+        words, first = banks, 0
         for stage, bits in enumerate(self._config.rotation):
-            near = [
-                local_copy(m, lane[bit : bit + bits], f"lane_{stage + 3}_{part}", fabric)
-                for part in range(-(-lanes // _NEAR))
-            ]
-            for place in range(bits):
+            lane = self._delayed(m, lane, 3 + stage)
+            for bit in range(first, first + bits):
                 turned = [words[(i + (1 << bit)) % lanes] for i in range(lanes)]
                 words = [
-                    Mux(near[i // _NEAR][place], further, word)
-                    for i, (word, further) in enumerate(zip(words, turned, strict=True))
+                    Mux(lane[bit], further, word)
+                    for word, further in zip(words, turned, strict=True)
                 ]
-                bit += 1
             registered = [
-                Signal.like(word, name=f"rotated_{stage}_{i}", reset_less=True)
-                for i, word in enumerate(banks)
+                Signal.like(bank, name=f"rotated_{stage}_{i}", reset_less=True)
+                for i, bank in enumerate(banks)
             ]
-            delayed = Signal.like(lane, name=f"lane_{stage + 3}")
-            m.d.sync += delayed.eq(lane)
             m.d.sync += [r.eq(w) for r, w in zip(registered, words, strict=True)]
-            words, lane = registered, delayed
+            words = registered
+            first += bits
         m.d.comb += [self.read_data[i].eq(words[i]) for i in range(lanes)]
+
+    @staticmethod
+    def _delayed(m, lane, number):
+        delayed = Signal.like(lane, name=f"lane_{number}")
+        m.d.sync += delayed.eq(lane)
+        return delayed
