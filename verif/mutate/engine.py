@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...hw.engine.commands import COMMANDS
 from ...hw.engine.config import EngineConfig
 from ...hw.engine.registers import engine_registers
 from ...sw.cycles import predict
@@ -84,6 +85,14 @@ class EngineJudge:
                 int(rng.integers(30, 600)),
                 self._random(fresh, rng, 0),
             ))  # fmt: skip
+        # The longest command, to be cut short after each of its words, and what comes after it.
+        self._longest = next(
+            words for case in self._cases for words in case.program.commands
+            if words[0] & 0xFF == COMMANDS["GEMM"].opcode
+        )
+        self._fresh = [
+            self._random(ProgramMaker(config, rng), rng, 0) for _ in self._longest[:-1]
+        ]
 
     def _random(self, maker: ProgramMaker, rng: np.random.Generator, kind: int) -> _Case:
         program, expected = maker.program(int(rng.integers(1, 6)), bad=0.6 if kind == 2 else 0.0)
@@ -109,6 +118,8 @@ class EngineJudge:
     def __call__(self, unit: CompiledUnit) -> bool:
         """Return whether an engine, fresh from reset, does all that it should."""
         # The first of the cases fills all buffers, and the others build on it.
+        if not all(self._forgets(unit, count) for count in range(1, len(self._longest))):
+            return False
         return all(self._recovers(unit, *cut) for cut in self._cut) and all(
             self._runs(unit, case, index)
             for index, case in enumerate([*self._cases, *self._long])
@@ -122,6 +133,15 @@ class EngineJudge:
             unit.offer(f"s_axis_{name}", {"data": beats[0][:0], "last": beats[1][:0]})
         unit.reset()
         return unit.read(self._address["status"])[0] == 0 and self._runs(unit, after, cycles)
+
+    def _forgets(self, unit: CompiledUnit, count: int) -> bool:
+        """Reset when the first words of a command have come; then run a program."""
+        words = np.array(self._longest[:count], np.uint64)[:, None]
+        unit.offer("s_axis_cmd", {"data": words, "last": np.zeros_like(words)})
+        unit.step(count + 9)
+        unit.offer("s_axis_cmd", {"data": words[:0], "last": words[:0]})
+        unit.reset()
+        return self._runs(unit, self._fresh[count - 1], 0)
 
     def _offer(self, unit: CompiledUnit, case: _Case, index: int) -> None:
         for number, (stream, pause) in enumerate(zip(_STREAMS, case.pause, strict=True)):
