@@ -213,7 +213,7 @@ UNITS: dict[str, Unit] = {
         docs="docs/units/kv.md",
         paper="Kelle, MICRO 2025; Zhang et al., H2O, NeurIPS 2023; Xiao et al., Efficient "
         "Streaming Language Models with Attention Sinks, ICLR 2024",
-        maturity="V1",
+        maturity="V2",
         cycles="one token and one weight a cycle; hw.kv.timing.KvTiming, exact",
         tables={
             "registers": "hw.kv.registers:kv_registers",
@@ -248,7 +248,7 @@ UNITS: dict[str, Unit] = {
         formal="verif.formal.kv_storage",
         docs="docs/units/kv_storage.md",
         paper="OpenCores, Wishbone B4, 2010; symmetric quantisation, per token and head",
-        maturity="V1",
+        maturity="V2",
         cycles="an element written or a word read a cycle; see docs/units/kv_storage.md",
         mutation=Mutation(
             preset="tiny", settings=("rows=5",), judge="verif.mutate.kv_storage:StorageJudge"
