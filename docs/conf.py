@@ -29,6 +29,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+autodoc_mock_imports = ["torch"]  # Only training needs it; it is large.
 suppress_warnings = ["ref.python"]  # a word in a type, such as "width", has several targets
 napoleon_google_docstring = False
 napoleon_custom_sections = [
