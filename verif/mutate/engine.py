@@ -18,7 +18,7 @@ from ..testbench.engine_programs import LONG, ProgramMaker
 
 __all__ = ["EngineJudge"]
 
-_QUIET = 2000
+_QUIET = 20_000
 """Cycles beyond its busy time in which nothing may move before an engine is taken for dead."""
 
 _STREAMS = ("s_axis_cmd", "s_axis_x", "s_axis_w", "m_axis_y")

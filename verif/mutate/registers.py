@@ -32,7 +32,7 @@ class RegisterExam:
     def __call__(self, unit: CompiledUnit, values: dict[str, int]) -> bool:
         """Return whether registers with ``values``, by name, are read and written as they should.
 
-        Flags end as 0, and so do counters; ``rw`` registers keep what they were.
+        Counters end as 0, other registers hold what was last written to them.
         """
         rng = random.Random(self._seed)
         values = dict(values)

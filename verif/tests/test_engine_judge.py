@@ -5,12 +5,27 @@ import pytest
 from tilewright.gen.catalog import find_unit, load
 from tilewright.gen.configuration import configure
 from tilewright.gen.verilog import emit
+from tilewright.hw.engine.config import EngineConfig
+from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.verif.mutate.engine import EngineJudge
 from tilewright.verif.simulate.compiled import compile_unit
+
+
+def compiled(config):
+    rtlil = emit(load(find_unit("engine").component)(config), "engine").rtlil
+    return compile_unit(rtlil, "engine")
 
 
 @pytest.mark.parametrize(("seed", "long"), [(1, "k_rows"), (2, "m2"), (4, "n_tiles")])
 def test_random_programs(seed, long):
     config = configure("engine", preset="tiny")
-    rtlil = emit(load(find_unit("engine").component)(config), "engine").rtlil
-    assert EngineJudge(config, 90, seed, long=[long])(compile_unit(rtlil, "engine"))
+    assert EngineJudge(config, 90, seed, long=[long])(compiled(config))
+
+
+@pytest.mark.parametrize("rows", [45, 64])
+def test_buffers_of_many_lanes(rows):
+    config = EngineConfig(
+        datapath=SystolicConfig(rows=rows, cols=2, k_max=1024), act_depth=16, weight_depth=64
+    )
+    assert config.read_latency == 7
+    assert EngineJudge(config, 24, rows, long=[], resets=4)(compiled(config))
