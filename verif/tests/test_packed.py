@@ -193,6 +193,22 @@ def test_products_with_every_alpha(alpha):
         check_product(engine, rng, density)
 
 
+@pytest.mark.slow
+def test_eight_channels_to_a_column_take_an_eighth_of_the_cycles():
+    """A large product, packed against dense on the same array, loading and draining included."""
+    engine, rng = Engine("packed", rows=8, cols=8, alpha=8), np.random.default_rng(3)
+    x, w = rng.integers(-128, 128, (512, 512)), np.zeros((512, 512), int)
+    # In each packed column and for each output, one channel of eight has a weight.
+    rows, cols = np.meshgrid(np.arange(0, 512, 8), np.arange(512), indexing="ij")
+    w[rows + rng.integers(0, 8, rows.shape), cols] = rng.integers(1, 128, rows.shape)
+    dense_y, dense = engine.matmul(x, w)
+    packed_y, fast = engine.matmul(x, combine(w, np.arange(512) // 8, alpha=8))
+    assert (dense_y == x @ w).all()
+    assert (packed_y == x @ w).all()
+    assert dense.cycles / fast.cycles > 7.9
+    assert fast.utilisation > 0.98
+
+
 def test_operands_keep_the_order_of_groups():
     config = PackedConfig(alpha=6)
     w = np.array([[1, 0], [0, 2], [-3, 0], [0, 0], [0, -4]])
