@@ -1,5 +1,8 @@
 """The drain: bias, requantise, pool, and send results to the stream or back to the buffer."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -17,6 +20,9 @@ __all__ = ["Drain", "result_beat"]
 
 _QUEUE = 32
 """Places for results: more than there are stages behind the issue of a row."""
+
+_GROUPS = 4
+"""Groups of columns that one register's multiplexer chooses from without being the slowest path."""
 
 
 def result_beat(config: EngineConfig) -> data.StructLayout:
@@ -477,6 +483,8 @@ class Drain(wiring.Component):
     def _select_sums(self, m, group):
         """Return the sums, ``drain_lanes`` of them, of the group issued five cycles ago."""
         config = self._config
+        if config.groups > _GROUPS:
+            return self._select_of_many(m, group)
         lanes = config.drain_lanes
         group = self._delay(m, group, 3, "group")
         bank = self._delay(m, self.read_bank, 4, "bank")
@@ -491,5 +499,31 @@ class Drain(wiring.Component):
                             m.d.sync += chosen[b].eq(self.sums[b][g * lanes + i])
             total = Signal(shape, name=f"sum_{i}", reset_less=True)
             m.d.sync += total.eq(Mux(bank, chosen[1], chosen[0]))
+            sums.append(total)
+        return sums
+
+    def _select_of_many(self, m, group):
+        """Return the same in the same time, from strobes that are ready a cycle ahead."""
+        config = self._config
+        lanes = config.drain_lanes
+        group = self._delay(m, group, 2, "group")
+        bank = self._delay(m, self.read_bank, 2, "bank")
+        strobes = [Signal(config.groups, name=f"strobes_{b}", reset_less=True) for b in range(2)]
+        m.d.sync += [strobes[b].eq(Mux(bank == b, 1 << group, 0)) for b in range(2)]
+        sums = []
+        for i in range(lanes):
+            columns = range(i, config.datapath.cols, lanes)
+            parts = []
+            for b in range(2):
+                chosen = [
+                    Mux(strobes[b][g], self.sums[b][column], 0) for g, column in enumerate(columns)
+                ]
+                for first in range(0, len(chosen), _GROUPS):
+                    name = f"sum_{i}_{b}_{first}"
+                    part = Signal(config.acc_width, name=name, reset_less=True)
+                    m.d.sync += part.eq(reduce(or_, chosen[first : first + _GROUPS]))
+                    parts.append(part)
+            total = Signal(signed(config.acc_width), name=f"sum_{i}", reset_less=True)
+            m.d.sync += total.eq(reduce(or_, parts))
             sums.append(total)
         return sums

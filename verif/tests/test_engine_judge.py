@@ -22,10 +22,11 @@ def test_random_programs(seed, long):
     assert EngineJudge(config, 90, seed, long=[long])(compiled(config))
 
 
-@pytest.mark.parametrize("rows", [45, 64])
-def test_buffers_of_many_lanes(rows):
+@pytest.mark.parametrize(("rows", "cols"), [(45, 2), (7, 21)])
+def test_wide_arrays(rows, cols):
+    """A third stage of rotation beyond 32 lanes, another choice of sums beyond four groups."""
     config = EngineConfig(
-        datapath=SystolicConfig(rows=rows, cols=2, k_max=1024), act_depth=16, weight_depth=64
-    )
-    assert config.read_latency == 7
+        datapath=SystolicConfig(rows=rows, cols=cols, k_max=1024),
+        act_depth=16 if rows > 16 else 64, weight_depth=64, drain_lanes=min(4, cols),
+    )  # fmt: skip
     assert EngineJudge(config, 24, rows, long=[], resets=4)(compiled(config))
