@@ -10,10 +10,33 @@ from ...gen.tools import find_tool, run_tool
 from ..formal.runner import prove_rtlil
 from ..simulate.ports import Port, find_ports, find_streams
 
-__all__ = ["Verdict", "examine", "yosys"]
+__all__ = ["Verdict", "examine", "same_nearby", "yosys"]
 
 _STEPS = 2
 """Cycles of equal states that the induction over all states starts from."""
+
+_HOPS = 3
+"""Cells from the one that is mutated to the end of its neighbourhood."""
+
+_NEARBY = (
+    "read_rtlil netlist.il",
+    "hierarchy -top {module}",
+    "setattr -mod -unset top -unset keep_hierarchy *",
+    f"select -set near {{module}}/c:{{cell}} %x{2 * _HOPS} {{module}}/c:* %i",
+    "select -set near @near {module}/t:$*ff* %d {module}/t:$mem* %d",
+    "submod -name near @near",
+    "select -clear",
+    "copy near sound",
+    "rename near mutant",
+    "mutate {options} -module mutant",
+    "equiv_make sound mutant equiv",
+    "hierarchy -top equiv",
+    "opt_clean",
+    "equiv_struct",
+    "equiv_simple -undef",
+    "equiv_status",
+)
+_PROVED = "Equivalence successfully proven"
 
 _MAKE = (
     "read_rtlil netlist.il",
@@ -109,8 +132,9 @@ def examine(
     offers beats holds them until they are taken, and AXI4-Stream is not valid in reset. All else is
     free, so that a difference may need a stimulus that the module's users promise not to give.
 
-    Proved is, in this order: that states which were equal stay so; that there is no difference in
-    the first ``depth`` cycles; that no state with a difference can be reached.
+    Proved is, in this order: that the logic around the mutated cell computes the same from any
+    inputs; that states which were equal stay so; that there is no difference in the first ``depth``
+    cycles; that no state with a difference can be reached.
 
     Parameters
     ----------
@@ -133,10 +157,12 @@ def examine(
     # Only constants have no initial value; Yosys wants all of the same constant to have one.
     text = re.sub(r"(?<=attribute \\init )\S+", lambda value: value[0].replace("x", "0"), text)
     (folder / "netlist.il").write_text(text, encoding="utf-8")
+    if same_nearby(module, options, folder):
+        return Verdict("equivalent")
     ports = find_ports(text, module)
     (folder / "pair.sv").write_text("\n".join(_pair(ports, allowed)) + "\n", encoding="utf-8")
     make = [line.format(module=module, options=options) for line in _MAKE]
-    same_states = "Equivalence successfully proven" in yosys(folder, *make, *_SAME_STATES, *_FLAT)
+    same_states = _PROVED in yosys(folder, *make, *_SAME_STATES, *_FLAT)
     proof = prove_rtlil(
         (folder / "pair.il").read_text(), "pair", _STEPS + 1 if same_states else depth,
         folder=folder / "search", name=folder.name, seconds=seconds,
@@ -151,6 +177,28 @@ def examine(
     if found is None:
         return Verdict("undecided")
     return Verdict("differs", int(found[2])) if found[1] == "SAT" else Verdict("equivalent")
+
+
+def same_nearby(module: str, options: str, folder: Path) -> bool:
+    """Tell whether the logic around a mutated cell computes the same from whatever goes into it.
+
+    Registers and memories are not part of it, and of logic what is at most three cells away. So no
+    is no proof of anything; yes is one that the mutant is equivalent.
+
+    Parameters
+    ----------
+    module, options : str
+        As in `examine`.
+    folder : Path
+        With ``netlist.il``, RTLIL with the module.
+    """
+    cell = options.split()[options.split().index("-cell") + 1]
+    netlist = (folder / "netlist.il").read_text(encoding="utf-8")
+    kind = re.search(rf"^ *cell \\?(\S+) {re.escape(cell)}$", netlist, re.MULTILINE)
+    if kind is None or re.match(r"\$.*ff|\$mem", kind[1]):
+        return False
+    script = (line.format(module=module, options=options, cell=cell) for line in _NEARBY)
+    return _PROVED in yosys(folder, *script)
 
 
 def _pair(ports: list[Port], allowed: str) -> Iterator[str]:

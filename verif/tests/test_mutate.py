@@ -11,6 +11,7 @@ from tilewright.gen.errors import ToolError
 from tilewright.gen.verilog import emit
 from tilewright.hw.config import ConfigError
 from tilewright.verif.mutate.engine import EngineJudge
+from tilewright.verif.mutate.examine import same_nearby
 from tilewright.verif.mutate.netlist import SELECT, Netlist
 from tilewright.verif.mutate.report import mutants
 from tilewright.verif.mutate.unit import mutate_unit
@@ -63,6 +64,16 @@ def test_examination_tells_apart_and_proves(tmp_path):
     verdict = netlist.examine(killed, depth=8)
     assert verdict.kind == "differs", verdict
     assert verdict.trace.exists()
+
+
+def test_logic_nearby_proves_survivors_equivalent_and_no_mutant_that_differs(tmp_path):
+    report = mutants(emitted().rtlil, "summing", thorough, 60, folder=tmp_path, examine=False)
+
+    def same(mutant):
+        return same_nearby(mutant.module, mutant.options, tmp_path)
+
+    assert sum(map(same, report.survived)) > 1
+    assert not any(map(same, report.killed[::3]))
 
 
 def test_a_judge_that_rejects_the_unit_is_an_error(tmp_path):
