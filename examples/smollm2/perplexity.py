@@ -58,6 +58,7 @@ def budgets(budget: int) -> dict[str, Cache]:
         "H2O": Cache(policy=policy("h2o", budget, **sums), score_bits=16),
         "H2O, 8-bit scores": Cache(policy=policy("h2o", budget)),
         "AERP": Cache(policy=plain),
+        "AERP, 4 pinned": Cache(policy=policy("aerp", budget, theta=0, sinks=4)),
         "AERP, recomputed": Cache(policy=again),
         "AERP, 2DRP": Cache(policy=plain, rates=RATES),
         **{

@@ -26,6 +26,9 @@ __all__ = ["ActReader", "WeightReader"]
 QUEUE_DEPTH = 16
 """Beats in flight or queued in front of the datapath; more than either reader's latency."""
 
+_PIECE = 128
+"""Most bits of a beat that one set of flags and addresses moves."""
+
 
 class _Loops:
     """Counters of a GEMM's loops over tiles, outermost first.
@@ -386,7 +389,7 @@ class WeightReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        bits, beats = config.datapath.weight_beat_bits, config.datapath.weight_beats
+        beats = config.datapath.weight_beats
         words = Signal(command_layout("GEMM"), reset_less=True)
         loops = _Loops(m, words, ("m_tiles", "n_tiles", "k_rows", "k_chunks"))
         address = Signal(range(config.weight_depth), reset_less=True)
@@ -438,15 +441,41 @@ class WeightReader(wiring.Component):
                         with m.If(ends):
                             m.d.comb += self.done.eq(1)
                             m.next = "Idle"
-        m.submodules.queue = queue = Queue(bits, QUEUE_DEPTH)
+        queues, pieces = self._elaborate_queues(m)
         in_flight = Signal(1 + len(config.weight_spans))
         m.d.sync += in_flight.eq(Cat(reads, in_flight))
-        m.d.comb += [
-            queue.write_data.eq(self._elaborate_buffer(m, address)),
-            queue.write.eq(in_flight[-1]),
-        ]
-        _count_credit(m, credit, issue, _relay(m, queue, self.weights))
+        beat, first = self._elaborate_buffer(m, address), 0
+        for queue in queues:
+            last = first + len(queue.write_data)
+            m.d.comb += [queue.write_data.eq(beat[first:last]), queue.write.eq(in_flight[-1])]
+            first = last
+        leaves = [_relay(m, *ends) for ends in zip(queues, pieces, strict=True)]
+        _count_credit(m, credit, issue, leaves[0])
         return m
+
+    def _elaborate_queues(self, m):
+        """Return queues for the pieces of a beat, and a stream for each.
+
+        Pieces move alike, but each by flags and addresses of its own: one register does not reach
+        all bits of a wide beat in a cycle.
+        """
+        bits = len(self.weights.payload)
+        width = -(-bits // -(-bits // _PIECE))
+        widths = [min(width, bits - first) for first in range(0, bits, width)]
+        if len(widths) == 1:
+            m.submodules.queue = queue = Queue(bits, QUEUE_DEPTH)
+            return [queue], [self.weights]
+        queues, pieces = [], []
+        for i, width in enumerate(widths):
+            m.submodules[f"queue_{i}"] = queue = Queue(width, QUEUE_DEPTH)
+            queues.append(queue)
+            pieces.append(stream.Signature(width).create(path=(f"piece_{i}",)))
+        m.d.comb += [
+            self.weights.payload.eq(Cat(piece.payload for piece in pieces)),
+            self.weights.valid.eq(pieces[0].valid),
+            *(piece.ready.eq(self.weights.ready) for piece in pieces),
+        ]
+        return queues, pieces
 
     def _elaborate_buffer(self, m, address):
         """Return the beat at ``address``, which comes 1 cycle and 1 a part of the buffer later.

@@ -147,6 +147,7 @@ class KvCore(wiring.Component):
             reader.head.eq(command.head), reader.count.eq(count),
             scorer.head.eq(command.head), scorer.count.eq(count), scorer.choose.eq(command.final),
             self.threshold.eq(policy.threshold),
+            placer.refuse.eq(judged.no_room | judged.too_long),
             placer.keep.eq(command.keep), placer.token.position.eq(self.position),
             status.busy.eq(1),
         ]
@@ -260,7 +261,7 @@ class KvCore(wiring.Component):
         placer, status = self.placer, self.status
         with m.If(judged.no_room | judged.too_long):
             m.d.comb += [
-                placer.go.eq(1), placer.refuse.eq(1),
+                placer.go.eq(1),
                 status.no_room.eq(judged.no_room), status.too_long.eq(judged.too_long),
             ]
             m.next = "Fetch"
@@ -280,7 +281,8 @@ class KvCore(wiring.Component):
         """Search a head without a known victim; full heads have as many tokens as the budget."""
         scorer = self.scorer
         lowest = Signal(self._config.head_bits)
-        for head in reversed(range(self._config.heads)):
+        m.d.comb += lowest.eq(self._config.heads - 1)
+        for head in reversed(range(self._config.heads - 1)):
             with m.If(judged.unknown[head]):
                 m.d.comb += lowest.eq(head)
         m.d.comb += [

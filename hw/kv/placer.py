@@ -168,8 +168,11 @@ class Placer(wiring.Component):
             beat.refused.eq(done.refused),
             beat.last.eq(done.last),
         ]
+        # Who refuses takes no place for an input.
         for name in token_entry(config).members:
-            m.d.comb += beat[name].eq(Mux(done.refused, 0, token[name]))
+            m.d.comb += beat[name].eq(token[name])
+        with m.If(done.refused):
+            m.d.comb += beat.position.eq(0)
         if config.inputs:
             m.d.comb += [
                 self.drop_at.eq(old.input),
@@ -215,7 +218,7 @@ class Placer(wiring.Component):
             ]
         with m.If(self.clear):
             m.d.sync += [
-                clearing.eq(1), refused.eq(0), head.eq(0), self.full.eq(0), self.known.eq(0),
+                clearing.eq(1), refused.eq(0), head.eq(0), self.full.eq(0),
             ]
         return step
 
@@ -231,23 +234,24 @@ class Placer(wiring.Component):
         ]
         with m.If(self.victim_write & self.victim_found):
             m.d.sync += self.known.bit_select(self.victim_head, 1).eq(1)
-        head = Signal(head_entry(config))
-        given = Signal(config.slot_bits)
+        head = Signal(head_entry(config), reset_less=True)
+        given = Signal(config.slot_bits, reset_less=True)
         first = Signal(step.shape())
         m.d.sync += [head.eq(read.data), given.eq(victim.data), first.eq(step)]
         slot = Mux(policy.evict == Evict.OLDEST, head.next, given)
         slot = Mux(first.full, slot, head.fill)
         pinned = Signal.like(head.pinned)
-        after = Signal(head_entry(config))
+        after = Signal(head_entry(config), reset_less=True)
         ends = Signal()
-        top = Signal(config.slot_bits)
+        top = Signal(config.slot_bits, reset_less=True)
         m.d.sync += top.eq(policy.budget - 1)
         m.d.comb += [
-            pinned.eq(head.pinned + (~first.full & (token.position < policy.sinks))),
+            # The position of a token that finds its head full is beyond all sinks.
+            pinned.eq(head.pinned + (token.position < policy.sinks)),
             ends.eq(slot == top),
         ]
         second = Signal(step.shape())
-        chosen = Signal(config.slot_bits)
+        chosen = Signal(config.slot_bits, reset_less=True)
         m.d.sync += [
             second.eq(first),
             chosen.eq(slot),
@@ -261,6 +265,7 @@ class Placer(wiring.Component):
             write.addr.eq(Mux(clearing, step.head, second.head)),
             write.data.eq(Mux(clearing, 0, after.as_value())),
         ]
-        with m.If(used & (after.fill == policy.budget)):
+        # No policy has a budget of more tokens than there are slots.
+        with m.If(used & (after.fill == policy.budget[: len(after.fill)])):
             m.d.sync += self.full.bit_select(second.head, 1).eq(1)
         return second, chosen

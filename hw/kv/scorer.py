@@ -198,7 +198,7 @@ class Scorer(wiring.Component):
         ]
         with m.If(step.valid):
             m.d.sync += [slot.eq(slot + 1), left.eq(left - 1)]
-        with m.Elif(active & (left == 0)):
+        with m.If(active & (left == 0)):
             m.d.sync += rest.eq(rest - 1)
         with m.If(last):
             m.d.sync += active.eq(0)
@@ -222,14 +222,15 @@ class Scorer(wiring.Component):
         m.d.comb += backwards.eq(
             Cat(self.position[i] if i < config.position_bits else 0 for i in reversed(range(bits)))
         )
-        short = Signal(range(bits + 1))
-        dither = Signal(bits)
-        halve = Signal()
-        newest = Signal(range(-(1 << 13), 1 << config.position_bits))
+        short = Signal(range(bits + 1), reset_less=True)
+        dither = Signal(bits, reset_less=True)
+        halve = Signal(reset_less=True)
+        newest = Signal(range(-(1 << 13), 1 << config.position_bits), reset_less=True)
+        low = Cat(policy.decay > i for i in range(config.position_bits))
         m.d.sync += [
             short.eq(Mux(policy.shift < bits, bits - policy.shift, 0)),
             dither.eq(Mux(policy.dither, backwards >> short, 0)),
-            halve.eq((policy.decay != 0) & ((self.position & ((1 << policy.decay) - 1)) == 0)),
+            halve.eq((policy.decay != 0) & ~(self.position & low).any()),
             newest.eq(self.position - policy.window),
         ]
         return dither, halve, newest

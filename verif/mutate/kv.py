@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 
-from ...hw.kv.config import EVICT, KvConfig
+from ...hw.kv.config import EVICT, KvConfig, Policy
 from ...hw.kv.controller import KvController
 from ...hw.kv.registers import kv_registers
 from ..simulate.compiled import CompiledUnit, Traffic
@@ -14,7 +14,7 @@ from .streams import StreamWords
 
 __all__ = ["KvJudge", "Player"]
 
-_POLICIES = 6
+_POLICIES = 10
 """Policies of each way to evict that a script has for a short time."""
 _RESETS = 25
 """Resets in the middle of a script."""
@@ -32,13 +32,19 @@ class Player:
     def __init__(self, config: KvConfig):
         self._registers = {r.name: r.address for r in kv_registers(config).registers}
         self._streams = StreamWords(KvController(config))
+        self.results = self._streams.results
 
-    def wrong(self, unit: CompiledUnit, script: Script, gap: float = 0, stall: float = 0) -> str:
+    def wrong(
+        self, unit: CompiledUnit, script: Script, gap: float = 0, stall: float = 0,
+        slow: float = 0, where: str = "",
+    ) -> str:  # fmt: skip
         """Play a script to a controller that is still; return what went wrong, or nothing.
 
-        Without gaps and stalls, cycles are compared with the model too.
+        Weights pause as often as ``slow`` says, all else given as ``gap`` says; results, or only
+        those that ``where`` names, stall. Where nothing pauses and nothing stalls, cycles are
+        compared with the model too.
         """
-        self._pace(unit, gap, stall)
+        self._pace(unit, gap, stall, slow, where)
         counted = script.counters() | {"searching": script.timing.searching}
         before = {name: self.read(unit, name) for name in counted}
         unit.write(self._registers["errors"], 0xFFFFFFFF)
@@ -61,13 +67,13 @@ class Player:
                     return f"beat {at} of {name} is not {wanted[at]}"
             if len(seen.cycles) != len(wanted):
                 return f"{len(seen.cycles)} beats of {name}, not {len(wanted)}"
-            if not gap and not stall:
+            if not gap and not stall and not slow:
                 cycles = np.array(script.cycles(name), np.int64) + begin
                 if not np.array_equal(seen.cycles, cycles):
                     at = int((seen.cycles != cycles).argmax())
                     late = seen.cycles[at] - cycles[at]
                     return f"beat {at} of {name} is {late} cycles late"
-        if not gap and not stall:
+        if not gap and not stall and not slow:
             for name in self._streams.given:
                 cycles = unit.seen(f"s_axis_{name}").cycles - begin
                 if not np.array_equal(cycles, np.array(script.cycles(name), np.int64)):
@@ -77,7 +83,7 @@ class Player:
 
     def interrupt(self, unit: CompiledUnit, script: Script, cycles: int) -> None:
         """Reset a controller some cycles after a script began."""
-        self._pace(unit, 0, 0)
+        self._pace(unit)
         self._offer(unit, script)
         unit.step(cycles)
         unit.forget()
@@ -85,10 +91,14 @@ class Player:
             unit.offer(f"s_axis_{name}", self._streams.encode(f"s_axis_{name}", []))
         unit.reset()
 
-    def _pace(self, unit: CompiledUnit, gap: float, stall: float) -> None:
+    def _pace(
+        self, unit: CompiledUnit, gap: float = 0, stall: float = 0, slow: float = 0, where: str = ""
+    ) -> None:
         unit.forget()
         for number, name in enumerate(self._streams.names):
-            pause = gap if name.startswith("s_") else stall
+            pause = gap if name.startswith("s_") else stall if name.endswith(where) else 0
+            if name == "s_axis_weights":
+                pause = slow
             unit.pause(name, Traffic(pause, number + 1))
 
     def _offer(self, unit: CompiledUnit, script: Script) -> None:
@@ -124,7 +134,11 @@ class KvJudge:
     def __init__(self, config: KvConfig, steps: int = 150, seed: int = 1):
         self._player = Player(config)
         self._scripts = []
-        for number, (gap, stall) in enumerate(((0, 0), (0.3, 0.2), (0.05, 0.6), (0, 0.95))):
+        paces = (
+            (0, 0, 0), (0.3, 0.2, 0.3), (0.05, 0.6, 0.9), (0, 0.95, 0),
+            *((0, 0.95, 0, name) for name in self._player.results),
+        )  # fmt: skip
+        for number, pace in enumerate(paces):
             script = Script(config, seed + number)
             rng = random.Random(seed + number)
             script.read(0)
@@ -138,8 +152,22 @@ class KvJudge:
                                  wild=rng.choice((0.05, 0.4)))
                     for _ in range(3):
                         script.recall()
-            self._scripts.append((script, gap, stall))
+            self._scripts.append((script, pace))
         self._exam = RegisterExam(kv_registers(config))
+        self._faults = []
+        beyond = config.heads
+        for fault in (
+            lambda script: script.place(),
+            lambda script: script.read(0),
+            lambda script: script.read(beyond),
+            lambda script: script.score([0], final=True),
+            lambda script: script.score([beyond], final=True),
+            lambda script: script.start(Policy(budget=config.slots + 1)),
+            *(lambda script, op=op: script.unknown(op) for op in (5, 6, 7)),
+        ):
+            script = Script(config, seed)
+            fault(script)
+            self._faults.append(script)
         self._short = []
         for number in range(_RESETS):
             script = Script(config, seed + number)
@@ -150,14 +178,17 @@ class KvJudge:
 
     def __call__(self, unit: CompiledUnit) -> bool:
         """Return whether a controller, fresh from reset, does all that it should."""
-        for script, gap, stall in self._scripts:
-            if self._player.wrong(unit, script, gap, stall):
+        for script, pace in self._scripts:
+            if self._player.wrong(unit, script, *pace):
                 return False
             values = {name: self._player.read(unit, name) for name in script.counters()}
             values |= {"searching": self._player.read(unit, "searching")}
             if not self._exam(unit, values | script.registers()):
                 return False
             unit.reset()
+        # Flags of errors stay, so that each must come alone to be seen.
+        if any(self._player.wrong(unit, script) for script in self._faults):
+            return False
         for number, script in enumerate(self._short, 1):
             last = max(script.cycles("places"))
             self._player.interrupt(unit, script, number * last // len(self._short))

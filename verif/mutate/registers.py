@@ -64,9 +64,13 @@ class RegisterExam:
                     "w1c": old & ~(word & written),
                     "rw": (old & ~written | word & written) & register.mask,
                 }[access]
-            wanted = (values[register.name], Response.OKAY) if register else (0, Response.SLVERR)
-            if self._read(unit, rng, place) != (wanted[0], wanted[1].value):
-                return False
+            other = rng.choice(list(places))
+            for read in (place, other):
+                wanted, response = 0, Response.SLVERR
+                if read in places:
+                    wanted, response = values[places[read].name], Response.OKAY
+                if self._read(unit, rng, read) != (wanted, response.value):
+                    return False
         return True
 
     def _write(
@@ -78,6 +82,9 @@ class RegisterExam:
         rng.shuffle(channels)
         for channel, payload in channels:
             if not self._send(unit, channel, payload):
+                return -1
+            # The second of its kind waits until both of the first are there.
+            if channel == channels[0][0] and unit.peek(f"s_axi_{channel}ready"):
                 return -1
             unit.step(rng.randrange(3))
         found = self._answer(unit, rng, "b", ("resp",))

@@ -247,6 +247,11 @@ class Script:
         if not kept:
             self.recalls.append({"input": 0, "none": 1, "last": 1})
 
+    def unknown(self, op: int) -> None:
+        """Send a command that there is not."""
+        self.command(op)
+        self._bad()
+
     def _bad(self) -> None:
         self.taken.append(self.timing.bad())
         self.errors["bad_command"] += 1
@@ -273,6 +278,7 @@ class Script:
     def steps(self, count: int, *, wild: float = 0.05) -> None:
         """Make decode steps; ``wild`` is how often something is not as in a plain decoder."""
         rng, heads = self.random, self.config.heads
+        unscored = 0
         for _ in range(count):
             keep = [True] * heads
             if rng.random() < wild:
@@ -284,6 +290,10 @@ class Script:
             passes = rng.choice((1, 1, 2, 3))
             if rng.random() < wild:
                 order = order[: rng.randrange(heads + 1)]
+            if rng.random() < wild / 2:
+                unscored = rng.randint(1, 5)
+            if unscored:
+                order, unscored = [], unscored - 1
             if rng.random() < 0.5:
                 for head in order:
                     self.read(head)
@@ -294,8 +304,7 @@ class Script:
             if rng.random() < wild:
                 self.recall()
             if rng.random() < wild:
-                self.command(rng.choice((5, 6, 7)))
-                self._bad()
+                self.unknown(rng.choice((5, 6, 7)))
             if self.paging:
                 self.paging.draw(rng.randrange(4))
                 if rng.random() < 0.02:
