@@ -151,6 +151,8 @@ class KvCore(wiring.Component):
             placer.keep.eq(command.keep), placer.token.position.eq(self.position),
             status.busy.eq(1),
         ]
+        if self.inputs is not None:
+            m.d.comb += self.inputs.holders.eq(judged.holders)
         bad = self._elaborate_policy(m, command.policy)
         with m.FSM():
             with m.State("Fetch"):
@@ -272,10 +274,7 @@ class KvCore(wiring.Component):
             m.d.sync += self.position.eq(self.position + 1)
             m.next = "Fetch"
             if self.inputs is not None:
-                m.d.comb += [
-                    self.inputs.take.eq(judged.by_input),
-                    self.inputs.holders.eq(judged.holders),
-                ]
+                m.d.comb += self.inputs.take.eq(judged.by_input)
 
     def _elaborate_search(self, m, policy, judged):
         """Search a head without a known victim; full heads have as many tokens as the budget."""

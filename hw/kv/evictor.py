@@ -49,7 +49,7 @@ class Evictor(wiring.Component):
     """
 
     def __init__(self, config: KvConfig):
-        self.least = Signal(config.score_bits)
+        self.least = Signal(config.score_bits, reset_less=True)
         super().__init__(
             {
                 "valid": In(1),

@@ -93,9 +93,9 @@ class InputStore(wiring.Component):
         m.submodules.outlet = outlet = Outlet(recall_beat(config), depth=2)
         wiring.connect(m, outlet.o, wiring.flipped(self.recalls))
         look = self.places.counts.read_port(domain="comb")
-        found = Signal(config.input_bits)
-        waiting = Signal()
-        at = Signal(range(config.inputs + 1))
+        found = Signal(config.input_bits, reset_less=True)
+        waiting = Signal(reset_less=True)
+        at = Signal(range(config.inputs + 1), reset_less=True)
         over = Signal()
         alive = Signal()
         m.d.comb += [

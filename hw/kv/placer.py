@@ -190,10 +190,10 @@ class Placer(wiring.Component):
         )
         step = Signal(layout)
         active = Signal()
-        refused = Signal()
-        head = Signal(config.head_bits)
-        keep = Signal(config.heads)
-        full = Signal(config.heads)
+        refused = Signal(reset_less=True)
+        head = Signal(config.head_bits, reset_less=True)
+        keep = Signal(config.heads, reset_less=True)
+        full = Signal(config.heads, reset_less=True)
         m.d.comb += [
             step.valid.eq(active & outlet.room),
             step.head.eq(head),

@@ -71,11 +71,11 @@ class Reader(wiring.Component):
         m.submodules.outlet = outlet = Outlet(token_beat(config))
         wiring.connect(m, outlet.o, wiring.flipped(self.tokens))
         active = Signal()
-        none = Signal()
+        none = Signal(reset_less=True)
         last = Signal()
-        head = Signal(config.head_bits)
-        slot = Signal(config.slot_bits)
-        left = Signal(range(config.slots))
+        head = Signal(config.head_bits, reset_less=True)
+        slot = Signal(config.slot_bits, reset_less=True)
+        left = Signal(range(config.slots), reset_less=True)
         ask = Signal()
         m.d.comb += [
             ask.eq(active & outlet.room),

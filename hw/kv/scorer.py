@@ -174,10 +174,10 @@ class Scorer(wiring.Component):
         step = Signal(layout)
         active = Signal()
         slot, left = self.slot, self.left
-        head = Signal(config.head_bits)
+        head = Signal(config.head_bits, reset_less=True)
         rest = Signal(range(SCORE_LATENCY + 1))
-        choose = Signal()
-        search = Signal()
+        choose = Signal(reset_less=True)
+        search = Signal(reset_less=True)
         pending = Signal()
         last = Signal()
         m.d.comb += [

@@ -81,15 +81,19 @@ class Player:
         counted = {name: before[name] + more for name, more in counted.items()}
         return self._wrong_registers(unit, script.registers() | counted)
 
-    def interrupt(self, unit: CompiledUnit, script: Script, cycles: int) -> None:
-        """Reset a controller some cycles after a script began."""
-        self._pace(unit)
+    def interrupt(
+        self, unit: CompiledUnit, script: Script, cycles: int, stall: float = 0
+    ) -> str:
+        """Reset a controller some cycles after a script began; return what is not as at first."""
+        self._pace(unit, stall=stall)
         self._offer(unit, script)
         unit.step(cycles)
         unit.forget()
         for name in self._streams.given:
             unit.offer(f"s_axis_{name}", self._streams.encode(f"s_axis_{name}", []))
         unit.reset()
+        self._pace(unit)
+        return self._wrong_registers(unit, dict.fromkeys([*script.counters(), "searching"], 0))
 
     def _pace(
         self, unit: CompiledUnit, gap: float = 0, stall: float = 0, slow: float = 0, where: str = ""
@@ -174,6 +178,8 @@ class KvJudge:
             script.mistakes()
             script.start(random_policy(config, random.Random(seed + number), "score"))
             script.steps(6 + number)
+            for _ in range(4):
+                script.recall()
             self._short.append(script)
 
     def __call__(self, unit: CompiledUnit) -> bool:
@@ -191,8 +197,11 @@ class KvJudge:
             return False
         for number, script in enumerate(self._short, 1):
             last = max(script.cycles("places"))
-            self._player.interrupt(unit, script, number * last // len(self._short))
-            if self._player.wrong(unit, script):
-                return False
-            unit.reset()
+            for stall in (0, 1):
+                cycles = number * last // len(self._short)
+                if self._player.interrupt(unit, script, cycles, stall):
+                    return False
+                if self._player.wrong(unit, script):
+                    return False
+                unit.reset()
         return True

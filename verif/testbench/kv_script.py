@@ -29,7 +29,10 @@ def random_policy(config: KvConfig, rng: random.Random, evict: str | None = None
         budget=budget,
         sinks=sinks,
         window=rng.randint(0, budget - sinks),
-        shift=rng.choice((0, max(0, config.weight_bits - config.score_bits), rng.randrange(16))),
+        shift=rng.choice(
+            (0, max(0, config.weight_bits - config.score_bits), rng.randrange(16),
+             rng.randrange(config.weight_bits + 2))
+        ),
         dither=rng.random() < 0.5,
         decay=rng.choice((0, rng.randrange(16), rng.randrange(4))),
         theta=rng.choice((0, 1, config.heads, rng.randrange(65))),
