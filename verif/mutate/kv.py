@@ -167,6 +167,8 @@ class KvJudge:
             lambda script: script.score([0], final=True),
             lambda script: script.score([beyond], final=True),
             lambda script: script.start(Policy(budget=config.slots + 1)),
+            # No mistake: all tokens are pinned, and none is to go.
+            lambda script: script.start(Policy(evict="never", budget=1, sinks=1)),
             *(lambda script, op=op: script.unknown(op) for op in (5, 6, 7)),
         ):
             script = Script(config, seed)
@@ -184,12 +186,12 @@ class KvJudge:
 
     def __call__(self, unit: CompiledUnit) -> bool:
         """Return whether a controller, fresh from reset, does all that it should."""
-        for script, pace in self._scripts:
+        for number, (script, pace) in enumerate(self._scripts):
             if self._player.wrong(unit, script, *pace):
                 return False
             values = {name: self._player.read(unit, name) for name in script.counters()}
             values |= {"searching": self._player.read(unit, "searching")}
-            if not self._exam(unit, values | script.registers()):
+            if not self._exam(unit, values | script.registers(), number):
                 return False
             unit.reset()
         # Flags of errors stay, so that each must come alone to be seen.
