@@ -354,8 +354,9 @@ class PlacerSpec(wiring.Component):
                 Assert(~full | ~oldest | (head.next >= head.pinned)),
                 Assert(head.pinned <= policy.sinks),
                 Assert(full | (head.next == head.fill) | (head.fill == 0)),
-                Assert(~known | Array(evictable)[victim.data]),
-                Assert(~known | used.bit_select(victim.data, 1)),
+                # What is known of a head that is not full is forgotten when it fills up.
+                Assert(~(full & known) | Array(evictable)[victim.data]),
+                Assert(~(full & known) | used.bit_select(victim.data, 1)),
             ]
             for i, row in enumerate(rows):
                 m.d.comb += [
