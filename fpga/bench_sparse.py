@@ -30,7 +30,7 @@ __all__ = ["DATAPATHS", "Row", "main"]
 
 DATAPATHS: dict[str, DatapathConfig] = {
     "systolic": SystolicConfig(rows=12, cols=12, k_max=1024, fabric="ecp5"),
-    "packed": PackedConfig(rows=8, cols=18, alpha=8, k_max=1024, fabric="ecp5"),
+    "packed": PackedConfig(rows=4, cols=36, alpha=8, k_max=1024, fabric="ecp5"),
     "nm": NmConfig(rows=12, cols=12, n=2, m=4, k_max=1024, fabric="ecp5"),
 }
 """Arrays of 144 products a cycle, by family."""

@@ -26,7 +26,7 @@ __all__ = ["ActReader", "WeightReader"]
 QUEUE_DEPTH = 16
 """Beats in flight or queued in front of the datapath; more than either reader's latency."""
 
-_PIECE = 128
+_PIECE = 200
 """Most bits of a beat that one set of flags and addresses moves."""
 
 
