@@ -31,7 +31,7 @@ def random_policy(config: KvConfig, rng: random.Random, evict: str | None = None
         window=rng.randint(0, budget - sinks),
         shift=rng.choice(
             (0, max(0, config.weight_bits - config.score_bits), rng.randrange(16),
-             rng.randrange(config.weight_bits + 2))
+             rng.randrange(min(15, config.weight_bits + 1) + 1))
         ),
         dither=rng.random() < 0.5,
         decay=rng.choice((0, rng.randrange(16), rng.randrange(4))),
