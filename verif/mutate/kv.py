@@ -40,9 +40,9 @@ class Player:
     ) -> str:  # fmt: skip
         """Play a script to a controller that is still; return what went wrong, or nothing.
 
-        Weights pause as often as ``slow`` says, all else given as ``gap`` says; results, or only
-        those that ``where`` names, stall. Where nothing pauses and nothing stalls, cycles are
-        compared with the model too.
+        What is given pauses as often as ``gap`` says, weights at least as often as ``slow``;
+        results, or only those that ``where`` names, stall. Where nothing pauses and nothing stalls,
+        cycles are compared with the model too.
         """
         self._pace(unit, gap, stall, slow, where)
         counted = script.counters() | {"searching": script.timing.searching}
@@ -102,7 +102,7 @@ class Player:
         for number, name in enumerate(self._streams.names):
             pause = gap if name.startswith("s_") else stall if name.endswith(where) else 0
             if name == "s_axis_weights":
-                pause = slow
+                pause = max(gap, slow)
             unit.pause(name, Traffic(pause, number + 1))
 
     def _offer(self, unit: CompiledUnit, script: Script) -> None:
@@ -139,7 +139,7 @@ class KvJudge:
         self._player = Player(config)
         self._scripts = []
         paces = (
-            (0, 0, 0), (0.3, 0.2, 0.3), (0.05, 0.6, 0.9), (0, 0.95, 0),
+            (0, 0, 0), (0.3, 0.2, 0), (0.05, 0.6, 0.9), (0, 0.95, 0),
             *((0, 0.95, 0, name) for name in self._player.results),
         )  # fmt: skip
         for number, pace in enumerate(paces):
