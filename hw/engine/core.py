@@ -8,11 +8,12 @@ from amaranth.lib.wiring import In, Out
 
 from .accumulator import Accumulator
 from .act_buffer import ActBuffer
+from .act_reader import ActReader
 from .config import DatapathConfig, EngineConfig
 from .dispatch import Dispatcher, word_beat
 from .drain import Drain, result_beat
 from .loader import Loader, LoaderConfig, data_beat
-from .readers import ActReader, WeightReader
+from .weight_reader import WeightReader
 
 __all__ = ["EngineCore", "status_layout"]
 

@@ -1,8 +1,5 @@
 """The drain: bias, requantise, pool, and send results to the stream or back to the buffer."""
 
-from functools import reduce
-from operator import or_
-
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -15,14 +12,12 @@ from .dispatch import command_layout, parameter_layout
 from .position import Position, Walk, Walker, add_lanes, field, position, sum_positions
 from .queue import Queue
 from .requantise import RequantiseLane
+from .sums import MOST_GROUPS, chosen_sums, strobed_sums
 
 __all__ = ["Drain", "result_beat"]
 
 _QUEUE = 32
 """Places for results: more than there are stages behind the issue of a row."""
-
-_GROUPS = 4
-"""Groups of columns that one register's multiplexer chooses from without being the slowest path."""
 
 
 def result_beat(config: EngineConfig) -> data.StructLayout:
@@ -394,7 +389,10 @@ class Drain(wiring.Component):
             at_end.eq(before.vector == config.act_depth - 1),
         ]
         shape = Shape(config.datapath.x_bits, config.datapath.x_signed)
-        sums = self._select_sums(m, tag.group)
+        many = config.groups > MOST_GROUPS
+        group = self._delay(m, tag.group, 2 if many else 3, "group")
+        bank = self._delay(m, self.read_bank, 2 if many else 4, "bank")
+        sums = (strobed_sums if many else chosen_sums)(m, config, self.sums, group, bank)
         out_tag = Signal(self._tag)
         m.d.comb += out_tag.eq(Mux(raw, raw_tag, pooled_tag))
         self._result = result = Signal(result_beat(config))
@@ -479,51 +477,3 @@ class Drain(wiring.Component):
             ]
             parameters.append(data.View(layout, store.read_data))
         return parameters
-
-    def _select_sums(self, m, group):
-        """Return the sums, ``drain_lanes`` of them, of the group issued five cycles ago."""
-        config = self._config
-        if config.groups > _GROUPS:
-            return self._select_of_many(m, group)
-        lanes = config.drain_lanes
-        group = self._delay(m, group, 3, "group")
-        bank = self._delay(m, self.read_bank, 4, "bank")
-        sums = []
-        for i in range(lanes):
-            shape = signed(config.acc_width)
-            chosen = [Signal(shape, name=f"sum_{i}_{b}", reset_less=True) for b in range(2)]
-            for b in range(2):
-                with m.Switch(group):
-                    for g in range(-(-(config.datapath.cols - i) // lanes)):
-                        with m.Case(g):
-                            m.d.sync += chosen[b].eq(self.sums[b][g * lanes + i])
-            total = Signal(shape, name=f"sum_{i}", reset_less=True)
-            m.d.sync += total.eq(Mux(bank, chosen[1], chosen[0]))
-            sums.append(total)
-        return sums
-
-    def _select_of_many(self, m, group):
-        """Return the same in the same time, from strobes that are ready a cycle ahead."""
-        config = self._config
-        lanes = config.drain_lanes
-        group = self._delay(m, group, 2, "group")
-        bank = self._delay(m, self.read_bank, 2, "bank")
-        strobes = [Signal(config.groups, name=f"strobes_{b}", reset_less=True) for b in range(2)]
-        m.d.sync += [strobes[b].eq(Mux(bank == b, 1 << group, 0)) for b in range(2)]
-        sums = []
-        for i in range(lanes):
-            columns = range(i, config.datapath.cols, lanes)
-            parts = []
-            for b in range(2):
-                chosen = [
-                    Mux(strobes[b][g], self.sums[b][column], 0) for g, column in enumerate(columns)
-                ]
-                for first in range(0, len(chosen), _GROUPS):
-                    name = f"sum_{i}_{b}_{first}"
-                    part = Signal(config.acc_width, name=name, reset_less=True)
-                    m.d.sync += part.eq(reduce(or_, chosen[first : first + _GROUPS]))
-                    parts.append(part)
-            total = Signal(signed(config.acc_width), name=f"sum_{i}", reset_less=True)
-            m.d.sync += total.eq(reduce(or_, parts))
-            sums.append(total)
-        return sums

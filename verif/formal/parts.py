@@ -10,10 +10,11 @@ from ...hw.bus.host_config import HostConfig
 from ...hw.bus.host_execute import Executor, Replier
 from ...hw.bus.host_requests import RequestReceiver
 from ...hw.bus.host_streams import Feeder
+from ...hw.engine.act_reader import ActReader
 from ...hw.engine.config import EngineConfig
 from ...hw.engine.dispatch import Dispatcher
 from ...hw.engine.drain import Drain
-from ...hw.engine.readers import ActReader, WeightReader
+from ...hw.engine.weight_reader import WeightReader
 from .properties import StreamSpec
 from .runner import Task
 

@@ -1,0 +1,40 @@
+"""From a reader's queue to the datapath, which is far away."""
+
+from amaranth.hdl import Mux, Signal, Value
+
+__all__ = ["QUEUE_DEPTH", "count_credit", "relay"]
+
+QUEUE_DEPTH = 16
+"""Beats in flight or queued in front of the datapath; more than either reader's latency."""
+
+
+def relay(m, queue, out):
+    """Put two registers between a queue and a stream far away; return whether a beat leaves it.
+
+    Nothing but registers drives the stream, and what takes beats from the queue is a register too.
+    """
+    payload = Value.cast(out.payload)
+    spare = Signal.like(payload, name="spare", reset_less=True)
+    spare_full = Signal()
+    taken = Signal()
+    m.d.comb += [taken.eq(queue.valid & ~spare_full), queue.take.eq(~spare_full)]
+    with m.If(~spare_full):
+        m.d.sync += spare.eq(queue.data)
+    with m.If(out.ready | ~out.valid):
+        m.d.sync += [
+            payload.eq(Mux(spare_full, spare, queue.data)),
+            out.valid.eq(spare_full | queue.valid), spare_full.eq(0),
+        ]
+    with m.Elif(taken):
+        m.d.sync += spare_full.eq(1)
+    return taken
+
+
+def count_credit(m, credit, issue, taken):
+    """Keep ``credit`` high while fewer than `QUEUE_DEPTH` beats are in flight or queued."""
+    held = Signal(range(QUEUE_DEPTH + 1))
+    # The number after this cycle is compared without waiting for it.
+    with m.If(issue & ~taken):
+        m.d.sync += [held.eq(held + 1), credit.eq(held < QUEUE_DEPTH - 1)]
+    with m.Elif(~issue & taken):
+        m.d.sync += [held.eq(held - 1), credit.eq(1)]
