@@ -26,6 +26,8 @@ _REG = re.compile(r"^  reg ((?:signed )?(?:\[\S+\] )?)(\w+)(?: = [^;]+)?;\n", re
 _ASSIGN = re.compile(r"^  assign (\w+) = (.*);\n", re.MULTILINE)
 _FLOP = re.compile(r"^  always @\((posedge \w+)\)\n    (\w+) <= (\w+);\n", re.MULTILINE)
 _BLOCK = re.compile(r"^  always @\* begin\n    if \(\w+\) begin end\n(.*?)^  end\n", re.M | re.S)
+_COPIES = re.compile(r"(?:^  always @\*\n    \w+(?:\[\S+\])? = [^;\n]*;\n)+", re.MULTILINE)
+_START = re.compile(r"^  reg (\w+) = 0;\n", re.MULTILINE)
 _TARGET = re.compile(r"^\s+(\w+)(?:\[\S+\])? = ", re.MULTILINE)
 _SINGLE = re.compile(r" begin\n\s+(\w+(?:\[\S+\])? <?= [^;\n]*;)\n\s+end$", re.MULTILINE)
 _INSTANCE = re.compile(r"^  (\w+) (?:#\(.*?\) )?\w+ \(\n(.*?)^  \);\n", re.MULTILINE | re.DOTALL)
@@ -106,6 +108,7 @@ class _Module:
         self._body = text[header.end() :]
         self._loop_memories()
         self._merge_registers()
+        self._join_copies()
         self.port_names = self._rename(odd)
         self._drop_unused()
         self._inline_conditions()
@@ -159,6 +162,28 @@ class _Module:
         for source, flop in merged.items():
             self._body = self._body.replace(flop, "", 1)
             self._body = re.sub(rf"^  reg (?:\[\S+\] )?{source};\n", "", self._body, flags=re.M)
+
+    def _join_copies(self) -> None:
+        """Write ``always @* part = value;`` in blocks that run at the start, as all others do.
+
+        Without that event a part stays undefined where its value is a constant or never changes.
+        """
+        start = _START.search(self._body)
+
+        def join(match: re.Match[str]) -> str:
+            blocks: dict[str, list[str]] = {}
+            for line in match[0].splitlines(True)[1::2]:
+                target, _, source = line.partition(" = ")
+                name = target.strip().split("[")[0]
+                # a block that reads what it writes later would see the old value
+                own = re.search(rf"\b{name}\b", source) is not None
+                blocks.setdefault(line if own else name, []).append(line)
+            event = f"    if ({_there(start)[1]}) begin end\n"
+            return "".join(
+                f"  always @* begin\n{event}{''.join(lines)}  end\n" for lines in blocks.values()
+            )
+
+        self._body = _COPIES.sub(join, self._body)
 
     def _replace(self, names: dict[str, str]) -> None:
         if names:

@@ -168,8 +168,11 @@ class Placer(wiring.Component):
             beat.refused.eq(done.refused),
             beat.last.eq(done.last),
         ]
+        # Who refuses takes no place for an input.
         for name in token_entry(config).members:
-            m.d.comb += beat[name].eq(Mux(done.refused, 0, token[name]))
+            m.d.comb += beat[name].eq(token[name])
+        with m.If(done.refused):
+            m.d.comb += beat.position.eq(0)
         if config.inputs:
             m.d.comb += [
                 self.drop_at.eq(old.input),
