@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Mux, Signal, Value
 
-__all__ = ["QUEUE_DEPTH", "count_credit", "relay"]
+__all__ = ["QUEUE_DEPTH", "count_credit", "relay", "relay_in_turns"]
 
 QUEUE_DEPTH = 16
 """Beats in flight or queued in front of the datapath; more than either reader's latency."""
@@ -27,6 +27,33 @@ def relay(m, queue, out):
         ]
     with m.Elif(taken):
         m.d.sync += spare_full.eq(1)
+    return taken
+
+
+def relay_in_turns(m, queue, out):
+    """Do the same in the same cycles for a stream whose taker registers all that is offered.
+
+    Two registers take turns. So ``out.ready``, from far away, decides over single flags and not
+    over every bit of a wide word; but a multiplexer stands between the registers and the stream.
+    """
+    words = [Signal.like(queue.data, name=f"word_{i}", reset_less=True) for i in range(2)]
+    full = Signal()
+    filling = Signal()
+    leaving = Signal()
+    taken = Signal()
+    gone = Signal()
+    m.d.comb += [
+        taken.eq(queue.valid & ~full), queue.take.eq(~full), gone.eq(out.valid & out.ready),
+        out.payload.eq(Mux(leaving, words[1], words[0])),
+    ]
+    for i, word in enumerate(words):
+        with m.If(~full & (filling == i)):
+            m.d.sync += word.eq(queue.data)
+    m.d.sync += [
+        full.eq(~gone & (full | (out.valid & taken))),
+        out.valid.eq(full | taken | (out.valid & ~gone)),
+        filling.eq(filling ^ taken), leaving.eq(leaving ^ gone),
+    ]
     return taken
 
 

@@ -10,7 +10,7 @@ from .dispatch import command_layout
 from .loops import Loops
 from .position import field
 from .queue import Queue
-from .relay import QUEUE_DEPTH, count_credit, relay
+from .relay import QUEUE_DEPTH, count_credit, relay, relay_in_turns
 
 __all__ = ["WeightReader"]
 
@@ -132,7 +132,8 @@ class WeightReader(wiring.Component):
             last = first + len(queue.write_data)
             m.d.comb += [queue.write_data.eq(beat[first:last]), queue.write.eq(in_flight[-1])]
             first = last
-        leaves = [relay(m, *ends) for ends in zip(queues, pieces, strict=True)]
+        relayed = relay if len(queues) == 1 else relay_in_turns
+        leaves = [relayed(m, *ends) for ends in zip(queues, pieces, strict=True)]
         count_credit(m, credit, issue, leaves[0])
         return m
 
