@@ -245,6 +245,7 @@ async def refreshes(dut):
     script = bench.script()
     script.start(Policy(budget=config.slots, window=1, threshold=config.score_max // 2))
     script.steps(12)
+    script.place()  # a score of 0 beside those that have grown
     bench.send(script)
     await bench.finish(script)
     high = script.golden.high()[0]
