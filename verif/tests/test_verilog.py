@@ -166,19 +166,21 @@ def _compare(make, folder: Path) -> None:
 
 
 class Parts(wiring.Component):
-    """Copies a constant, and what never changes, to parts of a signal."""
+    """Copies a constant, what never changes, and a part of itself to parts of a signal."""
 
     def __init__(self):
-        beat = data.StructLayout({"part": 4, "constant": 4, "never": 4, "bit": 1})
+        beat = data.StructLayout({"part": 4, "constant": 4, "never": 4, "bit": 1, "chain": 1})
         super().__init__({"go": In(1), "beat": Out(beat)})
 
     def elaborate(self, platform):
         m = Module()
-        never = Signal(4, init=9)
+        never, toggles = Signal(4, init=9), Signal()
+        m.d.sync += toggles.eq(toggles ^ self.go)
         with m.If(self.beat.constant[1]):
             m.d.sync += never.eq(never + 1)
         m.d.comb += [
-            self.beat.constant.eq(5), self.beat.never.eq(never), self.beat.bit.eq(never[0]),
+            self.beat.constant.eq(5), self.beat.never.eq(never), self.beat.bit.eq(toggles),
+            self.beat.chain.eq(self.beat.bit),
         ]  # fmt: skip
         with m.If(self.go):
             m.d.comb += self.beat.part.eq(self.beat.never + 1)
