@@ -1,13 +1,14 @@
 """The table of units: one row says where every part of a unit is found."""
 
 import importlib
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from ..hw.config import ConfigError
 from .unit import Mutation, Unit
 
-__all__ = ["INTERNAL", "UNITS", "find_unit", "load"]
+__all__ = ["INTERNAL", "UNITS", "families", "find_family", "find_unit", "load"]
 
 _PACKAGE = __package__.rpartition(".")[0]
 
@@ -460,8 +461,25 @@ def find_unit(name: str) -> Unit:
     ConfigError
         There is no such unit; the message offers the nearest name.
     """
-    if name in UNITS:
-        return UNITS[name]
-    near = get_close_matches(name, UNITS, n=1)
+    return _find("unit", "units", name, UNITS)
+
+
+def families() -> dict[str, Unit]:
+    """Return the rows of the units that an engine can have as its datapath."""
+    return {
+        name: row for name, row in UNITS.items()
+        if getattr(load(row.config), "family", None) == name
+    }  # fmt: skip
+
+
+def find_family(name: str) -> Unit:
+    """Return the row of datapath family ``name``; errors as `find_unit` has them."""
+    return _find("datapath family", "families", name, families())
+
+
+def _find(kind: str, kinds: str, name: str, rows: Mapping[str, Unit]) -> Unit:
+    if isinstance(name, str) and name in rows:
+        return rows[name]
+    near = get_close_matches(str(name), rows, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"there is no unit {name!r} (units: {', '.join(UNITS)}){hint}")
+    raise ConfigError(f"there is no {kind} {name!r} ({kinds}: {', '.join(rows)}){hint}")

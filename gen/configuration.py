@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..hw.config import ConfigError
-from .catalog import UNITS, find_unit, load
+from .catalog import find_family, find_unit, load
 
 __all__ = ["Parameter", "configure", "derived", "dump", "fields_of", "parameters"]
 
@@ -134,11 +134,9 @@ def _convert(hint: Any, value: Any, owner: str, name: str) -> Any:
             raise ConfigError(f"{name} must be a table of fields, not {value!r}")
         if dataclasses.is_dataclass(hint):
             return _build(hint, value, owner, f"{name}.")
-        family = value.get("family", _DEFAULT_FAMILY)
-        if not isinstance(family, str) or family not in UNITS:
-            raise ConfigError(f"{name}.family must be a unit of the catalog, not {family!r}")
+        family = find_family(value.get("family", _DEFAULT_FAMILY))
         inner = {key: item for key, item in value.items() if key != "family"}
-        return _build(load(UNITS[family].config), inner, owner, f"{name}.")
+        return _build(load(family.config), inner, owner, f"{name}.")
     options = _options(hint)
     for option in options:
         origin = typing.get_origin(option) or option

@@ -1,30 +1,54 @@
 """What the configurations of all families share: validation with one clear sentence, modes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
-__all__ = ["ConfigError", "ModeField", "check_choice", "check_range", "check_width"]
+__all__ = [
+    "ConfigError", "ModeField", "check_choice", "check_range", "check_width", "plain_fields",
+]  # fmt: skip
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be built; the message names field, value and range."""
 
 
-def check_range(field: str, value: object, low: int, high: int) -> None:
-    """Raise `ConfigError` unless ``value`` is an integer in ``low..high``."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+def plain_fields(config: Any) -> None:
+    """Turn what NumPy made of a configuration's fields into Python's numbers, lists into tuples.
+
+    A NumPy integer has a width of its own, in which sums of widths and depths would wrap.
+    """
+    for field in fields(config):
+        object.__setattr__(config, field.name, _plain(getattr(config, field.name)))
+
+
+def _plain(value: Any) -> Any:
+    if type(value).__module__ == "numpy":
+        value = value.tolist() if hasattr(value, "tolist") else value
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+
+
+def check_range(field: str, value: object, low: int, high: int) -> int:
+    """Return ``value`` as an int; raise `ConfigError` unless it is an integer in ``low..high``."""
+    plain = _plain(value)
+    if isinstance(plain, bool) or not isinstance(plain, int) or not low <= plain <= high:
         raise ConfigError(f"{field} must be an integer from {low} to {high}, not {value!r}")
+    return plain
 
 
-def check_choice(field: str, value: object, choices: tuple[object, ...]) -> None:
-    """Raise `ConfigError` unless ``value`` is one of ``choices`` (of the same type)."""
-    if not any(value == choice and type(value) is type(choice) for choice in choices):
-        legal = ", ".join(repr(choice) for choice in choices)
-        raise ConfigError(f"{field} must be one of {legal}, not {value!r}")
+def check_choice(field: str, value: object, choices: tuple[object, ...]) -> Any:
+    """Return the one of ``choices`` that ``value`` is, of the same type; else `ConfigError`."""
+    plain = _plain(value)
+    for choice in choices:
+        if type(plain) is type(choice) and plain == choice:
+            return choice
+    legal = ", ".join(repr(choice) for choice in choices)
+    raise ConfigError(f"{field} must be one of {legal}, not {value!r}")
 
 
 def check_width(field: str, value: object) -> None:
     """Raise `ConfigError` unless ``value`` is an operand width: 2 to 8 bits, or 16."""
-    if isinstance(value, bool) or not isinstance(value, int) or value not in (*range(2, 9), 16):
+    plain = _plain(value)
+    if isinstance(plain, bool) or not isinstance(plain, int) or plain not in (*range(2, 9), 16):
         raise ConfigError(f"{field} must be an integer from 2 to 8, or 16, not {value!r}")
 
 

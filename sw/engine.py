@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..gen.catalog import find_unit, load
+from ..gen.catalog import find_family, load
 from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
 from .cycles import predict
@@ -72,7 +72,7 @@ class Engine:
     """
 
     def __init__(self, family: str, **fields: Any):
-        kind = load(find_unit(family).config)
+        kind = load(find_family(family).config)
         ours = {f.name for f in dataclasses.fields(EngineConfig)} - {"datapath"}
         theirs = {f.name for f in dataclasses.fields(kind)}
         if unknown := set(fields) - ours - theirs:
@@ -117,6 +117,8 @@ class Engine:
             mode = self._weights.settings(d, w)
         x_format, w_format = (d.x_bits, d.x_signed), (d.w_bits, d.w_signed)
         if mode:
+            if not isinstance(mode, Mapping):
+                raise ConfigError(f"mode must be a mapping of settings, not {mode!r}")
             if not d.mode_bits:
                 raise ConfigError(f"{d.family} has no settings for a product, not {sorted(mode)}")
             word = d.mode_word(**mode)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gen.catalog import UNITS, find_unit, load
+from ..gen.catalog import families, find_unit, load
 from ..gen.configuration import configure
 from ..hw.config import ConfigError
 from ..hw.engine.config import DatapathConfig, EngineConfig
@@ -235,7 +235,7 @@ def families_of(path: Path) -> tuple[str, ...]:
     file = path / "job.toml" if path.is_dir() else path
     stem = Path(tomllib.loads(file.read_text(encoding="utf-8"))["engine"]).stem
     names = (other.stem.removeprefix(f"{stem}_") for other in file.parent.glob(f"{stem}_*.toml"))
-    return (own, *sorted(name for name in names if name in UNITS and name != own))
+    return (own, *sorted(name for name in names if name in families() and name != own))
 
 
 def _float_outputs(graph: Graph, x: NDArray[np.float32]) -> NDArray[np.floating]:

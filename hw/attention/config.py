@@ -6,7 +6,7 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
-from ..config import ConfigError, check_choice, check_range
+from ..config import ConfigError, check_choice, check_range, plain_fields
 
 __all__ = [
     "ACT_BITS",
@@ -60,6 +60,7 @@ class AttentionConfig:
     weight_bits: int = 16
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("head_size", self.head_size, 32, 256)
         check_range("slots", self.slots, 2, 4096)
         check_choice("kv_bits", self.kv_bits, (4, 8, 16))
@@ -243,6 +244,7 @@ class RotaryConfig:
     angle_bits: int = 12
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("head_size", self.head_size, 32, 256)
         if self.head_size % 2:
             raise ConfigError(f"head_size must be even, not {self.head_size}")

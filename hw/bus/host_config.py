@@ -10,7 +10,7 @@ is repeated; so a host that hears nothing, or something broken, sends its reques
 import enum
 from dataclasses import dataclass
 
-from ..config import ConfigError, check_range
+from ..config import ConfigError, check_range, plain_fields
 
 __all__ = [
     "COUNTER_BYTES",
@@ -98,6 +98,7 @@ class UartConfig:
     baud: int = 1_000_000
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("clock_hz", self.clock_hz, 1_000_000, 1_000_000_000)
         check_range("baud", self.baud, 300, self.clock_hz // 8)
         actual = self.clock_hz / self.divisor
@@ -135,6 +136,7 @@ class HostConfig:
     address_bits: int = 12
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         if not 1 <= len(self.streams) <= 8:
             raise ConfigError(f"streams must be 1 to 8, not {len(self.streams)}")
         for name, bits in self.streams:

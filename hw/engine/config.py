@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..config import ConfigError, check_choice, check_range
+from ..config import ConfigError, check_choice, check_range, plain_fields
 from .requantise_config import RequantiseConfig
 
 __all__ = ["DatapathConfig", "DatapathTiming", "EngineConfig", "sum_width"]
@@ -142,6 +142,11 @@ class EngineConfig:
     rounding: str = "half_even"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
+        if isinstance(self.datapath, type) or not hasattr(self.datapath, "family"):
+            raise ConfigError(
+                f"datapath must be the configuration of a datapath family, not {self.datapath!r}"
+            )
         check_range("act_depth", self.act_depth, 16, 32768)
         check_range("weight_depth", self.weight_depth, 16, 32768)
         check_range("acc_depth", self.acc_depth, 4, 4096)

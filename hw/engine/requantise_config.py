@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..config import check_choice, check_range, check_width
+from ..config import check_choice, check_range, check_width, plain_fields
 
 __all__ = ["MULT_BITS", "PIECE_BITS", "SHIFT_BITS", "RequantiseConfig"]
 
@@ -39,6 +39,7 @@ class RequantiseConfig:
     fabric: str = "portable"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("acc_width", self.acc_width, 8, 64)
         check_width("out_bits", self.out_bits)
         check_choice("out_signed", self.out_signed, (False, True))

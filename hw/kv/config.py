@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from ..config import ConfigError, check_choice, check_range
+from ..config import ConfigError, check_choice, check_range, plain_fields
 from .pager_config import PagerConfig
 from .refresh_config import RefreshConfig
 
@@ -53,15 +53,16 @@ class KvConfig:
     table_blocks: int = 16
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("heads", self.heads, 1, 64)
         check_range("slots", self.slots, 2, 4096)
         check_range("score_bits", self.score_bits, 2, 16)
         check_range("weight_bits", self.weight_bits, 1, 16)
         check_range("position_bits", self.position_bits, 4, 24)
         check_range("inputs", self.inputs, 0, 4096)
-        for field in ("refresh_slack", "sequences"):
-            if getattr(self, field):
-                check_range(field, getattr(self, field), 2, {"sequences": 64}.get(field, 255))
+        for field, high in (("refresh_slack", 255), ("sequences", 64)):
+            if check_range(field, getattr(self, field), 0, high) == 1:
+                raise ConfigError(f"{field} must be 0, or from 2 to {high}, not 1")
         if self.refresh_slack:
             check_range("heads * slots", self.rows, 2, 65536)
         PagerConfig(
@@ -157,6 +158,7 @@ class Policy:
     threshold: int = 0
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_choice("evict", self.evict, EVICT)
         check_range("budget", self.budget, 1, 4096)
         check_range("sinks", self.sinks, 0, 4096)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..config import ConfigError, check_range
+from ..config import ConfigError, check_range, plain_fields
 
 __all__ = ["MemoryConfig"]
 
@@ -27,6 +27,7 @@ class MemoryConfig:
     outstanding: int = 16
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("words", self.words, 2, 1 << 28)
         for field, low, high in (("data_bits", 8, 512), ("outstanding", 4, 256)):
             value = getattr(self, field)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..config import ConfigError, check_range
+from ..config import ConfigError, check_range, plain_fields
 
 __all__ = ["STATUSES", "PagerConfig"]
 
@@ -33,6 +33,7 @@ class PagerConfig:
     table_blocks: int = 16
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("sequences", self.sequences, 2, 64)
         check_range("blocks", self.blocks, 2, 4096)
         for field, high in (("block_tokens", 256), ("table_blocks", 4096)):

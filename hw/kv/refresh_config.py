@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..config import ConfigError, check_range
+from ..config import ConfigError, check_range, plain_fields
 
 __all__ = ["RefreshConfig"]
 
@@ -26,6 +26,7 @@ class RefreshConfig:
     pace_bits: int = 16
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("rows", self.rows, 2, 65536)
         check_range("slack", self.slack, 2, 255)
         check_range("pace_bits", self.pace_bits, 2, 24)

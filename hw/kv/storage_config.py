@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..config import ConfigError, check_choice, check_range
+from ..config import ConfigError, check_choice, check_range, plain_fields
 from .memory_config import MemoryConfig
 
 __all__ = ["ELEMENT_BITS", "MEMORIES", "StorageConfig"]
@@ -49,6 +49,7 @@ class StorageConfig:
     outstanding: int = 16
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("head_size", self.head_size, 32, 256)
         check_choice("kv_bits", self.kv_bits, (4, 8, 16))
         check_range("group", self.group, 0, self.head_size)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..config import ConfigError, ModeField, check_choice, check_range
+from ..config import ConfigError, ModeField, check_choice, check_range, plain_fields
 from ..packed.select_config import SelectConfig
 
 __all__ = ["NmConfig", "mode_fields"]
@@ -44,6 +44,7 @@ class NmConfig(SelectConfig):
     m: int = 4
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("m", self.m, 1, 16)
         check_range("n", self.n, 1, self.m)
         check_range("rows", self.rows, 1, 256)
@@ -76,9 +77,7 @@ class NmConfig(SelectConfig):
         """
         if unknown := set(settings) - {"sparse"}:
             raise ConfigError(f"mode must have settings of ['sparse'], not {min(unknown)!r}")
-        sparse = int(settings.get("sparse", 0))
-        check_choice("sparse", sparse, (0, 1))
-        return sparse
+        return check_choice("sparse", settings.get("sparse", 0), (0, 1))
 
 
 def mode_fields(config: NmConfig) -> tuple[ModeField, ...]:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..config import ConfigError, ModeField, check_choice, check_range, check_width
+from ..config import ConfigError, ModeField, check_choice, check_range, check_width, plain_fields
 from ..engine.requantise_config import MULT_BITS, SHIFT_BITS, RequantiseConfig
 from .config import PackedConfig
 
@@ -153,6 +153,10 @@ class ChainLayerConfig:
         return (1, 1), (self.array.cols, 1), (self.array.cols, self.array.rows)
 
 
+def _are_lists(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(item, tuple) for item in value)
+
+
 def _fields(*fields: tuple[str, int, str]) -> tuple[ModeField, ...]:
     found, lsb = [], 0
     for name, width, doc in fields:
@@ -206,7 +210,8 @@ class ChainConfig:
     fabric: str = "portable"
 
     def __post_init__(self) -> None:
-        if not self.sizes or not all(self.sizes):
+        plain_fields(self)
+        if not _are_lists(self.sizes) or not self.sizes or not all(self.sizes):
             raise ConfigError(f"sizes must be one list or more, none empty, not {self.sizes!r}")
         for size in (size for layer in self.sizes for size in layer):
             check_range("sizes", size, 1, 16)
@@ -225,10 +230,9 @@ class ChainConfig:
         check_choice("fabric", self.fabric, ("portable", "ecp5"))
 
     def _check_codes(self) -> None:
-        if self.codes and len(self.codes) != len(self.sizes):
+        if not _are_lists(self.codes) or len(self.codes) not in (0, len(self.sizes)):
             raise ConfigError(
-                f"codes must be {len(self.sizes)} lists, one per layer, or none, not "
-                f"{len(self.codes)}"
+                f"codes must be {len(self.sizes)} lists, one per layer, or none, not {self.codes!r}"
             )
         for sizes, codes in zip(self.sizes, self.codes, strict=False):
             if codes and len(codes) != sum(sizes):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..config import ConfigError, ModeField, check_range
+from ..config import ConfigError, ModeField, check_choice, check_range, plain_fields
 from .select_config import SelectConfig
 
 __all__ = ["PackedConfig", "mode_fields"]
@@ -40,6 +40,7 @@ class PackedConfig(SelectConfig):
     alpha: int = 8
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("alpha", self.alpha, 1, 16)
         super().__post_init__()
 
@@ -68,10 +69,7 @@ class PackedConfig(SelectConfig):
         """
         if unknown := set(settings) - {"channels"}:
             raise ConfigError(f"mode must have settings of ['channels'], not {min(unknown)!r}")
-        channels = settings.get("channels", 1)
-        if channels not in self.spans:
-            legal = ", ".join(map(str, self.spans))
-            raise ConfigError(f"channels must be one of {legal}, not {channels!r}")
+        channels = check_choice("channels", settings.get("channels", 1), self.spans)
         return self.spans.index(channels)
 
 

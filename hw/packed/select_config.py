@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..config import ConfigError, ModeField, check_choice, check_range, check_width
+from ..config import ConfigError, ModeField, check_choice, check_range, check_width, plain_fields
 from ..engine.config import sum_width
 from ..serial.config import SerialConfig, SerialTiming
 from ..systolic.config import WsTiming
@@ -58,6 +58,7 @@ class SelectConfig:
     fabric: str = "portable"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("rows", self.rows, 1, 256)
         check_range("cols", self.cols, 1, 256)
         check_width("x_bits", self.x_bits)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..arith.encoding import RADIX_4, places
-from ..config import ConfigError, ModeField, check_choice, check_range, check_width
+from ..config import ConfigError, ModeField, check_choice, check_range, check_width, plain_fields
 from ..engine.config import sum_width
 
 __all__ = [
@@ -87,6 +87,7 @@ class SerialConfig:
     fabric: str = "portable"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_choice("pe", self.pe, ("planes", "digits", "tables", "bit_mac"))
         check_range("rows", self.rows, 1, 256)
         check_range("cols", self.cols, 1, 256)
@@ -168,8 +169,8 @@ class SerialConfig:
         for name, value in settings.items():
             if name not in fields:
                 raise ConfigError(f"mode must have settings of {sorted(fields)}, not {name!r}")
-            check_range(name, int(value), 0, (1 << fields[name].width) - 1)
-            word |= int(value) << fields[name].lsb
+            code = check_range(name, value, 0, (1 << fields[name].width) - 1)
+            word |= code << fields[name].lsb
         self.operand_formats(word)
         return word
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..config import ConfigError, check_choice, check_range, check_width
+from ..config import ConfigError, check_choice, check_range, check_width, plain_fields
 from ..engine.config import sum_width
 
 __all__ = ["OsTiming", "SystolicConfig", "WsTiming"]
@@ -53,6 +53,7 @@ class SystolicConfig:
     fabric: str = "portable"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("rows", self.rows, 1, 256)
         check_range("cols", self.cols, 1, 256)
         check_choice("dataflow", self.dataflow, ("ws", "os"))
@@ -64,7 +65,7 @@ class SystolicConfig:
         check_choice("fabric", self.fabric, ("portable", "ecp5"))
         if isinstance(self.pe, str):
             check_choice("pe", self.pe, ("dsp", "lut"))
-        elif len(self.pe) != self.rows:
+        elif not isinstance(self.pe, tuple) or len(self.pe) != self.rows:
             raise ConfigError(f"pe must have {self.rows} strings, one per row, not {self.pe!r}")
         for row in () if isinstance(self.pe, str) else self.pe:
             if not isinstance(row, str) or len(row) != self.cols or set(row) - {"D", "L"}:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..arith.encoding import places
-from ..config import ConfigError, ModeField, check_choice, check_range
+from ..config import ConfigError, ModeField, check_choice, check_range, plain_fields
 from ..engine.config import sum_width
 
 __all__ = ["MODE_FIELDS", "TermConfig", "TermTiming"]
@@ -83,6 +83,7 @@ class TermConfig:
     fabric: str = "portable"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_choice("group", self.group, (1, 2, 4, 8, 16, 32))
         check_choice("groups", self.groups, (1, 2, 4, 8, 16, 32, 64))
         if self.rows > 64:
@@ -147,12 +148,11 @@ class TermConfig:
             if name not in fields:
                 raise ConfigError(f"mode must have settings of {sorted(fields)}, not {name!r}")
             if name == "group":
-                check_choice("group", value, tuple(1 << i for i in range(self.owner_bits + 1)))
-                code = value.bit_length()
+                legal = tuple(1 << i for i in range(self.owner_bits + 1))
+                code = check_choice("group", value, legal).bit_length()
             else:
                 most = (1 << fields[name].width) - 1
-                check_range(name, value, 0, most - 1)
-                code = value or most
+                code = check_range(name, value, 0, most - 1) or most
             word |= code << fields[name].lsb
         group, budget = self.weight_limit(word)
         asked = settings.get("budget", budget)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...gen.catalog import find_unit, load
+from ...gen.catalog import find_family, load
 from ...gen.errors import ToolError
 from ...hw.attention.config import ACT_BITS, AttentionConfig
 from ...hw.config import ConfigError, check_range
@@ -122,7 +122,7 @@ class HardwareAttention:
                 f"{config.weight_bits} and {kv.weight_bits}"
             )
         # A slot whose factor is too large for an activation counts twice in a mix.
-        datapath = load(find_unit(family).config)(
+        datapath = load(find_family(family).config)(
             x_bits=ACT_BITS, w_bits=config.kv_bits, k_max=max(config.group, 2 * config.slots),
             **fields,
         )  # fmt: skip

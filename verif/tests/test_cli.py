@@ -138,7 +138,7 @@ WRONG = {
         ["engine", "-s", "datapath.row=4"],
         r"no field 'datapath.row'; did you mean 'datapath.rows'\?",
     ),
-    "unknown family": (["engine", "-s", "datapath=sistolic"], r"must be a unit .*'sistolic'"),
+    "unknown family": (["engine", "-s", "datapath=sistolic"], r"no datapath family .sistolic."),
     "no value": (["systolic", "-s", "rows"], r"key=value, not 'rows'"),
     "unknown unit": (["sistolic"], r"no unit 'sistolic' .* did you mean 'systolic'\?"),
     "unknown preset": (["systolic", "-p", "huge"], r"no preset 'huge' \(presets: default"),

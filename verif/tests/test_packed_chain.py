@@ -101,7 +101,7 @@ def test_golden_is_what_loops_say(preset, rounding):
             "sum of a layer's sizes must be an integer from 1 to 256, not 272",
         ),
         ({"outputs": 0}, "outputs must be an integer from 1 to 256, not 0"),
-        ({"codes": ((),)}, "codes must be 2 lists, one per layer, or none, not 1"),
+        ({"codes": ((),)}, "codes must be 2 lists, one per layer, or none, not ((),)"),
         (
             {"codes": ((0,), ())},
             "codes of a layer of 8 channels must be as many, or none, not 1",

@@ -1,0 +1,106 @@
+"""Configurations take what fits, from NumPy too, and refuse all else with one sentence."""
+
+import contextlib
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tilewright.gen.catalog import UNITS, families, load
+from tilewright.gen.configuration import configure
+from tilewright.hw.config import ConfigError, check_choice, check_range, check_width
+from tilewright.hw.engine.config import EngineConfig
+from tilewright.hw.kv.config import KvConfig
+from tilewright.hw.systolic.config import SystolicConfig
+from tilewright.sw.engine import Engine
+
+FAMILIES = {"systolic", "term", "serial", "packed", "nm"}
+ODD = (
+    None, "x", "", float("nan"), -1, 2.0, True, [], [1], {}, (1, 2), object(), np.float64(2),
+    np.array([1, 2]), np.int64(-5), "8", 10**30,
+)  # fmt: skip
+
+
+def settable(config):
+    """Return the fields of a configuration that hold no configuration, by name."""
+    found = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.init}
+    return {name: v for name, v in found.items() if not dataclasses.is_dataclass(v)}
+
+
+def test_only_families_are_datapaths():
+    assert set(families()) == FAMILIES
+    for name in set(UNITS) - FAMILIES:
+        with pytest.raises(ConfigError, match=f"^there is no datapath family '{name}' .*term"):
+            configure("engine", settings=[f"datapath.family={name}"])
+
+
+@pytest.mark.parametrize("name", ["kv", "engine", None, 5, ["systolic"], "", "sistolic"])
+def test_engine_refuses_what_is_no_family(name):
+    with pytest.raises(ConfigError, match=r"^there is no datapath family .* \(families: systolic"):
+        Engine(name)
+
+
+@pytest.mark.parametrize("datapath", [None, "systolic", 3, SystolicConfig, KvConfig()])
+def test_engine_configuration_needs_a_datapath(datapath):
+    with pytest.raises(ConfigError, match="^datapath must be the configuration of a datapath fam"):
+        EngineConfig(datapath=datapath)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_numpy_fields_are_plain_ones(unit):
+    """A width that stayed NumPy's would wrap, and differ in what is written of it."""
+    plain = configure(unit)
+    made = {bool: np.bool_, int: np.int16, tuple: list, str: np.str_}
+    fields = {
+        name: made[type(value)](value) for name, value in settable(plain).items()
+        if not (type(value) is int and value > 32767)
+    }  # fmt: skip
+    found = dataclasses.replace(plain, **fields)
+    assert found == plain
+    assert hash(found) == hash(plain)
+    assert [name for name in fields if type(getattr(found, name)) not in made] == []
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_odd_fields_are_refused(unit):
+    plain = configure(unit)
+    for name, value in settable(plain).items():
+        for odd in ODD:
+            with contextlib.suppress(ConfigError):
+                found = dataclasses.replace(plain, **{name: odd})
+                assert type(getattr(found, name)) is type(value), (name, odd)
+
+
+def test_checks_return_plain_values():
+    found = (check_range("n", np.int8(5), 0, 5), check_choice("n", np.int64(4), (2, 4)))
+    assert found == (5, 4)
+    assert list(map(type, found)) == [int, int]
+    check_width("bits", np.int64(16))
+    for odd in (True, np.bool_(1), 5.0, np.float32(5), "5", None, np.array([5])):
+        for check, limits in ((check_range, (0, 9)), (check_choice, ((5, 1),)), (check_width, ())):
+            with pytest.raises(ConfigError, match="^n must be "):
+                check("n", odd, *limits)
+    for low, high in ((6, 9), (0, 4)):
+        with pytest.raises(ConfigError, match=f"from {low} to {high}, not 5"):
+            check_range("n", 5, low, high)
+
+
+MODES = {
+    "term": ("data_terms", 2, {"data_terms": 2}),
+    "serial": ("x_bits", 4, {}),
+    "packed": ("channels", 2, {}),
+    "nm": ("sparse", 1, {}),
+}
+
+
+@pytest.mark.parametrize("family", MODES)
+def test_settings_of_a_product_are_integers(family):
+    name, value, fields = MODES[family]
+    config = load(UNITS[family].config)(**fields)
+    asked = {name: value} | ({"w_bits": value} if family == "serial" else {})
+    word = config.mode_word(**asked)
+    assert word == config.mode_word(**{key: np.int64(v) for key, v in asked.items()})
+    assert type(word) is int
+    for odd in (value + 0.5, str(value), None, True):
+        with pytest.raises(ConfigError, match=f"^{name} must be "):
+            config.mode_word(**asked | {name: odd})
