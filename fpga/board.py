@@ -80,7 +80,8 @@ class BoardBuild:
     placement : Path
         The routed design as JSON, for the floorplan.
     identical : bool
-        The bitstream, unpacked and packed again, is the same: it can be read and loses nothing.
+        The bitstream, unpacked, holds the LUTs, initial values and RAM contents of the netlist,
+        and packed again is the same.
     seconds : float
         Time of the whole build.
     critical : list of str
@@ -260,13 +261,17 @@ def build_board(
     )
     clocks = {clock: f for clock, f in routed.fmax.items() if routed.constraint[clock] >= mhz - 1}
     say("Packing the bitstream and unpacking it again")
-    identical, _ = read_back(f"top.s{seed}.config", "engine", folder)
+    read = read_back(
+        f"top.s{seed}.config", "engine", folder, netlist="top", placed="top.placed.json"
+    )
+    for difference in read.contents.differences[:3]:
+        say(f"The bitstream differs: {difference}")
     bitstream = folder / "engine.bit"
     os.replace(folder / "engine.part", bitstream)
     build = BoardBuild(
         board=board, mhz=mhz, fmax=min(clocks.values(), default=routed.slowest), area=area,
         used=routed.used, available=routed.available, bitstream=bitstream,
-        placement=folder / "top.placed.json", identical=identical,
+        placement=folder / "top.placed.json", identical=read.ok,
         seconds=time.monotonic() - start, critical=routed.critical,
     )
     facts = asdict(build) | {"bitstream": bitstream.name, "placement": build.placement.name}

@@ -8,11 +8,13 @@ from pathlib import Path
 from ..gen.tools import find_tool, run_tool
 from ..hw.config import ConfigError
 from .block_ram import absorb_output_registers
+from .contents import Contents, compare_contents
 
 __all__ = [
     "PLACERS",
     "Area",
     "Part",
+    "ReadBack",
     "Routed",
     "Say",
     "check_area",
@@ -255,11 +257,45 @@ def _read_report(report: dict) -> Routed:
     )
 
 
-def read_back(config: str, name: str, folder: Path) -> tuple[bool, int]:
-    """Pack ``config``, the text that nextpnr wrote, into ``NAME.part``; unpack and pack it again.
+@dataclass(frozen=True)
+class ReadBack:
+    """A bitstream, read again.
 
-    Returns whether both bitstreams are the same, and their size in bytes. A text that says less,
-    such as what is the default, may be the same bitstream.
+    Attributes
+    ----------
+    same : bool
+        Unpacked and packed again, it is the same: it can be read and loses nothing.
+    size : int
+        Bytes.
+    contents : Contents
+        What it holds against the netlist that it was made from.
+    """
+
+    same: bool
+    size: int
+    contents: Contents
+
+    @property
+    def ok(self) -> bool:
+        """Nothing differs."""
+        return self.same and not self.contents.differences
+
+
+def read_back(config: str, name: str, folder: Path, *, netlist: str, placed: str) -> ReadBack:
+    """Pack what nextpnr wrote into ``NAME.part``, unpack that, and compare it with the netlist.
+
+    Parameters
+    ----------
+    config : str
+        Text that nextpnr wrote.
+    name : str
+        For the bitstream.
+    folder : Path
+        Of all files.
+    netlist : str
+        Name of what was placed and routed, without its suffix ``.json``; its top module's too.
+    placed : str
+        Name of the JSON file that nextpnr wrote with ``--write``.
     """
 
     def pack(text: str, bitstream: str) -> bytes:
@@ -270,4 +306,7 @@ def read_back(config: str, name: str, folder: Path) -> tuple[bool, int]:
     run_wasm("ecpunpack", [f"{name}.part", "unpacked.config"], folder, log="ecpunpack.log")
     again = pack("unpacked.config", "again.part")
     (folder / "again.part").unlink()
-    return first == again, len(first)
+    unpacked = (folder / "unpacked.config").read_text()
+    design, made = (json.loads((folder / file).read_text()) for file in (f"{netlist}.json", placed))
+    contents = compare_contents(unpacked, made, design, netlist)
+    return ReadBack(first == again, len(first), contents)

@@ -68,6 +68,7 @@ def measure(
     seeds: Sequence[int] = (1, 2, 3),
     options: str = "",
     placer: str = "heap",
+    placed: str | None = None,
     say: Say | None = None,
 ) -> Measurement:
     """Synthesise a block alone, then place and route it between registers.
@@ -90,8 +91,8 @@ def measure(
         Seeds of the placer.
     options : str
         For ``synth_ecp5``.
-    placer : str
-        See `place_and_route`.
+    placer, placed : str
+        See `place_and_route`; the design with its places is the last seed's.
     say : callable, optional
         Progress.
 
@@ -122,7 +123,7 @@ def measure(
     routed = {}
     for seed in seeds:
         routed[seed] = place_and_route(
-            "harness", folder, part=part, mhz=mhz, seed=seed, placer=placer, say=say
+            "harness", folder, part=part, mhz=mhz, seed=seed, placer=placer, placed=placed, say=say
         )
         if say is not None:
             say(f"{top}: seed {seed} reaches {routed[seed].slowest:.1f} MHz")

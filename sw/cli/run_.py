@@ -76,7 +76,7 @@ def command(
     if build:
         say(f"\nbitstream {build.bitstream}\nreport    {report}")
         if not (build.met and build.identical):
-            say("the bitstream misses its clock or differs from what was routed")
+            say("the bitstream misses its clock or differs from its netlist")
             raise typer.Exit(1)
 
 

@@ -42,7 +42,7 @@ class BuildRecord:
     bitstream, placement : str
         Files, relative to the folder of the record.
     identical : bool
-        The bitstream, unpacked and packed again, is the same.
+        The bitstream, unpacked, holds what its netlist does, and packed again is the same.
     critical : tuple of str
         Hops of the slowest path.
     """

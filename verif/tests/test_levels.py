@@ -70,7 +70,10 @@ def test_a_bitstream_is_read_back(monkeypatch, capsys):
     arguments = ["verify", "systolic", "-p", "tiny", "--level", "bitstream", "--json"]
     code, printed, told = called(monkeypatch, capsys, *arguments)
     assert code == 0, told
-    assert json.loads(printed)["bytes"] > 10_000
+    found = json.loads(printed)
+    assert found["bytes"] > 10_000
+    assert found["luts"] > 50
+    assert found["registers"] > 400
 
 
 def test_contents_of_block_rams_are_refused(folder, monkeypatch):
