@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..gen.cache import cache_folder
 from ..gen.errors import ToolError
 from . import zoo_debian
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Item",
     "ZooError",
-    "cache_folder",
     "faces",
     "fashion",
     "fetch",
@@ -89,16 +89,6 @@ def items() -> dict[str, Item]:
     package = __name__.rpartition(".")[0]
     text = importlib.resources.files(package).joinpath("zoo.toml").read_text("utf-8")
     return {name: Item(name=name, **row) for name, row in tomllib.loads(text).items()}
-
-
-def cache_folder() -> Path:
-    """Return where fetched files are kept: ``TILEWRIGHT_CACHE``, or the user's cache folder."""
-    if chosen := os.environ.get("TILEWRIGHT_CACHE"):
-        return Path(chosen)
-    if os.name == "nt" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local) / "tilewright" / "cache"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tilewright"
 
 
 def fetch(name: str, *, path: str | Path | None = None) -> bytes:

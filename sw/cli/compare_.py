@@ -34,7 +34,7 @@ def command(
     A bitstream that was made from the same design before is kept.
     """
     from ...gen.files import check_writable
-    from ...verif.simulate.compiled import find_compilers
+    from ...verif.simulate.library import find_compilers
     from ..job import families_of, read_job, run_job
     from ..report.comparison import COMPARISON_TITLES, Compared, comparison_rows, write_comparison
     from ..report.record import BuildRecord, write_record

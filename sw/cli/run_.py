@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Quantise a network and run it on the compiled RTL, every output checked."""
     from ...gen.files import check_writable
-    from ...verif.simulate.compiled import find_compilers
+    from ...verif.simulate.library import find_compilers
     from ...verif.simulate.runner import check_simulator
     from ..job import read_job, run_job
     from ..report.data import LAYER_TITLES, layer_rows, results_rows

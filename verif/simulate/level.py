@@ -10,7 +10,8 @@ from ...gen.catalog import find_unit, load
 from ...gen.generate import module_name
 from ...gen.verilog import emit
 from ...hw.config import ConfigError, check_choice
-from .compiled import compile_unit, find_compilers
+from .compiled import compile_unit
+from .library import find_compilers
 from .netlist import simulated_netlist
 from .runner import SIMULATORS, check_simulator, run_unit
 

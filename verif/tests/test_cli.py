@@ -222,10 +222,10 @@ def test_no_compiler_is_told_before_any_work(name, tmp_path, bare, monkeypatch, 
     "arguments", [["verify", "requantise"], ["run", "examples/lenet5", "-b", "ulx3s-85f"]]
 )
 def test_no_icarus_is_told_before_any_work(arguments, tmp_path, bare, monkeypatch, capsys):
-    from tilewright.verif.simulate import compiled
+    from tilewright.verif.simulate import library
 
     target = tmp_path / "out"
-    monkeypatch.setattr(compiled, "find_compilers", lambda: ("", ""))
+    monkeypatch.setattr(library, "find_compilers", lambda: ("", ""))
     code, _, told = called(monkeypatch, capsys, *arguments, "-o", str(target))
     assert code == 1
     assert simple(told) == "iverilog is missing; install it with: apt-get install iverilog"

@@ -16,6 +16,7 @@ from tilewright.gen.verilog import emit
 from tilewright.hw.bus.axi_lite import RegisterBank
 from tilewright.hw.bus.registers import Register, RegisterBankConfig
 from tilewright.verif.simulate.compiled import ProtocolError, Traffic, compile_unit
+from tilewright.verif.simulate.library import Recipe
 from tilewright.verif.simulate.model import cut
 from tilewright.verif.simulate.ports import find_ports, find_streams
 from tilewright.verif.tests.units import emitted
@@ -55,8 +56,13 @@ def wide():
 
 
 @pytest.fixture(scope="module")
-def summing():
-    return compile_unit(emitted().rtlil, "summing")
+def text():
+    return emitted().rtlil
+
+
+@pytest.fixture(scope="module")
+def summing(text):
+    return compile_unit(text, "summing")
 
 
 def beats(numbers):
@@ -236,7 +242,7 @@ def test_large_designs_are_cut_without_a_change(tmp_path, monkeypatch):
         pieces.extend(model.pieces)
         return model
 
-    monkeypatch.setattr("tilewright.verif.simulate.compiled.cut", counting)
+    monkeypatch.setattr("tilewright.verif.simulate.library.cut", counting)
     unit = compile_unit(text, "chain", cache=tmp_path)
     assert len(pieces) > 1
     line = [0] * 90
@@ -261,7 +267,7 @@ def test_feedback_is_left_whole():
 
 
 def test_the_cache_is_shared_by_processes(tmp_path):
-    """Two processes compile the same unit at once; a third finds it, without any tool."""
+    """Two processes compile the same unit at once; others find it, unless it was cut since."""
     program = (
         "from tilewright.verif.simulate.compiled import compile_unit\n"
         "from tilewright.verif.tests.units import emitted\n"
@@ -272,13 +278,133 @@ def test_the_cache_is_shared_by_processes(tmp_path):
     command = [sys.executable, "-c", program]
     both = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate()[0] for process in both] == ["3\n", "3\n"]
-    assert len(list(tmp_path.iterdir())) == 1
+    (kept,) = (tmp_path / "compiled").iterdir()
     third = subprocess.run(command, env=env | {"CXX": "none"}, capture_output=True, text=True)
     assert third.stdout == "3\n"
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[: len(whole) // 2])
+    fourth = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert (fourth.returncode, fourth.stdout) == (0, "3\n")
+    assert kept.read_bytes() == whole
 
 
-def test_missing_tools_and_folders_are_one_sentence(tmp_path, monkeypatch):
-    text = emitted().rtlil
+@pytest.fixture
+def made(summing, monkeypatch):
+    """Compile nothing: `Recipe` makes what is in ``made[0]``; return that and the calls."""
+    library = [summing._path.read_bytes()]
+    calls = []
+
+    def make(recipe, compiler, yosys, folder):
+        calls.append(compiler)
+        (folder / "unit.so").write_bytes(library[0])
+
+    monkeypatch.setattr(Recipe, "_make", make)
+    return library, calls
+
+
+def summed(unit):
+    unit.offer("s_axis_i", {"data": np.array([5, 6, 7]), "last": np.array([0, 0, 1])})
+    return unit.run("m_axis_o", 1, quiet=50) and unit.seen("m_axis_o").beats["data"].tolist()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole, other: b"",
+        lambda whole, other: whole[:-1],
+        lambda whole, other: whole[: len(whole) // 3],
+        lambda whole, other: whole[:5000] + bytes((whole[5000] ^ 1,)) + whole[5001:],
+        lambda whole, other: b"\x7fELF" + bytes(len(whole) - 4),
+        lambda whole, other: other,
+    ],
+    ids=["empty", "a byte short", "cut", "a bit turned", "garbage", "another unit"],
+)
+def test_damaged_machine_code_is_made_anew(damage, made, text, wide, tmp_path):
+    """It would kill Python, or compute something else."""
+    compile_unit(text, "summing", cache=tmp_path / "first")
+    (first,) = (tmp_path / "first").iterdir()
+    path = tmp_path / "second" / first.name
+    path.parent.mkdir()
+    path.write_bytes(damage(first.read_bytes(), wide._path.read_bytes()))
+    assert summed(compile_unit(text, "summing", cache=path.parent)) == [[18]]
+    assert path.read_bytes() == first.read_bytes()
+    assert len(list(path.parent.iterdir())) == 1
+
+
+def test_machine_code_is_kept_apart(made, text, tmp_path, monkeypatch):
+    """By design, machine, C library, compiler and its version, and version of Yosys."""
+    _, calls = made
+    texts = [text, text + "\n"]
+    compilers = []
+    for number, version in enumerate("12"):
+        compilers.append(tmp_path / f"compiler{number}")
+        compilers[-1].write_text(f"#!/bin/sh\necho gcc version {version} >&2\n")
+        compilers[-1].chmod(0o755)
+
+    def compile_both():
+        before = len(calls)
+        for text in texts * 2:
+            compile_unit(text, "summing", cache=tmp_path / "kept")
+        return len(calls) - before
+
+    assert compile_both() == 2
+    for owner, name, value in (
+        ("platform", "machine", lambda: "riscv64"),
+        ("platform", "system", lambda: "Plan9"),
+        ("platform", "libc_ver", lambda: ("musl", "1.2")),
+        ("importlib.metadata", "version", lambda package: "0.1"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{owner}.{name}", value)
+            assert compile_both() == 2, name
+    for compiler in compilers:
+        monkeypatch.setenv("CXX", str(compiler))
+        assert compile_both() == 2
+    monkeypatch.delenv("CXX")
+    assert compile_both() == 0
+
+
+def test_machine_code_goes_to_the_cache(made, text, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("TILEWRIGHT_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    def found(folder):
+        compile_unit(text, "summing")
+        return [path.parent.relative_to(tmp_path) for path in (tmp_path / folder).rglob("*.so")]
+
+    assert [str(path) for path in found("xdg")] == ["xdg/tilewright/compiled"]
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert [str(path) for path in found("home")] == ["home/.cache/tilewright/compiled"]
+    monkeypatch.setenv("TILEWRIGHT_CACHE", str(tmp_path / "named"))
+    assert [str(path) for path in found("named")] == ["named/compiled"]
+    assert not list(here.iterdir()), "nothing where it was called"
+
+
+def test_a_home_that_cannot_be_written_is_done_without(made, text, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv("TILEWRIGHT_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    assert summed(compile_unit(text, "summing")) == [[18]]
+    monkeypatch.setenv("TILEWRIGHT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ToolError, match="be kept in .*file.*; set TILEWRIGHT_CACHE to a folder"):
+        compile_unit(text, "summing")
+
+
+def test_machine_code_for_another_machine_is_one_sentence(made, text, tmp_path):
+    library, calls = made
+    library[0] = b"\x7fELF" + bytes(1000)
+    for _ in range(2):
+        with pytest.raises(ToolError, match="^the compiled unit cannot be loaded: .*set CXX to a"):
+            compile_unit(text, "summing", cache=tmp_path)
+    assert len(calls) == 2
+
+
+def test_missing_tools_and_folders_are_one_sentence(text, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(ToolError, match="compiled units cannot be kept in .*file"):
         compile_unit(text, "summing", cache=tmp_path / "file")
@@ -289,3 +415,9 @@ def test_missing_tools_and_folders_are_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(ToolError, match="^the C\\+\\+ compiler failed"):
         compile_unit(text, "summing", cache=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    damaged = tmp_path / "compiler"
+    damaged.write_text("")
+    damaged.chmod(0o755)
+    monkeypatch.setenv("CXX", str(damaged))
+    with pytest.raises(ToolError, match="^the C\\+\\+ compiler cannot be started"):
+        compile_unit(text, "summing", cache=tmp_path)
