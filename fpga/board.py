@@ -22,7 +22,8 @@ from ..hw.engine.config import EngineConfig
 from .flow import Area, Part, Say, check_area, place_and_route, read_back, synthesise
 
 __all__ = [
-    "BOARDS", "RECORD", "Board", "BoardBuild", "build_board", "check_fit", "find_board",
+    "BOARDS", "RECORD", "Board", "BoardBuild", "build_board", "check_clock", "check_fit",
+    "find_board",
 ]  # fmt: skip
 
 
@@ -111,6 +112,13 @@ def find_board(name: str) -> Board:
     if name not in BOARDS:
         raise ConfigError(f"board must be one of {', '.join(BOARDS)}, not {name!r}")
     return BOARDS[name]
+
+
+def check_clock(mhz: int, board: str) -> None:
+    """Raise `ConfigError` unless the board's PLL makes a clock of ``mhz`` from its oscillator."""
+    step = find_board(board).oscillator_mhz
+    if mhz not in range(step, 201, step):
+        raise ConfigError(f"mhz must be a multiple of {step} up to 200, not {mhz}")
 
 
 def check_fit(config: EngineConfig, board: str) -> None:
@@ -235,10 +243,7 @@ def build_board(
     """
     start = time.monotonic()
     found = find_board(board)
-    if mhz % found.oscillator_mhz or not found.oscillator_mhz <= mhz <= 200:
-        raise ConfigError(
-            f"mhz must be a multiple of {found.oscillator_mhz} up to 200, not {mhz}"
-        )
+    check_clock(mhz, board)
     check_fit(config, board)
     folder.mkdir(parents=True, exist_ok=True)
     uart = UartConfig(clock_hz=mhz * 1_000_000, baud=baud)

@@ -37,7 +37,7 @@ def configure(
     file: Path | None = None,
     settings: Iterable[str] = (),
 ) -> Any:
-    """Return the configuration of ``unit``; later sources override earlier ones.
+    """Return the configuration of ``unit``; preset, file and settings override what came before.
 
     Parameters
     ----------
@@ -48,7 +48,8 @@ def configure(
     file : Path, optional
         TOML file with the fields, and optionally ``unit`` to say what it is for.
     settings : iterable of str
-        ``key=value``, values as in TOML; quotes around strings may be left out.
+        ``key=value``, values as in TOML; quotes around strings may be left out. No key may come
+        twice.
 
     Raises
     ------
@@ -56,22 +57,58 @@ def configure(
         One sentence that names the field, the value and what is legal.
     """
     row = find_unit(unit)
-    fields: dict[str, Any] = {}
-    name = preset or "default"
+    kind = load(row.config)
+    name = "default" if preset is None else preset
     if name not in row.presets:
         raise ConfigError(f"{unit} has no preset {name!r} (presets: {', '.join(row.presets)})")
-    _merge(fields, row.presets[name])
+    fields = _leaves(kind, row.presets[name])
     if file is not None:
-        _merge(fields, _read(file, unit))
+        fields |= _leaves(kind, _read(file, unit))
+    chosen: dict[str, Any] = {}
     for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"a setting is key=value, not {setting!r}")
-        nested = _value(text.strip())
-        for part in reversed(key.strip().split(".")):
-            nested = {part: nested}
-        _merge(fields, nested)
-    return _build(load(row.config), fields, unit, "")
+        for key, value in _leaves(kind, _setting(setting)).items():
+            if key in chosen:
+                raise ConfigError(f"{key} is set twice, to {chosen[key]!r} and to {value!r}")
+            chosen[key] = value
+    nested: dict[str, Any] = {}
+    for key, value in (fields | chosen).items():
+        _put(nested, key, value)
+    return _build(kind, nested, unit, "")
+
+
+def _setting(text: str) -> dict[str, Any]:
+    """Return what ``key=value`` says, the key with its dots."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"a setting is key=value, not {text!r}")
+    return {key.strip(): _value(value.strip())}
+
+
+def _leaves(kind: type, fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return fields under names with dots; a name in place of a datapath is its family."""
+    hints = {} if prefix else typing.get_type_hints(kind)
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        is_nested = name in hints and _nested(hints[name])
+        if isinstance(value, Mapping) and (value or is_nested):
+            found |= _leaves(kind, value, f"{prefix}{name}.")
+        elif isinstance(value, str) and is_nested:
+            found[f"{name}.family"] = value
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def _put(into: dict[str, Any], key: str, value: Any) -> None:
+    """Set a name with dots in nested dictionaries."""
+    *path, last = key.split(".")
+    for i, part in enumerate(path, 1):
+        into = into.setdefault(part, {})
+        if not isinstance(into, dict):
+            raise ConfigError(f"{'.'.join(path[:i])} has no fields, so that {key} cannot be set")
+    if last in into:
+        raise ConfigError(f"{key} must be a table of fields, not {value!r}")
+    into[last] = value
 
 
 def _read(file: Path, unit: str) -> dict[str, Any]:
@@ -86,20 +123,11 @@ def _read(file: Path, unit: str) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"v = {text}")["v"]
+    try:  # twice, so that nothing behind the value is read over: no comment, comma or other line
+        found = tomllib.loads(f"v = {text}\nagain = [{text}]")
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _merge(into: dict[str, Any], fields: Mapping[str, Any]) -> None:
-    for key, value in fields.items():
-        if isinstance(value, Mapping):
-            old = into.get(key)
-            into[key] = dict(old) if isinstance(old, Mapping) else {}
-            _merge(into[key], value)
-        else:
-            into[key] = value
+    return found["v"] if set(found) == {"v", "again"} else text
 
 
 def _build(kind: type, fields: Mapping[str, Any], owner: str, prefix: str) -> Any:
@@ -128,8 +156,6 @@ def _nested(hint: Any) -> bool:
 
 def _convert(hint: Any, value: Any, owner: str, name: str) -> Any:
     if isinstance(hint, type) and _nested(hint):
-        if isinstance(value, str):
-            value = {"family": value}
         if not isinstance(value, Mapping):
             raise ConfigError(f"{name} must be a table of fields, not {value!r}")
         if dataclasses.is_dataclass(hint):

@@ -50,4 +50,5 @@ def generate(unit: str, config: Any, directory: Path, name: str | None = None) -
     OSError
         The folder cannot be written.
     """
-    return write_all(directory, generate_files(unit, config, name or module_name(unit)))
+    name = module_name(unit) if name is None else name
+    return write_all(directory, generate_files(unit, config, name))

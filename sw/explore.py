@@ -106,6 +106,10 @@ def read_choices(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
         match = _CHOICES.fullmatch(text)
         if match is None:
             raise ConfigError(f"a sweep is key=value,value, not {text!r}")
+        if match[1] in found:
+            raise ConfigError(f"{match[1]} is swept twice; give all its values at once")
+        if match[1] in ("datapath", "datapath.family"):
+            raise ConfigError("families are tried with --datapath, not swept")
         found[match[1]] = tuple(dict.fromkeys(match[2].split(",")))
     return found
 
@@ -153,13 +157,21 @@ def explore(
     Raises
     ------
     ConfigError
-        No point can be configured, or the journal belongs to another sweep.
+        No point can be configured, a field is swept that is set or that no datapath has, or the
+        journal belongs to another sweep.
     ToolError
         Optuna is missing.
     """
     if find_spec("optuna") is None:
         raise ToolError("sweeps need Optuna: pip install 'tilewright[explore]'")
     points = list(space.points(path))
+    fixed = {setting.partition("=")[0].strip() for setting in settings}
+    for key in space.choices:
+        if key in fixed:
+            raise ConfigError(f"{key} is both set and swept; do one of them")
+        if not any(key in point for point in points):
+            names = ", ".join(space.datapaths)
+            raise ConfigError(f"no field {key!r} to sweep in any of the datapaths {names}")
     jobs = _configure(path, points, settings)
     digest = _digest(path, images, settings, area is not None)
     study = _study(folder, digest)

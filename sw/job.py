@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from ..gen.catalog import families, find_unit, load
 from ..gen.configuration import configure
-from ..hw.config import ConfigError
+from ..hw.config import ConfigError, check_choice
 from ..hw.engine.config import DatapathConfig, EngineConfig
 from .cycles import Timeline, predict
-from .graph import Graph, ModelError, evaluate
+from .graph import Graph, evaluate
 from .mapping.network import NetworkPlan, k_tiles, plan_network
 from .onnx_import import load as load_model
 from .pack.by_mode import useful_products, utilisation
 from .program import Program
 from .quantise import quantise
+from .quantise.calibrate import METHODS
 from .quantise.layers import Formats, QuantisedGraph, QuantisedLayer
 from .runtime.simulated import SimulatedEngine
 from .zoo import fashion, mnist, mnist_split
@@ -209,6 +210,7 @@ def read_job(path: Path, *, datapath: str | None = None, settings: tuple[str, ..
         raise ConfigError(f"{file} has the unknown field {sorted(unknown)[0]!r}")
     if fields["data"] not in DATA:
         raise ConfigError(f"data must be one of {', '.join(DATA)}, not {fields['data']!r}")
+    check_choice("calibration", fields["calibration"], METHODS)
     if not 1 <= fields["calibration_images"] <= 100_000:
         raise ConfigError(
             f"calibration_images must be from 1 to 100000, not {fields['calibration_images']}"
@@ -349,9 +351,11 @@ def _prepare(job: Job, images: int | None, say: Say) -> _Ready:
     say(f"Reading {job.model.name} and the data")
     graph = load_model(job.model)
     samples = DATA[job.data](job.calibration_images)
+    _check_count("images", images, len(samples.test), "test")
+    _check_count(
+        "calibration_images", job.calibration_images, len(samples.calibration), "training"
+    )
     test, labels = samples.test[:images], samples.labels[:images]
-    if len(test) == 0:
-        raise ModelError("there are no images to run")
     say(f"Quantising with {len(samples.calibration)} calibration images ({job.calibration})")
     network = quantise(
         graph, Formats.of(job.engine), samples.calibration, calibration=job.calibration
@@ -379,6 +383,11 @@ def _prepare(job: Job, images: int | None, say: Say) -> _Ready:
         program=program, timeline=predict(job.engine, program), golden=golden, test=test,
         labels=labels,
     )
+
+
+def _check_count(name: str, asked: int | None, there: int, kind: str) -> None:
+    if asked is not None and not 1 <= asked <= there:
+        raise ConfigError(f"{name} must be from 1 to the {there:,} {kind} images, not {asked:,}")
 
 
 def _simulate(job: Job, program: Program, images: int, progress: Progress):

@@ -1,13 +1,15 @@
 """Command line, one module per command, each imported when it is used."""
 
 import functools
+import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -31,6 +33,7 @@ COMMANDS = (
 """Every command; ``name`` is the function ``command`` of the module ``name_``."""
 
 _STOPPED = 130  # as shells have it: 128 plus the number of the signal
+_ENOUGH = 141
 
 
 def _guard(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,7 +42,11 @@ def _guard(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            function(*args, **kwargs)
+            sys.stdout.flush()
+        except BrokenPipeError:  # who read the result has seen enough
+            _leave_stdout()
+            raise typer.Exit(_ENOUGH) from None
         except Exception as error:
             sentence = _sentence(error)
             if sentence is None:
@@ -68,6 +75,32 @@ def _fail(sentence: str) -> None:
     print(f"tilewright: {sentence}", file=sys.stderr)
 
 
+def _leave_stdout() -> None:
+    """Let what stdout still holds go nowhere: Python would write it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Command(TyperCommand):
+    """Refuses what would be ignored in silence: an option given twice, an empty value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given, _, order = self.make_parser(ctx).parse_args(list(args))
+        for param, count in Counter(order).items():
+            is_option = param.param_type_name == "option"
+            name = param.opts[0] if is_option else param.metavar.strip("[]")
+            value = given.get(param.name)
+            if "" in (value if isinstance(value, list) else [value]):
+                _refuse(f"{name} is empty; give it a value or leave it out")
+            if is_option and count > 1 and not (param.multiple or param.is_eager):
+                _refuse(f"{name} is given {count} times; give it once")
+        return super().parse_args(ctx, args)
+
+
+def _refuse(sentence: str) -> None:
+    _fail(sentence)
+    raise typer.Exit(1)
+
+
 class _LazyGroup(TyperGroup):
     """Imports the module of a command only when that command, or the list of all, is wanted."""
 
@@ -79,7 +112,7 @@ class _LazyGroup(TyperGroup):
             return None
         module = import_module(f".{cmd_name}_", __name__)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(_guard(module.command))
+        single.command(cmd_name, cls=_Command)(_guard(module.command))
         return typer.main.get_command(single)
 
 
@@ -119,6 +152,3 @@ def main() -> None:
         if end.code == _STOPPED:
             _fail("stopped by Ctrl-C")
         raise
-    except BrokenPipeError:
-        sys.stdout = None
-        sys.exit(1)

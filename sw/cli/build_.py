@@ -42,10 +42,12 @@ def command(
     from ...gen.configuration import configure, fields_of
     from ...gen.generate import module_name
     from ...gen.verilog import emit
-    from ...hw.config import check_choice
+    from ...hw.config import ConfigError, check_choice
     from .output import print_json, print_table, say
 
     check_choice("placer", placer, PLACERS)
+    if not 1 <= mhz <= 1000:  # as NaN is not, which the option lets pass
+        raise ConfigError(f"mhz must be a number from 1 to 1000, not {mhz}")
     chosen = configure(unit, preset=preset, file=config, settings=set_ or ())
     part = find_board(board).part if board else Part()
     if unit == "engine":

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Datapaths, Images, JobPath, Json, OutputFolder, Settings
+from .options import BoardClock, Datapaths, Images, JobPath, Json, OutputFolder, Settings
 
 __all__ = ["command"]
 
@@ -17,14 +17,15 @@ def command(
     set_: Settings = None,
     images: Images = None,
     board: Annotated[
-        str, typer.Option("--board", "-b", metavar="BOARD", help="What to build for.")
-    ] = "ulx3s-85f",
+        str | None,
+        typer.Option(
+            "--board", "-b", metavar="BOARD", help="What to build for, ulx3s-85f if not said."
+        ),
+    ] = None,
     no_build: Annotated[
         bool, typer.Option("--no-build", help="Accuracy and cycles only.")
     ] = False,
-    mhz: Annotated[
-        int, typer.Option("--mhz", help="Clock of the engines on the board.", min=1)
-    ] = 50,
+    mhz: BoardClock = None,
     output: OutputFolder = Path("build/compare"),
     json: Json = False,
 ) -> None:
@@ -34,19 +35,24 @@ def command(
     A bitstream that was made from the same design before is kept.
     """
     from ...gen.files import check_writable
+    from ...hw.config import ConfigError
     from ...verif.simulate.library import find_compilers
     from ..job import families_of, read_job, run_job
     from ..report.comparison import COMPARISON_TITLES, Compared, comparison_rows, write_comparison
     from ..report.record import BuildRecord, write_record
-    from .output import print_json, print_table, progress_bar, say
+    from .output import print_json, print_table, progress_bar, say, show
 
+    if no_build and (board is not None or mhz is not None):
+        raise ConfigError("--no-build builds for no board; leave --board and --mhz out")
+    board, mhz = board or "ulx3s-85f", 50 if mhz is None else mhz
     find_compilers()
     check_writable(output)
     names = tuple(dict.fromkeys(datapath or families_of(job)))
     jobs = {name: read_job(job, datapath=name, settings=tuple(set_ or ())) for name in names}
     if not no_build:
-        from ...fpga.board import build_board, check_fit
+        from ...fpga.board import build_board, check_clock, check_fit
 
+        check_clock(mhz, board)
         for chosen in jobs.values():
             check_fit(chosen.engine, board)
     found = []
@@ -67,7 +73,7 @@ def command(
     else:
         say()
         print_table(COMPARISON_TITLES, comparison_rows(found))
-        say(f"\ntable and picture: {page}")
+        show(f"\ntable and picture: {page}")
     wrong = [
         one.datapath
         for one in found

@@ -16,7 +16,7 @@ def command(
     from ...gen.catalog import find_unit
     from ...gen.configuration import configure, derived, fields_of, parameters
     from ...gen.unit import MATURITY
-    from .output import heading, print_json, print_table, say
+    from .output import heading, print_json, print_table, show
 
     row = find_unit(unit)
     chosen = configure(unit, preset=preset, file=config, settings=set_ or ())
@@ -35,18 +35,18 @@ def command(
             }
         )
         return
-    say(f"{heading(unit)}: {row.summary}")
-    say(f"maturity {row.maturity} ({MATURITY[row.maturity]})")
-    say(f"paper    {row.paper}")
-    say(f"docs     {row.docs}")
-    say(f"cycles   {row.cycles}\n")
+    show(f"{heading(unit)}: {row.summary}")
+    show(f"maturity {row.maturity} ({MATURITY[row.maturity]})")
+    show(f"paper    {row.paper}")
+    show(f"docs     {row.docs}")
+    show(f"cycles   {row.cycles}\n")
     print_table(
         ("parameter", "value", "default", "meaning"),
         [(p.name, p.value, p.default, p.doc) for p in parameters(chosen)],
     )
-    say()
+    show()
     print_table(("derived", "value"), list(derived(chosen).items()))
-    say()
+    show()
     print_table(
         ("preset", "fields that differ from the defaults"),
         [(name, _fields(fields)) for name, fields in row.presets.items()],

@@ -47,7 +47,7 @@ def command(
     """
     from ..explore import Space, explore, read_choices
     from ..job import families_of
-    from .output import print_json, print_table, say
+    from .output import print_json, print_table, say, show
 
     choices = read_choices(sweep or _SIZES)
     space = Space(datapaths=tuple(dict.fromkeys(datapath or families_of(job))), choices=choices)
@@ -61,7 +61,7 @@ def command(
         return
     say()
     print_table(_TITLES, _rows(found))
-    say(f"\ntable and picture: {page}")
+    show(f"\ntable and picture: {page}")
 
 
 def _area(output: Path, say):

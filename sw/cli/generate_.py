@@ -24,7 +24,7 @@ def command(
     """Write Verilog, manifest, FuseSoC core and configuration of one unit."""
     from ...gen.configuration import configure
     from ...gen.generate import generate
-    from .output import print_json, say
+    from .output import print_json, show
 
     chosen = configure(unit, preset=preset, file=config, settings=set_ or ())
     paths = generate(unit, chosen, output, name)
@@ -32,4 +32,4 @@ def command(
         print_json({path.suffix[1:]: str(path) for path in paths})
     else:
         for path in paths:
-            say(f"{path}  {path.stat().st_size:,} bytes")
+            show(f"{path}  {path.stat().st_size:,} bytes")

@@ -9,7 +9,7 @@ def command(json: Json = False) -> None:
     """List the units, their presets and how far each is verified."""
     from ...gen.catalog import UNITS
     from ...gen.unit import MATURITY
-    from .output import print_json, print_table, say
+    from .output import print_json, print_table, show
 
     if json:
         print_json(
@@ -28,6 +28,6 @@ def command(json: Json = False) -> None:
         ("unit", "maturity", "presets", "what it does"),
         [(name, u.maturity, ", ".join(u.presets), u.summary) for name, u in UNITS.items()],
     )
-    say()
+    show()
     for level, meaning in MATURITY.items():
-        say(f"{level}: {meaning}")
+        show(f"{level}: {meaning}")

@@ -37,7 +37,7 @@ def command(
     """
     from ...gen.catalog import find_unit
     from ...verif.mutate.unit import mutate_unit
-    from .output import print_json, print_table, progress_bar, say
+    from .output import print_json, print_table, progress_bar, say, show
 
     with progress_bar(f"mutants of {unit}") as move:
         found = mutate_unit(
@@ -70,7 +70,7 @@ def command(
         rows = [(str(m), str(v or "not examined")) for m, v in found.survived.items()]
         if rows:
             print_table(("survivor", "verdict"), rows)
-        say(str(found).splitlines()[0])
+        show(str(found).splitlines()[0])
     if not enough:
         say(f"{found.score:.1%} of the mutants are killed, {mutation.threshold:.0%} must be")
     if not enough or (examine and found.open):

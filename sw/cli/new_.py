@@ -13,8 +13,8 @@ def command(
 ) -> None:
     """Start a unit in this checkout: its files, a failing testbench and its row."""
     from ...gen.scaffold import scaffold
-    from .output import say
+    from .output import say, show
 
     for path in scaffold(unit, Path()):
-        say(str(path))
+        show(str(path))
     say(f"\n{unit} elaborates and passes numbers on; verif/testbench/{unit}.py fails until written")

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 __all__ = [
-    "ConfigFile", "Datapaths", "Images", "JobPath", "Json", "OutputFolder", "Preset", "Settings",
-    "UnitName",
+    "BoardClock", "ConfigFile", "Datapaths", "Images", "JobPath", "Json", "OutputFolder", "Preset",
+    "Settings", "UnitName",
 ]  # fmt: skip
 
 UnitName = Annotated[str, typer.Argument(metavar="UNIT", help="Name of a unit, see `list`.")]
@@ -23,6 +23,10 @@ Datapaths = Annotated[
 ]
 Images = Annotated[
     int | None, typer.Option("--images", help="How many test images; all by default.", min=1)
+]
+BoardClock = Annotated[
+    int | None,
+    typer.Option("--mhz", help="Clock of the engine on the board, 50 if not said.", min=1),
 ]
 Preset = Annotated[
     str | None, typer.Option("--preset", "-p", help="Start from this preset.", metavar="NAME")

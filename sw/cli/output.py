@@ -1,4 +1,4 @@
-"""What commands print: tables and messages to stderr, JSON to stdout."""
+"""What commands print: results to stdout, as text or JSON; progress and mistakes to stderr."""
 
 import json
 import os
@@ -7,17 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["heading", "print_json", "print_table", "progress_bar", "say"]
+__all__ = ["heading", "print_json", "print_table", "progress_bar", "say", "show"]
 
 
 def say(text: str = "") -> None:
-    """Print a line for people."""
+    """Print a line of progress."""
     print(text, file=sys.stderr, flush=True)
+
+
+def show(text: str = "") -> None:
+    """Print a line of the result."""
+    print(text)
 
 
 def heading(text: str) -> str:
     """Return the text in bold where the terminal shows it and NO_COLOR is not set."""
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         return f"\033[1m{text}\033[0m"
     return text
 
@@ -38,9 +43,9 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         bool(rows) and all(isinstance(row[i], int | float | None) for row in rows)
         for i in range(len(titles))
     ]
-    say(heading(_line(titles, widths, right)))
+    show(heading(_line(titles, widths, right)))
     for row in cells:
-        say(_line(row, widths, right))
+        show(_line(row, widths, right))
 
 
 def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:

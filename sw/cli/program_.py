@@ -25,7 +25,7 @@ def command(
     """Load a bitstream into a board, with openFPGALoader."""
     from ...fpga.board import find_board
     from ...fpga.program import find_bitstream, program
-    from .output import print_json, say
+    from .output import print_json, show
 
     find_board(board)
     file = find_bitstream(bitstream)
@@ -33,4 +33,4 @@ def command(
     if json:
         print_json({"bitstream": str(file), "board": board, "flash": flash})
     else:
-        say(f"{board} holds {file}")
+        show(f"{board} holds {file}")

@@ -21,17 +21,17 @@ def command(
     """Prove a unit's properties: its streams, its arithmetic at small widths, no overflow."""
     from ...hw.config import ConfigError
     from ...verif.formal.unit import unit_tasks
-    from .output import print_json, say
+    from .output import print_json, say, show
 
     tasks = unit_tasks(unit)
     chosen = [task for task in tasks if task.name.startswith(only)]
     if not chosen:
         names = ", ".join(task.name for task in tasks)
         raise ConfigError(f"{unit} has no proof whose name begins with {only!r} (proofs: {names})")
-    proofs = []
+    proofs, tell = [], say if json else show
     for number, task in enumerate(chosen, 1):
         proofs.append(task.run(output / unit))
-        say(f"{number} of {len(chosen)}  {proofs[-1]}")
+        tell(f"{number} of {len(chosen)}  {proofs[-1]}")
     if json:
         print_json(
             [

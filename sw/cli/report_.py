@@ -24,10 +24,10 @@ def command(
     """Make the HTML report of a run again, from the record that it left."""
     from ..report.html import write_report
     from ..report.record import read_record
-    from .output import print_json, say
+    from .output import print_json, show
 
     path = write_report(output or run / "report.html", read_record(run))
     if json:
         print_json({"report": str(path), "bytes": path.stat().st_size})
     else:
-        say(f"{path}  {path.stat().st_size:,} bytes")
+        show(f"{path}  {path.stat().st_size:,} bytes")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Images, JobPath, Json, Settings
+from .options import BoardClock, Images, JobPath, Json, Settings
 
 __all__ = ["command"]
 
@@ -28,9 +28,7 @@ def command(
             help="Also write and check the Verilog, build the board's bitstream, and report.",
         ),
     ] = None,
-    mhz: Annotated[
-        int, typer.Option("--mhz", help="Clock of the engine on the board.", min=1)
-    ] = 50,
+    mhz: BoardClock = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the record and what --board makes.")
     ] = Path("build/run"),
@@ -38,20 +36,25 @@ def command(
 ) -> None:
     """Quantise a network and run it on the compiled RTL, every output checked."""
     from ...gen.files import check_writable
+    from ...hw.config import ConfigError
     from ...verif.simulate.library import find_compilers
     from ...verif.simulate.runner import check_simulator
     from ..job import read_job, run_job
     from ..report.data import LAYER_TITLES, layer_rows, results_rows
     from ..report.record import BuildRecord, write_record
-    from .output import print_json, print_table, progress_bar, say
+    from .output import print_json, print_table, progress_bar, say, show
 
+    if mhz is not None and not board:
+        raise ConfigError(f"--mhz {mhz} is for a board; name it with --board")
+    mhz = 50 if mhz is None else mhz
     find_compilers()
     check_writable(output)
     chosen = read_job(job, datapath=datapath, settings=tuple(set_ or ()))
     if board:
-        from ...fpga.board import check_fit
+        from ...fpga.board import check_clock, check_fit
 
         check_simulator("icarus")
+        check_clock(mhz, board)
         check_fit(chosen.engine, board)
         _check_verilog(chosen, output, say)
     with _beside(chosen, board, mhz, output, say) as started:
@@ -68,13 +71,14 @@ def command(
     else:
         say()
         print_table(LAYER_TITLES, layer_rows(result))
-        say()
+        show()
         print_table(("measured", "value"), results_rows(result, build))
     if not agrees:
         say("\nthe RTL and its models disagree")
         raise typer.Exit(1)
     if build:
-        say(f"\nbitstream {build.bitstream}\nreport    {report}")
+        if not json:
+            show(f"\nbitstream {build.bitstream}\nreport    {report}")
         if not (build.met and build.identical):
             say("the bitstream misses its clock or differs from its netlist")
             raise typer.Exit(1)

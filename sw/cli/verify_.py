@@ -16,12 +16,13 @@ def command(
     config: ConfigFile = None,
     set_: Settings = None,
     sim: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--sim", metavar="SIM",
-            help="icarus or verilator: its cocotb bench; compiled: many more beats, no unknowns.",
+            help="icarus (if not said) or verilator: its cocotb bench; compiled: many more beats, "
+            "no unknowns.",
         ),
-    ] = "icarus",
+    ] = None,
     level: Annotated[
         str,
         typer.Option(
@@ -37,17 +38,17 @@ def command(
     """Check a unit by simulation, as it is emitted or as synthesis makes it."""
     from ...gen.configuration import configure
     from ...verif.simulate.level import verify_unit
-    from .output import print_json, say
+    from .output import print_json, say, show
 
     chosen = configure(unit, preset=preset, file=config, settings=set_ or ())
     found = verify_unit(
-        unit, chosen, output / f"{unit}-{sim}-{level}", sim=sim, level=level, seed=seed,
-        waves=waves, say=say,
+        unit, chosen, output / f"{unit}-{sim or 'icarus'}-{level}", sim=sim, level=level,
+        seed=seed, waves=waves, say=say,
     )
     if json:
-        said = {"unit": unit, "simulator": sim, "level": level, "seed": seed, "ok": found.ok}
-        print_json(said | found.details)
+        said = {"unit": unit, "simulator": found.simulator, "level": level, "seed": seed}
+        print_json(said | {"ok": found.ok} | found.details)
     else:
-        say(found.text)
+        show(found.text)
     if not found.ok:
         raise typer.Exit(1)

@@ -21,9 +21,12 @@ def command(
     json: Json = False,
 ) -> None:
     """List the public data that examples use, or fetch and check one file of it."""
+    from ...hw.config import ConfigError
     from ..zoo import fetch, items
-    from .output import print_json, print_table, say
+    from .output import print_json, print_table, show
 
+    if name is None and path is not None:
+        raise ConfigError(f"--from {path} needs the NAME of the file that it holds")
     if name is None:
         rows = items().values()
         if json:
@@ -38,4 +41,4 @@ def command(
     if json:
         print_json({"name": name, "bytes": len(content), "sha256": items()[name].sha256})
     else:
-        say(f"{name}: {len(content):,} bytes, checked")
+        show(f"{name}: {len(content):,} bytes, checked")

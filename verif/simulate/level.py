@@ -31,12 +31,15 @@ class Verified:
         Whether the unit does what it should.
     text : str
         One line about it.
+    simulator : str or None
+        What it was simulated with.
     details : dict
         What else there is to know.
     """
 
     ok: bool
     text: str
+    simulator: str | None
     details: dict[str, Any]
 
 
@@ -45,7 +48,7 @@ def verify_unit(
     config: Any,
     folder: Path,
     *,
-    sim: str = "icarus",
+    sim: str | None = None,
     level: str = "rtl",
     seed: int = 1,
     waves: bool = False,
@@ -59,38 +62,44 @@ def verify_unit(
         Name in the catalog, and a configuration of it.
     folder : Path
         Where everything goes.
-    sim : str
-        ``"icarus"`` or ``"verilator"`` run its bench, ``"compiled"`` runs the judge of its mutants,
-        which sees many times more beats.
+    sim : str, optional
+        ``"icarus"``, which is meant without it, or ``"verilator"`` run its bench; ``"compiled"``
+        runs the judge of its mutants, which sees many times more beats. Nothing is simulated at
+        level ``"bitstream"``.
     level : str
         ``"rtl"``; ``"netlist"``: the same on the cells of the ECP5 that synthesis makes of it;
         ``"bitstream"``: the unit is placed and routed too, and its bitstream, unpacked, must hold
         what the netlist does and be the same when packed again.
     seed : int
-        Of all random decisions.
+        Of all random decisions, the placer's among them.
     waves : bool
-        Keep waves of every test of a bench.
+        Keep waves of every test of a bench, see ``sim``.
     say : callable, optional
         Progress.
 
     Raises
     ------
     ConfigError
-        There is no such simulator or level, or the unit has no judge.
+        There is no such simulator or level, the unit has no judge, or what is asked for does not
+        go with the level or the simulator.
     ToolError
         A tool is missing or fails.
     """
-    check_choice("sim", sim, SIMS)
     check_choice("level", level, LEVELS)
-    row = find_unit(unit)
-    if level != "bitstream":
-        find_compilers() if sim == "compiled" else check_simulator(sim)
-    if sim == "compiled" and level != "bitstream" and row.mutation is None:
-        raise ConfigError(f"unit {unit!r} has no judge for compiled simulation; use --sim icarus")
-    name = module_name(unit)
-    design = emit(load(row.component)(config), name)
+    row, name = find_unit(unit), module_name(unit)
     if level == "bitstream":
-        return _check_bitstream(design.rtlil, name, folder, say)
+        if sim is not None or waves:
+            asked = "waves" if sim is None else f"sim={sim}"
+            raise ConfigError(f"level=bitstream simulates nothing; leave {asked} out")
+        design = emit(load(row.component)(config), name)
+        return _check_bitstream(design.rtlil, name, folder, seed, say)
+    sim = check_choice("sim", "icarus" if sim is None else sim, SIMS)
+    if waves and sim == "compiled":
+        raise ConfigError("sim=compiled writes no waves; use icarus or verilator")
+    find_compilers() if sim == "compiled" else check_simulator(sim)
+    if sim == "compiled" and row.mutation is None:
+        raise ConfigError(f"unit {unit!r} has no judge for compiled simulation; use --sim icarus")
+    design = emit(load(row.component)(config), name)
     rtlil, verilog = design.rtlil, design.verilog
     if level == "netlist":
         netlist = simulated_netlist(design.rtlil, name, folder / "netlist", say=say)
@@ -108,7 +117,7 @@ def verify_unit(
         "log": str(found.log),
         "waves": str(found.waves) if found.waves else None,
     }
-    return Verified(found.ok, str(found), details)
+    return Verified(found.ok, str(found), sim, details)
 
 
 def _judge(unit: str, config: Any, rtlil: str, seed: int, level: str) -> Verified:
@@ -120,17 +129,19 @@ def _judge(unit: str, config: Any, rtlil: str, seed: int, level: str) -> Verifie
     seconds, cycles = time.monotonic() - start, compiled.cycle
     did = "does all that it should" if ok else "differs from its model"
     text = f"{unit} {did} in {cycles:,} cycles of its compiled {level} with seed {seed}"
-    return Verified(ok, text, {"cycles": cycles, "seconds": round(seconds, 2)})
+    return Verified(ok, text, "compiled", {"cycles": cycles, "seconds": round(seconds, 2)})
 
 
-def _check_bitstream(rtlil: str, name: str, folder: Path, say: Say | None) -> Verified:
+def _check_bitstream(
+    rtlil: str, name: str, folder: Path, seed: int, say: Say | None
+) -> Verified:
     from ...fpga.flow import read_back
     from ...fpga.measure import measure
 
     folder = folder / "bitstream"
-    measure(rtlil, name, folder, seeds=(1,), placed="placed.json", say=say)
+    measure(rtlil, name, folder, seeds=(seed,), placed="placed.json", say=say)
     read = read_back(
-        "harness.s1.config", "harness", folder, netlist="harness", placed="placed.json"
+        f"harness.s{seed}.config", "harness", folder, netlist="harness", placed="placed.json"
     )
     held, again = read.contents, "packed again is the same"
     if not read.same:
@@ -144,4 +155,4 @@ def _check_bitstream(rtlil: str, name: str, folder: Path, say: Say | None) -> Ve
         "bytes": read.size, "luts": held.luts, "registers": held.registers, "rams": held.rams,
         "differences": held.differences,
     }  # fmt: skip
-    return Verified(read.ok, text, details)
+    return Verified(read.ok, text, None, details)

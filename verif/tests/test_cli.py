@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from tilewright.gen.catalog import UNITS
 from tilewright.gen.files import write_all
+from tilewright.hw.config import ConfigError
 from tilewright.sw.cli import COMMANDS
 
 COMMAND = [sys.executable, "-c", "from tilewright.sw.cli import main; main()"]
@@ -82,11 +84,38 @@ def test_list_as_json():
     assert done.stderr == ""
 
 
-def test_tables_go_to_stderr():
-    done = tilewright("list")
-    assert done.stdout == ""
-    assert "requantise" in done.stderr
-    assert "\033" not in done.stderr
+@pytest.mark.parametrize("arguments", [["list"], ["describe", "engine"], ["doctor"], ["zoo"]])
+def test_results_go_to_stdout(arguments, monkeypatch, capsys):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    from tilewright.sw.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["tilewright", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    printed, told = capsys.readouterr()
+    assert caught.value.code in (0, None)
+    assert printed.count("\n") > 5
+    assert told == ""
+    assert "\033" not in printed
+
+
+def test_the_result_ends_where_its_reader_does(tmp_path):
+    script = f"{shlex.join([*COMMAND, 'describe', 'engine'])} | head -n 1"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.stdout.startswith("engine: ")
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+    closed, write = os.pipe()
+    os.close(closed)
+    with open(write, "w") as broken, open(tmp_path / "told", "w+") as told:
+        code = subprocess.run([*COMMAND, "list"], stdout=broken, stderr=told).returncode
+    assert (code, (tmp_path / "told").read_text()) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is full")
+def test_a_result_that_cannot_be_written_is_a_failure():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, "list"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "tilewright: no space left on device\n")
 
 
 def test_describe_as_json():
@@ -107,7 +136,8 @@ def test_doctor_names_versions():
 def test_doctor_tells_how_to_get_what_is_missing(tmp_path):
     done = tilewright("doctor", env={**os.environ, "PATH": str(tmp_path)})
     assert done.returncode == 1
-    assert re.search(r"^iverilog +missing .*apt-get install iverilog$", done.stderr, re.M)
+    assert re.search(r"^iverilog +missing .*apt-get install iverilog$", done.stdout, re.M)
+    assert done.stderr.startswith("\nneeded for the main job and missing: ")
     assert "Traceback" not in done.stderr
 
 
@@ -191,6 +221,95 @@ def test_output_without_permission(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert "permission denied" in refused(done)
     assert list(tmp_path.iterdir()) == []
+
+
+IGNORED = {
+    "empty name": ("generate requantise --name=", "--name is empty"),
+    "empty folder": ("generate requantise -o ''", "--output is empty"),
+    "empty unit": ("describe ''", "UNIT is empty"),
+    "empty preset": ("describe kv --preset ''", "--preset is empty"),
+    "empty setting": ("describe kv -s heads=2 -s ''", "--set is empty"),
+    "empty board": ("build kv --board ''", "--board is empty"),
+    "empty job": ("run ''", "JOB is empty"),
+    "empty datapath": ("run examples/lenet5 -d ''", "--datapath is empty"),
+    "empty file": ("zoo mnist --from ''", "--from is empty"),
+    "empty record": ("report '' -o x.html", "DIR is empty"),
+    "option twice": ("verify kv --seed 1 --seed 2", "--seed is given 2 times; give it once"),
+    "both ways": ("mutate kv --examine --no-examine", "--examine is given 2 times"),
+    "field twice": ("describe kv -s heads=2 -s heads=4", "heads is set twice, to 2 and to 4"),
+    "family twice": (
+        "run examples/lenet5 -d nm -s datapath=term",
+        "datapath.family is set twice, to 'nm' and to 'term'",
+    ),
+    "clock without a board": ("run examples/lenet5 --mhz 100000", "--mhz 100000 is for a board"),
+    "no such clock": (
+        "run examples/lenet5 -b ulx3s-85f --mhz 100000", "multiple of 25 up to 200, not 100000",
+    ),
+    "no clock of the PLL": ("compare examples/lenet5 --mhz 60", "multiple of 25 up to 200, not 60"),
+    "board without a build": (
+        "compare examples/lenet5 --no-build -b ulx3s-85f", "--no-build builds for no board",
+    ),
+    "clock without a build": ("compare examples/lenet5 --no-build --mhz 25", "--no-build builds"),
+    "file without a name": ("zoo --from x.whl", "--from x.whl needs the NAME"),
+    "waves of compiled units": ("verify kv --sim compiled --waves", "writes no waves"),
+    "simulator of a bitstream": (
+        "verify kv --sim icarus --level bitstream", "simulates nothing; leave sim=icarus out",
+    ),
+    "waves of a bitstream": (
+        "verify kv --waves --level bitstream", "simulates nothing; leave waves out",
+    ),
+    "sweep twice": (
+        "explore examples/lenet5 --sweep acc_depth=64 --sweep acc_depth=32",
+        "acc_depth is swept twice",
+    ),
+    "set and swept": (
+        "explore examples/lenet5 -s datapath.rows=4 --sweep datapath.rows=8,16",
+        "datapath.rows is both set and swept",
+    ),
+    "family swept": ("explore examples/lenet5 --sweep datapath=nm,term", "with --datapath"),
+    "family of a sweep": ("explore examples/lenet5 --sweep datapath.family=nm", "with --datapath"),
+    "sweep of nothing": (
+        "explore examples/lenet5 --sweep datapath.rwos=4,8", "no field 'datapath.rwos' to sweep",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IGNORED)
+def test_nothing_that_is_asked_for_is_ignored(case, tmp_path, monkeypatch, capsys):
+    command, sentence = IGNORED[case]
+    monkeypatch.setenv("TILEWRIGHT_CACHE", str(tmp_path))
+    arguments = shlex.split(command)
+    before = set(Path("build").rglob("*"))
+    code, printed, told = called(monkeypatch, capsys, *arguments)
+    assert (code, printed) == (1, "")
+    assert sentence in simple(told)
+    assert set(Path("build").rglob("*")) == before
+
+
+def test_a_clock_is_a_number():
+    """Some versions of typer let NaN pass as one from 1 to 1000."""
+    from tilewright.sw.cli import build_
+
+    with pytest.raises(ConfigError, match="mhz must be a number from 1 to 1000, not nan"):
+        build_.command("requantise", mhz=float("nan"))
+
+
+def test_a_seed_reaches_the_placer(tmp_path, monkeypatch, capsys):
+    from tilewright.fpga import flow, measure
+    from tilewright.fpga.contents import Contents
+
+    def read(config, *args, **options):
+        asked.append(config)
+        return flow.ReadBack(same=True, size=1, contents=Contents())
+
+    asked = []
+    monkeypatch.setattr(measure, "measure", lambda *args, seeds, **more: asked.append(seeds))
+    monkeypatch.setattr(flow, "read_back", read)
+    arguments = ["requantise", "--level", "bitstream", "--seed", "7", "-o", str(tmp_path)]
+    code, printed, _ = called(monkeypatch, capsys, "verify", *arguments, "--json")
+    assert code == 0
+    assert json.loads(printed)["simulator"] is None
+    assert asked == [(7,), "harness.s7.config"]
 
 
 JOBS = ["run", "compare"]

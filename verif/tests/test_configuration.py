@@ -104,3 +104,60 @@ def test_settings_of_a_product_are_integers(family):
     for odd in (value + 0.5, str(value), None, True):
         with pytest.raises(ConfigError, match=f"^{name} must be "):
             config.mode_word(**asked | {name: odd})
+
+
+@pytest.mark.parametrize("settings", [
+    ("datapath=nm", "datapath.rows=4"),
+    ("datapath.rows=4", "datapath=nm"),
+    ("datapath.family=nm", "datapath={rows=4}"),
+    ("datapath={rows=4}", "datapath={}", "datapath=nm"),
+])  # fmt: skip
+def test_family_and_fields_come_in_any_order(settings):
+    found = configure("engine", settings=settings).datapath
+    assert (found.family, found.rows) == ("nm", 4)
+
+
+def test_a_family_keeps_the_fields_that_came_before(tmp_path):
+    file = tmp_path / "engine.toml"
+    file.write_text("acc_depth = 64\n[datapath]\nrows = 6\ncols = 5\n")
+    found = configure("engine", preset="tiny", file=file, settings=["datapath=nm"])
+    assert (found.datapath.family, found.datapath.rows, found.datapath.cols) == ("nm", 6, 5)
+    assert (found.acc_depth, found.act_depth) == (64, 64)
+
+
+@pytest.mark.parametrize(("settings", "sentence"), [
+    (("rows=4", "rows=8"), "rows is set twice, to 4 and to 8"),
+    (("rows=4", "rows=4"), "rows is set twice"),
+    (("rows=4#8",), "rows must be an integer, not '4#8'"),
+    (("rows=4 # 8",), "rows must be an integer, not '4 # 8'"),
+    (("rows=4,",), "rows must be an integer, not '4,'"),
+    (("rows=4\ncols=2",), "rows must be an integer, not '4"),
+    (("rows=4\nagain=[1]\nv=[2",), "rows must be an integer, not '4"),
+    (("rows=",), "rows must be an integer, not ''"),
+    (("rows=nan",), "rows must be an integer, not nan"),
+    (("rows.deep=4",), "rows must be an integer, not {'deep': 4}"),
+    (("rows.deep=4", "rows=4"), "rows must be a table of fields, not 4"),
+    (("rows=4", "rows.deep=4"), "rows has no fields, so that rows.deep cannot be set"),
+    (("rows={}",), "rows must be an integer, not {}"),
+    (("=4",), "a setting is key=value"),
+])  # fmt: skip
+def test_no_setting_is_read_over(settings, sentence):
+    with pytest.raises(ConfigError, match=f"^{sentence}"):
+        configure("systolic", settings=settings)
+
+
+@pytest.mark.parametrize(("settings", "sentence"), [
+    (("datapath=nm", "datapath.family=packed"), "datapath.family is set twice, to 'nm' and to 'p"),
+    (("datapath.rows=4", "datapath={rows=8}"), "datapath.rows is set twice"),
+    (("datapath=5",), "datapath must be a table of fields, not 5"),
+    (("datapath=5", "datapath.rows=4"), "datapath has no fields"),
+    (("datapath.family.name=5",), "there is no datapath family {'name': 5}"),
+])  # fmt: skip
+def test_no_nested_setting_is_read_over(settings, sentence):
+    with pytest.raises(ConfigError, match=f"^{sentence}"):
+        configure("engine", settings=settings)
+
+
+def test_an_empty_preset_is_none():
+    with pytest.raises(ConfigError, match=r"^systolic has no preset ''"):
+        configure("systolic", preset="")

@@ -125,9 +125,9 @@ def test_explore_writes_table_and_picture(tmp_path, estimates, monkeypatch, caps
     page = (tmp_path / "explore.html").read_text()
     assert page.count("<svg") == 1
     assert "cols must be" in page
-    code, _, told = called(monkeypatch, capsys, *arguments)
+    code, printed, told = called(monkeypatch, capsys, *arguments)
     assert code == 0
-    assert "systolic cols=4" in told
+    assert "systolic cols=4" in printed
 
 
 def test_jobs_name_the_families_that_they_have_engines_for(tmp_path):
