@@ -14,7 +14,7 @@ def absorb_output_registers(netlist: Netlist, top: str) -> int:
 
     A block's data come 5.8 ns after the clock without its output register and 1.6 ns with it. The
     register is used where every data bit in use drives nothing but the input of one flip-flop
-    without reset, all on the block's clock and with one enable.
+    without reset that starts as 0, all on the block's clock and with one enable.
 
     Parameters
     ----------
@@ -59,6 +59,8 @@ def _absorb(module: Netlist, cell: Netlist, readers: dict[Any, list[tuple[str, s
         flip_flop = module["cells"][name]
         wires, parameters = flip_flop["connections"], flip_flop["parameters"]
         if flip_flop["type"] != "TRELLIS_FF" or wires.get("LSR", ["0"]) != ["0"]:
+            return 0
+        if parameters.get("REGSET", "RESET") != "RESET":
             return 0
         if parameters.get("CLKMUX") != "CLK" or parameters.get("CEMUX", "").strip() not in "1CE":
             return 0

@@ -16,6 +16,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from tilewright.fpga import bench, bench_kv, bench_serial, bench_sparse, board, flow, gates, measure
+from tilewright.fpga.block_ram import absorb_output_registers
 from tilewright.fpga.contents import Contents
 from tilewright.fpga.flow import Area, Part, ReadBack, Routed, place_and_route, synthesise
 from tilewright.fpga.measure import Measurement
@@ -153,6 +154,61 @@ def test_cells_of_a_netlist(monkeypatch, tmp_path):
     area = synthesise("", "top", tmp_path)
     assert area == Area(lut4=1490, ccu2c=448, dpr16x4=152, ff=8955, dsp=5, bram=3)
     assert area.lut4_equivalents == 3298  # docs/units/term.md, the array of plane PEs
+
+
+def netlist_of_a_ram(**changes):
+    """Return a block RAM whose two data bits (10, 11) go to a flip-flop each, clock 2, enable 3."""
+    cells = {"ram": {
+        "type": "DP16KD", "parameters": {"REGMODE_A": "NOREG", "REGMODE_B": "NOREG"},
+        "port_directions": {"CLKA": "input", "CLKB": "input", "DOA0": "output", "DOA1": "output"},
+        "connections": {"CLKA": [2], "CLKB": [2], "DOA0": [10], "DOA1": [11], "DOA2": [12]},
+    }}  # fmt: skip
+    for bit in range(2):
+        cells[f"ff_{bit}"] = {
+            "type": "TRELLIS_FF",
+            "parameters": {"CLKMUX": "CLK", "CEMUX": "CE", "REGSET": "RESET"},
+            "port_directions": dict.fromkeys(("CLK", "CE", "DI", "LSR"), "input") | {"Q": "output"},
+            "connections": {"CLK": [2], "CE": [3], "DI": [10 + bit], "LSR": ["0"], "Q": [20 + bit]},
+        }  # fmt: skip
+    for path, value in changes.items():
+        part, _, name = path.partition("__")
+        cells["ff_1"][part][name] = value
+    ports = {"clk": {"direction": "input", "bits": [2]}}
+    return {"modules": {"top": {"cells": cells, "ports": ports}}}
+
+
+def test_flip_flops_go_into_the_block_ram_in_front_of_them():
+    netlist = netlist_of_a_ram()
+    assert absorb_output_registers(netlist, "top") == 2
+    (ram,) = netlist["modules"]["top"]["cells"].values()
+    assert ram["parameters"] == {"REGMODE_A": "OUTREG", "REGMODE_B": "OUTREG"}
+    wires = ram["connections"]
+    assert (wires["DOA0"], wires["DOA1"], wires["OCEA"], wires["OCEB"]) == ([20], [21], [3], [3])
+    always = netlist_of_a_ram()
+    for name in ("ff_0", "ff_1"):
+        always["modules"]["top"]["cells"][name]["parameters"]["CEMUX"] = "1 "
+    assert absorb_output_registers(always, "top") == 2
+    assert always["modules"]["top"]["cells"]["ram"]["connections"]["OCEA"] == ["1"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"connections__CLK": [4]}, {"connections__CE": [4]}, {"connections__LSR": [4]},
+        {"connections__CE": [10]}, {"connections__DI": [12]}, {"parameters__CEMUX": "1"},
+        {"parameters__CEMUX": "INV"}, {"parameters__CLKMUX": "INV"},
+        # The register in the block starts as 0.
+        {"parameters__REGSET": "SET"},
+    ],
+)  # fmt: skip
+def test_flip_flops_stay_that_the_block_ram_has_no_match_for(changes):
+    netlist = netlist_of_a_ram(**changes)
+    if changes == {"connections__DI": [12]}:
+        # Bit 11 leaves the design as it is.
+        netlist["modules"]["top"]["ports"]["y"] = {"direction": "output", "bits": [11]}
+    before = json.dumps(netlist)
+    assert absorb_output_registers(netlist, "top") == 0
+    assert json.dumps(netlist) == before
 
 
 # Blocks alone
