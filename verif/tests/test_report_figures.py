@@ -1,0 +1,211 @@
+"""Tables and pictures of reports: every number against one worked out by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from tilewright.hw.engine.config import EngineConfig
+from tilewright.hw.systolic.config import SystolicConfig
+from tilewright.sw.job import LayerResult
+from tilewright.sw.report import comparison, figures, images_per_second, layer_rows, results_rows
+from tilewright.sw.report.comparison import COMPARISON_TITLES, Compared, comparison_rows
+from tilewright.sw.report.floorplan import Placed, read_floorplan
+from tilewright.sw.report.record import CellRecord
+from tilewright.sw.report.waveform import draw_waveform
+from tilewright.verif.tests.test_report import RESULT, Build, floorplan, waveform
+
+BUILD = Build(
+    mhz=160.0, fmax=151.75,
+    area=CellRecord(lut4_equivalents=11_893, ff=18_927, dsp=152, bram=100),
+    used={"TRELLIS_COMB": 20_910, "TRELLIS_RAMW": 0, "DP16KD": 52},
+    available={"TRELLIS_COMB": 83_640, "TRELLIS_RAMW": 10_455, "DP16KD": 208},
+)  # fmt: skip
+
+
+def test_every_row_of_the_results():
+    # 1,000 images in 7,654,321 cycles: 7,654.3 each; at 151.75 MHz 19,825.4 a second.
+    rows = dict(results_rows(replace(RESULT, equal=False, predicted_cycles=7_654_320), BUILD))
+    expected = {
+        "test images": "1,000",
+        "accuracy, float": "98.71%",
+        "accuracy, golden model": "98.62%",
+        "accuracy, RTL": "98.53%",
+        "outputs of RTL and golden model equal": "NO",
+        "images per pass": "20",
+        "cycles": "7,654,321",
+        "cycles predicted": "7,654,320",
+        "cycles per image": "7,654.3",
+        "utilisation": "43.2%",
+        "seconds of simulation": "12.3",
+        "board": "ULX3S-85F",
+        "clock asked, MHz": "160.0",
+        "clock routed, MHz": "151.8",
+        "clock constraint met": "NO",
+        "images per second at the clock asked": "20,903",
+        "images per second at the routed clock": "19,825",
+        "LUT4-equivalents": "11,893",
+        "flip-flops": "18,927",
+        "DSPs": "152",
+        "block RAMs": "100",
+    }
+    assert {name: rows.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(("fmax", "met"), [(160.0, "yes"), (159.99, "NO"), (161.0, "yes")])
+def test_the_clock_is_met_or_not(fmax, met):
+    rows = dict(results_rows(RESULT, replace(BUILD, fmax=fmax)))
+    assert rows["clock constraint met"] == met
+    assert rows["outputs of RTL and golden model equal"] == "yes"
+
+
+def test_images_per_second():
+    assert images_per_second(replace(RESULT, images=3, cycles=600), 50.0) == 250_000
+
+
+def test_every_row_of_the_layers():
+    assert layer_rows(RESULT) == [
+        ("conv<1>", "Conv", "576 x 25 x 6", "86,400", "1,234.5", "48.6%"),
+        ("pool", "MaxPool", "144 x 4 x 6", "0", "0.0", "0.0%"),
+        ("fc", "Gemm", "1 x 400 x 120", "48,000", "987.6", "33.8%"),
+    ]
+
+
+COMPARED = (
+    Compared(datapath="systolic", result=RESULT, build=BUILD),
+    Compared(datapath="term", result=replace(RESULT, rtl_accuracy=0.5, cycles=16_000_000)),
+)
+
+
+def test_every_row_of_a_comparison():
+    systolic, term = (
+        dict(zip(COMPARISON_TITLES, row, strict=True)) for row in comparison_rows(COMPARED)
+    )
+    assert systolic == {
+        "datapath": "systolic", "accuracy, float": "98.71%", "golden": "98.62%", "RTL": "98.53%",
+        "cycles per image": "7,654", "utilisation": "43.2%", "LUT4-eq": "11,893", "FF": "18,927",
+        "DSP": "152", "BRAM": "100", "MHz": "151.8", "images/s": "19,825",
+    }  # fmt: skip
+    assert (term["RTL"], term["cycles per image"]) == ("50.00%", "16,000")
+    assert {term[title] for title in COMPARISON_TITLES[6:]} == {"-"}
+
+
+# Pictures: what was drawn, before it became SVG
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Keep the axes of pictures, by name."""
+    from matplotlib.figure import Figure
+
+    kept = {}
+
+    def keep(salt, size, draw, **options):
+        figure = Figure()
+        draw(figure)
+        kept[salt] = figure.axes
+        return ""
+
+    monkeypatch.setattr(figures, "render", keep)
+    monkeypatch.setattr("tilewright.sw.report.waveform.render", keep)
+    return kept
+
+
+def bars(axes):
+    return [bar.get_width() for bar in axes.patches]
+
+
+def labels(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def test_bars_of_the_layers(drawn):
+    figures.draw_layers(RESULT)
+    cycles, shares = drawn["layers"]
+    assert bars(cycles) == [1234.5, 0, 987.6]
+    assert bars(shares) == pytest.approx([48.6, 0, 33.75])
+    assert labels(cycles) == ["1,234", "0", "988"]
+    assert labels(shares) == ["48.6 %", "0.0 %", "33.8 %"]
+    assert [text.get_text() for text in cycles.get_yticklabels()][0] == "conv<1> (Conv)"
+
+
+def test_points_and_limits_of_the_roofline(drawn):
+    """An array of 4 x 6 and beats of 6 weights of 8 bits: 24 MACs and 6 bytes a cycle."""
+    engine = EngineConfig(datapath=SystolicConfig(rows=4, cols=6))
+    assert engine.datapath.weight_beat_bits == 48
+    layers = (
+        LayerResult(name="a", op="Gemm", shape=(1, 10, 12), macs=120, cycles=8.0, utilisation=0),
+        LayerResult(name="none", op="MaxPool", shape=(1, 4, 6), macs=0, cycles=0, utilisation=0),
+    )
+    figures.draw_roofline(replace(RESULT, batch=20, images=5, layers=layers), engine)
+    (axes,) = drawn["roofline"]
+    limits, *points = axes.lines
+    # 120 bytes of weights serve the five images of a pass: 24 bytes an image.
+    assert [(list(p.get_xdata()), list(p.get_ydata())) for p in points] == [([5.0], [15.0])]
+    assert list(limits.get_xdata()) == [1.0, 4.0, 20.0]  # a quarter of the knee, to 4 times 5
+    assert list(limits.get_ydata()) == [6.0, 24, 24]
+    assert any("24 MACs per cycle" in text for text in labels(axes))
+    assert any("6 bytes per cycle" in text for text in labels(axes))
+
+
+def test_shares_of_the_part(drawn):
+    figures.draw_resources(BUILD)
+    (axes,) = drawn["resources"]
+    assert bars(axes) == [100, 100, 25, 25]
+    assert labels(axes) == ["20,910 of 83,640, 25%", "52 of 208, 25%"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["LUT4", "block RAM"]
+
+
+def test_bars_of_a_comparison(drawn):
+    comparison._draw([COMPARED[0], replace(COMPARED[1], build=replace(BUILD, fmax=50.0))])
+    shown = {axes.get_title(): (bars(axes), labels(axes)) for axes in drawn["bars"]}
+    assert shown["accuracy, RTL"] == ([0.9853, 0.5], ["98.53%", "50.00%"])
+    assert shown["cycles per image"] == ([7654.321, 16000], ["7,654", "16,000"])
+    assert shown["LUT4-equivalents"] == ([11_893] * 2, ["11,893"] * 2)
+    assert shown["MHz, routed"] == ([151.75, 50], ["152", "50"])
+    # 16,000 cycles at 50 MHz.
+    assert shown["images per second"][0] == pytest.approx([19_825.4, 3125], abs=0.1)
+    comparison._draw(COMPARED)
+    assert len(drawn["bars"]) == 2
+
+
+def test_points_of_a_trade(drawn):
+    points = [(1, 2, "x", True), (3, 4, "x", False), (5, 6, "y", False)]
+    figures.draw_trade(points, ("cost", "gain"))
+    (axes,) = drawn["trade"]
+    shown = [(*zip(p.get_xdata(), p.get_ydata(), strict=True), p.get_fillstyle())
+             for p in axes.lines if len(p.get_xdata())]  # fmt: skip
+    assert shown == [((3, 4), "none"), ((1, 2), "full"), ((5, 6), "none")]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("cost", "gain")
+
+
+def test_tiles_of_the_floorplan(drawn, tmp_path):
+    figures.draw_floorplan(read_floorplan(floorplan(tmp_path / "routed.json")))
+    by_part, by_kind = drawn["floorplan"]
+    image = by_part.images[0].get_array()
+    assert image.shape[:2] == (26, 13)
+    coloured = [(x, y) for y in range(26) for x in range(13) if tuple(image[y][x]) != (1, 1, 1)]
+    assert coloured == [(10, 20), (12, 22), (3, 25)]
+    texts = [text.get_text() for text in by_part.get_legend().get_texts()]
+    assert texts == ["datapath: 2", "buffers and readers: 1"]
+    assert len(by_kind.get_legend().get_texts()) == 3
+
+
+def test_the_most_frequent_kind_colours_a_tile(drawn):
+    figures.draw_floorplan([Placed(0, 0, kind, "x") for kind in ("LUTs", "DSPs", "DSPs")])
+    by_kind = drawn["floorplan"][1]
+    first, _ = by_kind.get_legend().get_patches()
+    shown = list(by_kind.images[0].get_array()[0][0])
+    full = 0.45 + 3 / 16
+    assert shown == pytest.approx([1 - full * (1 - part) for part in first.get_facecolor()[:3]])
+
+
+def test_values_of_the_waveform(drawn, tmp_path):
+    """Sampled right before rising edges: command valid from cycle 4 on, the result from 10 on."""
+    draw_waveform(waveform(tmp_path / "dump.vcd"))
+    (axes,) = drawn["waveform"]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    row = names.index("s_axis_cmd_tvalid")
+    (line,) = [line for line in axes.lines if row <= min(line.get_ydata()) < row + 1]
+    levels = list(line.get_ydata())
+    assert [level < row + 0.4 for level in levels[:6]] == [False] * 4 + [True] * 2
+    assert "ba" in labels(axes)
