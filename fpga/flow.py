@@ -134,7 +134,8 @@ def synthesise(
     Parameters
     ----------
     rtlil : str
-        The design; hand-written Verilog with DSPs inside must have become RTLIL first.
+        The design, with what `tilewright.gen.verilog.Emitted` promises of its memories;
+        hand-written Verilog with DSPs inside must have become RTLIL first.
     top : str
         Its top module.
     folder : Path
@@ -148,8 +149,6 @@ def synthesise(
     (folder / f"{top}.rtl.il").write_text(rtlil, encoding="utf-8")
     script = (
         f"read_rtlil {top}.rtl.il",
-        # The designs never read a word of block RAM in the cycle in which they write it.
-        "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
         # Names with brackets make ABC9 confuse a wire with a bit of another.
         "rename -hide w:*[[]*",
         f"synth_ecp5 -top {top} -nowidelut {options}",

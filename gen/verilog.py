@@ -7,7 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from amaranth.back import rtlil
 from amaranth.lib import stream, wiring
@@ -27,6 +28,15 @@ _LINT = ("WIDTH", "UNSIGNED", "CMPCONST", "CASEINCOMPLETE", "INITIALDLY")
 _LINT_OFF = "".join(f"/* verilator lint_off {kind} */\n" for kind in _LINT)
 _LINT_ON = "".join(f"/* verilator lint_on {kind} */\n" for kind in _LINT)
 _MODULE = re.compile(r"^module .*?^end$", re.MULTILINE | re.DOTALL)
+_PROMISED = re.compile(
+    r"^  attribute \\no_rw_check 1\n(?:  attribute .*\n)*  memory .* \\(\S+)$", re.MULTILINE
+)
+_READ = re.compile(
+    r"^(  cell \$memrd_v2 \S+\n    parameter \\MEMID (\S+)\n(?:    .*\n)*?"
+    r"    parameter \\COLLISION_X_MASK \d+')(0+)(?=\n(?:    .*\n)*?    parameter \\CLK_ENABLE 1\n)",
+    re.MULTILINE,
+)
+_COLLISION = re.compile(r"^ +if \([^\n]*\)\n +\w+ <= \d+'hx+;\n", re.MULTILINE)
 _SCRIPT = (
     "proc -nomux -norom",
     "memory_collect",
@@ -38,11 +48,21 @@ _SCRIPT = (
 
 @dataclass(frozen=True)
 class Emitted:
-    """One design in both forms: ``verilog`` to read and simulate, ``rtlil`` for synthesis."""
+    """One design in both forms: ``verilog`` to read and simulate, ``rtlil`` for synthesis.
+
+    A memory with the attribute ``no_rw_check`` promises that nobody needs what a read gives in the
+    cycle of a write to the same word: ``rtlil`` says so to synthesis, of no other memory.
+    """
 
     name: str
     verilog: str
     rtlil: str
+    raw: str = field(repr=False)
+
+    @cached_property
+    def strict(self) -> str:
+        """The Verilog for benches: such a read gives X, so that whoever needs it is found out."""
+        return polish(self.raw, [], {})
 
 
 class _Library:
@@ -104,10 +124,25 @@ def emit(component: wiring.Component, name: str, *, header: str = "") -> Emitted
         active_library.reset(token)
     text = _plain_module_names("".join([*library.texts, text]))
     ports = ["__".join(map(str, path)) for path, _, _ in top.signature.flatten(top)]
-    verilog = polish(raw_verilog(text), ports, comments | library.comments)
+    text = _promise(text)
+    raw = raw_verilog(text)
+    verilog = polish(_COLLISION.sub("", raw), ports, comments | library.comments)
     if header:
         verilog = "\n".join((_comment(header), _LINT_OFF, verilog, _LINT_ON))
-    return Emitted(name, verilog, text)
+    return Emitted(name, verilog, text, raw)
+
+
+def _promise(text: str) -> str:
+    """Tell synthesis of the clocked reads of each memory that promises it, see `Emitted`."""
+
+    def module(match: re.Match[str]) -> str:
+        names = {rf'"\\{name}"' for name in _PROMISED.findall(match[0])}
+        return _READ.sub(
+            lambda read: read[1] + (read[3].replace("0", "1") if read[2] in names else read[3]),
+            match[0],
+        )
+
+    return _MODULE.sub(module, text)
 
 
 @contextmanager

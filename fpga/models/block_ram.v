@@ -1,5 +1,6 @@
 // Behaviour of the ECP5's block RAMs as tilewright uses them: both ports on one clock, contents zero
-// at first, resets tied low, chip selects unused. Yosys has black boxes only.
+// at first, resets tied low, chip selects unused. Yosys has black boxes only. What one port reads
+// of a word while the other writes it is undefined.
 module DP16KD (
     input wire DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6,
         DIA5, DIA4, DIA3, DIA2, DIA1, DIA0,
@@ -40,11 +41,17 @@ module DP16KD (
     integer i;
     initial for (i = 0; i < 1024; i = i + 1) words[i] = 0;
 
-    wire [13:0] at_a = {ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3,
+    wire [13:0] at_a, at_b;
+    wire [17:0] mask_a, mask_b;
+    wire same_word = at_a[13:4] == at_b[13:4];
+    wire [17:0] meets_a = {18{CEB & WEB & same_word}} & mask_b;
+    wire [17:0] meets_b = {18{CEA & WEA & same_word}} & mask_a;
+
+    assign at_a = {ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3,
         ADA2, ADA1, ADA0};
     wire [17:0] given_a = {DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8,
         DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
-    wire [17:0] mask_a, spread_a, chosen_a;
+    wire [17:0] spread_a, chosen_a;
     reg [17:0] read_a = 0, kept_a = 0;
     reg [3:0] lane_a = 0;
     tilewright_ram_lanes #(.WIDTH(DATA_WIDTH_A)) lanes_a (.lane(at_a[3:0]), .given(given_a),
@@ -52,7 +59,8 @@ module DP16KD (
     always @(posedge CLKA) if (CEA) begin
         lane_a <= at_a[3:0];
         for (i = 0; i < 18; i = i + 1) if (WEA & mask_a[i]) words[at_a[13:4]][i] <= spread_a[i];
-        if (!WEA || WRITEMODE_A == "READBEFOREWRITE") read_a <= words[at_a[13:4]];
+        if (!WEA) read_a <= words[at_a[13:4]] & ~meets_a | {18{1'bx}} & meets_a;
+        else if (WRITEMODE_A == "READBEFOREWRITE") read_a <= words[at_a[13:4]];
         else if (WRITEMODE_A == "WRITETHROUGH")
             read_a <= words[at_a[13:4]] & ~mask_a | spread_a & mask_a;
     end
@@ -60,11 +68,11 @@ module DP16KD (
     assign {DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5,
         DOA4, DOA3, DOA2, DOA1, DOA0} = REGMODE_A == "OUTREG" ? kept_a : chosen_a;
 
-    wire [13:0] at_b = {ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3,
+    assign at_b = {ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3,
         ADB2, ADB1, ADB0};
     wire [17:0] given_b = {DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8,
         DIB7, DIB6, DIB5, DIB4, DIB3, DIB2, DIB1, DIB0};
-    wire [17:0] mask_b, spread_b, chosen_b;
+    wire [17:0] spread_b, chosen_b;
     reg [17:0] read_b = 0, kept_b = 0;
     reg [3:0] lane_b = 0;
     tilewright_ram_lanes #(.WIDTH(DATA_WIDTH_B)) lanes_b (.lane(at_b[3:0]), .given(given_b),
@@ -72,7 +80,8 @@ module DP16KD (
     always @(posedge CLKB) if (CEB) begin
         lane_b <= at_b[3:0];
         for (i = 0; i < 18; i = i + 1) if (WEB & mask_b[i]) words[at_b[13:4]][i] <= spread_b[i];
-        if (!WEB || WRITEMODE_B == "READBEFOREWRITE") read_b <= words[at_b[13:4]];
+        if (!WEB) read_b <= words[at_b[13:4]] & ~meets_b | {18{1'bx}} & meets_b;
+        else if (WRITEMODE_B == "READBEFOREWRITE") read_b <= words[at_b[13:4]];
         else if (WRITEMODE_B == "WRITETHROUGH")
             read_b <= words[at_b[13:4]] & ~mask_b | spread_b & mask_b;
     end
@@ -129,7 +138,8 @@ module PDPW16KD (
     wire [35:0] chosen = DATA_WIDTH_R == 36 ? read : {narrow, 18'd0};
     always @(posedge CLKR) if (CER) begin
         lane <= at_r[4:0];
-        read <= words[at_r[13:5]];
+        for (i = 0; i < 36; i = i + 1)
+            read[i] <= CEW & enable[i / 9] & at_w == at_r[13:5] ? 1'bx : words[at_r[13:5]][i];
     end
     always @(posedge CLKR) if (OCER) kept <= chosen;
     assign {DO35, DO34, DO33, DO32, DO31, DO30, DO29, DO28, DO27, DO26, DO25, DO24, DO23, DO22,

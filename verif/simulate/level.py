@@ -100,7 +100,7 @@ def verify_unit(
     if sim == "compiled" and row.mutation is None:
         raise ConfigError(f"unit {unit!r} has no judge for compiled simulation; use --sim icarus")
     design = emit(load(row.component)(config), name)
-    rtlil, verilog = design.rtlil, design.verilog
+    rtlil, verilog = design.rtlil, design.strict
     if level == "netlist":
         netlist = simulated_netlist(design.rtlil, name, folder / "netlist", say=say)
         rtlil, verilog = netlist.rtlil, netlist.verilog

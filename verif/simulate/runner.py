@@ -77,6 +77,8 @@ def run_unit(
 ) -> BenchResult:
     """Run the bench of a unit of the catalog on its Verilog, or on ``verilog`` in its place.
 
+    Of the Verilog it is the `strict` form, in which collisions in memories read X.
+
     Parameters
     ----------
     unit, config
@@ -97,7 +99,7 @@ def run_unit(
     check_simulator(options.get("simulator", "icarus"))
     row = find_unit(unit)
     name = name or module_name(unit)
-    verilog = verilog or emit(load(row.component)(config), name).verilog
+    verilog = verilog or emit(load(row.component)(config), name).strict
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "config.toml"
     settings.write_text(dump(config, unit), encoding="utf-8")

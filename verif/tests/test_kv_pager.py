@@ -1,6 +1,8 @@
 """The pager: golden against the tokens themselves, hardware against golden."""
 
 import random
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +11,14 @@ from amaranth.hdl import Fragment
 from tilewright.gen.verilog import emit
 from tilewright.hw.bus.axi_stream import AxiStreamTop
 from tilewright.hw.config import ConfigError
+from tilewright.hw.engine.buffer import buffer_memory
+from tilewright.hw.kv import pager
 from tilewright.hw.kv.pager import Pager
 from tilewright.hw.kv.pager_config import STATUSES, PagerConfig
 from tilewright.sw.runtime.beats import words_of
 from tilewright.verif.golden.kv_pager import GoldenPager
 from tilewright.verif.simulate.compiled import Traffic, compile_unit
+from tilewright.verif.simulate.netlist import simulated_netlist
 from tilewright.verif.testbench.kv_pages import PageScript, answers_of, draw_page
 from tilewright.verif.testbench.stream import Codec
 
@@ -60,12 +65,12 @@ def test_golden_finds_every_token_again(config):
     assert (4, "not_allocated") in seen, "a sequence freed twice"
 
 
-@pytest.mark.parametrize("config", CONFIGS[:2], ids=lambda c: c.blocks)
-def test_hardware_answers_as_golden(config):
+def answers_as_golden(config, rtlil):
+    """Assert that a pager answers as the golden one, and when."""
     top = AxiStreamTop(Pager(config))
     Fragment.get(top, None)
     given, taken = map(Codec, top.axi_streams)
-    unit = compile_unit(emit(Pager(config), "pager").rtlil, "pager")
+    unit = compile_unit(rtlil, "pager")
     for seed, pause in ((1, 0), (2, 0.5)):
         script = PageScript(config, random.Random(seed))
         script.draw(10_000)
@@ -91,6 +96,29 @@ def test_hardware_answers_as_golden(config):
             commands = unit.seen("s_axis_commands")
             assert (run.cycles - begin).tolist() == script.timing.answers
             assert (commands.cycles - begin).tolist() == script.taken
+
+
+@pytest.mark.parametrize("config", CONFIGS[:2], ids=lambda c: c.blocks)
+def test_hardware_answers_as_golden(config):
+    answers_as_golden(config, emit(Pager(config), "pager").rtlil)
+
+
+@pytest.mark.slow
+def test_a_table_in_block_ram_answers_as_golden():
+    """A copy on write reads the old entry in the cycle in which it writes the new one."""
+    config = PagerConfig(sequences=16, blocks=256, block_tokens=2, table_blocks=64)
+    folder = Path("build/test/pager")
+    netlist = simulated_netlist(emit(Pager(config), "pager").rtlil, "pager", folder)
+    assert "DP16KD" in (folder / "pager.json").read_text()
+    answers_as_golden(config, netlist.rtlil)
+
+
+def test_a_promise_that_does_not_hold_is_noticed(monkeypatch):
+    promising = SimpleNamespace(Memory=lambda shape, depth, init: buffer_memory(shape, depth))
+    monkeypatch.setattr(pager, "memory", promising)
+    rtlil = emit(Pager(CONFIGS[0]), "pager").rtlil
+    with pytest.raises(AssertionError, match="data"):
+        answers_as_golden(CONFIGS[0], rtlil)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,19 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
 
 from tilewright.gen.catalog import UNITS
 from tilewright.gen.configuration import configure
 from tilewright.gen.errors import ToolError
+from tilewright.gen.verilog import emit
+from tilewright.hw.engine.buffer import buffer_memory
 from tilewright.verif.simulate import level
+from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.simulate.level import verify_unit
 from tilewright.verif.simulate.netlist import simulated_netlist
 from tilewright.verif.tests.test_cli import called, refused, tilewright
@@ -63,6 +70,53 @@ def test_another_unit_is_noticed(at, folder, monkeypatch):
     found = verify_unit("requantise", config, folder, sim="compiled", level=at)
     assert not found.ok
     assert "differs from its model in" in found.text
+
+
+class Exchange(wiring.Component):
+    """Writes a word and reads one in the same cycle, in block RAM with and without a promise."""
+
+    write_at: In(9)
+    read_at: In(9)
+    data: In(9)
+    old: Out(9)
+    any: Out(9)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.kept = kept = memory.Memory(shape=9, depth=512, init=[])
+        m.submodules.promised = promised = buffer_memory(9, 512)
+        for store, result in ((kept, self.old), (promised, self.any)):
+            write, read = store.write_port(), store.read_port()
+            m.d.comb += [
+                write.addr.eq(self.write_at), write.data.eq(self.data), write.en.eq(1),
+                read.addr.eq(self.read_at), result.eq(read.data),
+            ]
+        return m
+
+
+@pytest.mark.parametrize("at", ["rtl", "netlist"])
+def test_only_a_promised_memory_loses_what_it_reads_while_it_writes(at, folder):
+    design = emit(Exchange(), "exchange")
+    rtlil = design.rtlil
+    if at == "netlist":
+        rtlil = simulated_netlist(rtlil, "exchange", folder).rtlil
+        assert "DP16KD" in (folder / "exchange.json").read_text()
+    unit, held, lost = compile_unit(rtlil, "exchange"), {}, 0
+    for *ports, data in np.random.default_rng(1).integers((4, 4, 512), size=(400, 3)).tolist():
+        for name, value in zip(("write_at", "read_at", "data"), (*ports, data), strict=True):
+            unit.poke(name, value)
+        unit.step()
+        write_at, read_at = ports
+        old = held.get(read_at, 0)
+        assert unit.peek("old") == old
+        if write_at == read_at:
+            lost += unit.peek("any") != old
+        else:
+            assert unit.peek("any") == old
+        held[write_at] = data
+    assert lost > 80
+    assert "9'hxxx" in design.strict
+    assert "9'hxxx" not in design.verilog
 
 
 @pytest.mark.slow
