@@ -71,7 +71,8 @@ class RegisterBank(wiring.Component):
 
     One write and one read at a time, independent of each other. Address and data of a write may
     come in any order. An access outside the registers, or a write to a read-only one, changes
-    nothing and is answered with SLVERR. A flag set in the cycle in which it is cleared stays set.
+    nothing and is answered with SLVERR; a write without strobes changes nothing either. A flag set
+    in the cycle in which it is cleared stays set; a counter cleared while it counts is 0.
 
     Parameters
     ----------
@@ -104,6 +105,23 @@ class RegisterBank(wiring.Component):
 
     def __init__(self, config: RegisterBankConfig):
         self._config = config
+        # What is under way, and what registers hold: proofs tie these to what moved on the bus.
+        self.write_address = Signal(config.address_bits - 2)
+        self.write_data = Signal(32)
+        self.strobes = Signal(4)
+        self.has_write_address = Signal()
+        self.has_write_data = Signal()
+        self.read_address = Signal(config.address_bits - 2)
+        self.has_read_address = Signal()
+        self.decoded = Signal()
+        self.selects = Signal(len(config.registers))
+        self.hits: dict[str, Signal] = {}
+        self.values: dict[str, Signal] = {}
+        for register in config.registers:
+            if register.access != "ro":
+                name, reset = register.name, register.reset & register.mask
+                self.hits[name] = Signal(name=f"{name}_written")
+                self.values[name] = Signal(32, init=reset, name=f"{name}_value")
         members = {"s_axi": In(AxiLite(config.address_bits))}
         for register in config.registers:
             flow = Out if register.access == "rw" else In
@@ -112,55 +130,52 @@ class RegisterBank(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        write = self._elaborate_write(m)
-        values = [self._elaborate_register(m, r, *write) for r in self._config.registers]
+        self._elaborate_write(m)
+        values = [self._elaborate_register(m, register) for register in self._config.registers]
         self._elaborate_read(m, values)
         return m
 
     def _elaborate_write(self, m):
-        """Collect address and data, answer; return the word address, the commit, data, strobes."""
+        """Collect address and data, answer, and tell the register that is written."""
         bus = self.s_axi
-        write_address = Signal(len(bus.awaddr) - 2)
-        write_data = Signal(32)
-        has_write_address = Signal()
-        has_write_data = Signal()
-        strobes = Signal(4)
         commit = Signal()
         known = Signal()
         m.d.comb += [
-            bus.awready.eq(~has_write_address),
-            bus.wready.eq(~has_write_data),
-            commit.eq(has_write_address & has_write_data & ~bus.bvalid),
+            bus.awready.eq(~self.has_write_address),
+            bus.wready.eq(~self.has_write_data),
+            commit.eq(self.has_write_address & self.has_write_data & ~bus.bvalid),
         ]
         with m.If(bus.awvalid & bus.awready):
-            m.d.sync += [write_address.eq(bus.awaddr[2:]), has_write_address.eq(1)]
+            m.d.sync += [self.write_address.eq(bus.awaddr[2:]), self.has_write_address.eq(1)]
         with m.If(bus.wvalid & bus.wready):
-            m.d.sync += [write_data.eq(bus.wdata), strobes.eq(bus.wstrb), has_write_data.eq(1)]
+            m.d.sync += [self.write_data.eq(bus.wdata), self.strobes.eq(bus.wstrb)]
+            m.d.sync += self.has_write_data.eq(1)
         with m.If(bus.bvalid & bus.bready):
             m.d.sync += bus.bvalid.eq(0)
-        with m.Switch(write_address):
+        with m.Switch(self.write_address):
             for register in self._config.registers:
                 if register.access != "ro":
                     with m.Case(register.address // 4):
                         m.d.comb += known.eq(1)
         with m.If(commit):
             m.d.sync += [
-                has_write_address.eq(0),
-                has_write_data.eq(0),
+                self.has_write_address.eq(0),
+                self.has_write_data.eq(0),
                 bus.bvalid.eq(1),
                 bus.bresp.eq(Mux(known, Response.OKAY, Response.SLVERR)),
             ]
-        return write_address, commit, write_data, strobes
+        changes = commit & self.strobes.any()
+        for name, hit in self.hits.items():
+            address = self._config.find(name).address // 4
+            m.d.sync += hit.eq(changes & (self.write_address == address))
 
-    def _elaborate_register(self, m, register, address, commit, written, strobes):
+    def _elaborate_register(self, m, register):
         """Return the value that reading ``register`` gives."""
         member = getattr(self, register.name)
         port = member.as_value() if isinstance(member, ValueCastable) else member
         if register.access == "ro":
             return port & register.mask
-        value = Signal(32, init=register.reset & register.mask, name=f"{register.name}_value")
-        hit = Signal(name=f"{register.name}_written")
-        m.d.sync += hit.eq(commit & (address == register.address // 4))
+        hit, value = self.hits[register.name], self.values[register.name]
         if register.access == "counter":
             with m.If(port):
                 m.d.sync += value.eq(value + 1)
@@ -169,10 +184,10 @@ class RegisterBank(wiring.Component):
             return value
         for i in range(32):
             if register.mask >> i & 1 and register.access == "rw":
-                with m.If(hit & strobes[i // 8]):
-                    m.d.sync += value[i].eq(written[i])
+                with m.If(hit & self.strobes[i // 8]):
+                    m.d.sync += value[i].eq(self.write_data[i])
             elif register.mask >> i & 1:
-                with m.If(hit & strobes[i // 8] & written[i]):
+                with m.If(hit & self.strobes[i // 8] & self.write_data[i]):
                     m.d.sync += value[i].eq(0)
                 with m.If(port[i]):
                     m.d.sync += value[i].eq(1)
@@ -183,24 +198,22 @@ class RegisterBank(wiring.Component):
     def _elaborate_read(self, m, values):
         """Answer reads with ``values``."""
         bus = self.s_axi
-        read_address = Signal(len(bus.araddr) - 2)
-        has_read_address = Signal()
-        selects = Signal(len(values))
-        decoded = Signal()
-        m.d.comb += bus.arready.eq(~has_read_address & ~decoded & ~bus.rvalid)
+        m.d.comb += bus.arready.eq(~self.has_read_address & ~self.decoded & ~bus.rvalid)
         with m.If(bus.arvalid & bus.arready):
-            m.d.sync += [read_address.eq(bus.araddr[2:]), has_read_address.eq(1)]
+            m.d.sync += [self.read_address.eq(bus.araddr[2:]), self.has_read_address.eq(1)]
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        m.d.sync += decoded.eq(has_read_address)
-        with m.If(has_read_address):
-            m.d.sync += has_read_address.eq(0)
+        m.d.sync += self.decoded.eq(self.has_read_address)
+        with m.If(self.has_read_address):
+            m.d.sync += self.has_read_address.eq(0)
         for i, register in enumerate(self._config.registers):
-            m.d.sync += selects[i].eq(read_address == register.address // 4)
-        with m.If(decoded):
-            chosen = [Mux(select, value, 0) for select, value in zip(selects, values, strict=True)]
+            m.d.sync += self.selects[i].eq(self.read_address == register.address // 4)
+        with m.If(self.decoded):
+            chosen = [
+                Mux(select, value, 0) for select, value in zip(self.selects, values, strict=True)
+            ]
             m.d.sync += [
                 bus.rvalid.eq(1),
                 bus.rdata.eq(reduce(or_, chosen)),
-                bus.rresp.eq(Mux(selects.any(), Response.OKAY, Response.SLVERR)),
+                bus.rresp.eq(Mux(self.selects.any(), Response.OKAY, Response.SLVERR)),
             ]

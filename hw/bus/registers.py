@@ -9,8 +9,8 @@ __all__ = ["ACCESS", "Register", "RegisterBankConfig", "RegisterField"]
 ACCESS = {
     "ro": "read-only; a write is answered with SLVERR",
     "rw": "holds what was written, byte by byte as strobed",
-    "w1c": "flags that the hardware sets and that writing ones clears",
-    "counter": "counts, wrapping; any write sets it to 0",
+    "w1c": "flags that the hardware sets and that writing ones clears, byte by byte as strobed",
+    "counter": "counts, wrapping; a write with a strobe, whatever it writes, sets it to 0",
 }
 """Kinds of registers and what reading and writing does."""
 

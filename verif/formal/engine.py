@@ -15,8 +15,10 @@ from ...hw.engine.commands import COMMANDS
 from ...hw.engine.config import EngineConfig
 from ...hw.engine.dispatch import Dispatcher, word_beat
 from ...hw.engine.position import field
+from ...hw.engine.registers import engine_registers
 from ...hw.systolic.config import SystolicConfig
-from . import axi_lite, parts
+from . import parts
+from .axi_lite import bank_tasks
 from .overflow import AccumulatorSpec
 from .properties import stream_assume, stream_cover
 from .runner import Task
@@ -105,5 +107,6 @@ def tasks() -> list[Task]:
     commands = [Task("dispatch", spec, packet), Task("dispatch_cover", spec, packet, "cover")]
     narrow = SystolicConfig(rows=2, cols=1, x_bits=2, w_bits=2, k_max=6)
     sums = partial(AccumulatorSpec, replace(config, datapath=narrow, drain_lanes=1))
+    banks = bank_tasks(engine_registers(config))
     overflow = [Task("overflow", sums, 26), Task("overflow_cover", sums, 24, "cover")]
-    return [*commands, *overflow, *parts.tasks(config), *axi_lite.tasks()]
+    return [*commands, *overflow, *parts.tasks(config), *banks]

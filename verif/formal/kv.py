@@ -16,8 +16,10 @@ from ...hw.kv.config import KvConfig
 from ...hw.kv.evictor import Evictor
 from ...hw.kv.placer import Placer
 from ...hw.kv.reader import Reader
+from ...hw.kv.registers import kv_registers
 from ...hw.kv.scorer import Scorer
 from ...hw.kv.words import Evict, policy_word
+from .axi_lite import bank_tasks
 from .kv_pager import pager_tasks
 from .kv_refresh import refresh_tasks
 from .properties import StreamSpec, stream_assert, stream_cover
@@ -384,4 +386,5 @@ def tasks() -> list[Task]:
         found.append(Task(name, spec, step, "prove"))
         found.append(Task(f"{name}_cover", spec, reach, "cover"))
     found.append(Task("reader_streams", partial(_streams, partial(Reader, one)), 12))
-    return found + pager_tasks() + refresh_tasks()
+    paged = KvConfig(sequences=2, blocks=2, refresh_slack=2)
+    return found + pager_tasks() + refresh_tasks() + bank_tasks(kv_registers(paged))

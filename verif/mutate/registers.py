@@ -58,7 +58,7 @@ class RegisterExam:
                 old = values[register.name]
                 values[register.name] = {
                     "ro": old,
-                    "counter": 0,
+                    "counter": 0 if strobes else old,
                     "w1c": old & ~(word & written),
                     "rw": (old & ~written | word & written) & register.mask,
                 }[access]

@@ -5,9 +5,12 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
+from tilewright.hw.bus import axi_lite as bus_module
 from tilewright.hw.bus.axi_lite import RegisterBank
 from tilewright.hw.bus.registers import Register, RegisterBankConfig, RegisterField
 from tilewright.hw.config import ConfigError
+from tilewright.verif.formal import axi_lite
+from tilewright.verif.tests.units import planted
 
 OKAY, SLVERR = 0, 2
 REGISTERS = (
@@ -142,6 +145,58 @@ def test_counter_counts_and_clears():
         assert await bus.read(0x20) == (0, OKAY)
 
     _run(body)
+
+
+def test_a_write_without_strobes_changes_nothing():
+    async def body(bank, ctx, bus):
+        ctx.set(bank.ident.kind, 0x5A)
+        ctx.set(bank.flags.errors, 0xFFFFF)
+        ctx.set(bank.ticks, 1)
+        await ctx.tick().repeat(13)
+        ctx.set(bank.flags.errors, 0)
+        ctx.set(bank.ticks, 0)
+        contents = {0x00: 0x5A, 0x04: 0x12345678, 0x10: 0, 0x14: 0xFFFFF, 0x20: 13}
+        for address, content in contents.items():
+            for value in (0, 0xFFFFFFFF):
+                response = await bus.write(address, value, strobes=0)
+                assert response == (OKAY if address else SLVERR)
+                assert await bus.read(address) == (content, OKAY)
+        for strobes in (1, 2, 4, 8):
+            ctx.set(bank.ticks, 1)
+            await ctx.tick()
+            ctx.set(bank.ticks, 0)
+            assert await bus.write(0x20, 0, strobes) == OKAY
+            assert await bus.read(0x20) == (0, OKAY), "any strobe clears a counter"
+
+    _run(body)
+
+
+TASKS = axi_lite.bank_tasks(CONFIG)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_every_kind_of_register_is_proved(task, tmp_path):
+    proof = task.run(tmp_path)
+    assert proof.passed, proof
+
+
+@pytest.mark.parametrize(
+    ("sound", "fault"),
+    [
+        ("changes = commit & self.strobes.any()", "changes = commit"),
+        ("with m.If(hit & self.strobes[i // 8]):", "with m.If(hit):"),
+        ("with m.If(hit & self.strobes[i // 8] & self.write_data[i]):",
+         "with m.If(hit & self.write_data[i] & ~port[i]):"),
+        ("m.d.sync += value.eq(0)", "m.d.sync += value.eq(port)"),
+        ("return port & register.mask", "return port"),
+        ("bus.rdata.eq(reduce(or_, chosen))", "bus.rdata.eq(chosen[-1])"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_a_register_is_found(sound, fault, tmp_path, monkeypatch):
+    monkeypatch.setattr(axi_lite, "RegisterBank", planted(bus_module, sound, fault).RegisterBank)
+    proof = TASKS[0].run(tmp_path)
+    assert not proof.passed
+    assert "assertion at axi_lite.py" in proof.reason
 
 
 @pytest.mark.parametrize("address", [0x08, 0x0C, 0x18, 0x3C])

@@ -1,12 +1,15 @@
 """Small units for the tests of the tools, sound ones and ones with a flaw."""
 
+import inspect
+import types
+
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from tilewright.gen.verilog import emit
 
-__all__ = ["FLAWS", "Summing", "emitted"]
+__all__ = ["FLAWS", "Summing", "emitted", "planted"]
 
 FLAWS = ("takes_back", "changes", "overruns", "peeks", "adds_wrong", "waits_for_ready")
 BEAT = data.StructLayout({"data": signed(8), "last": 1})
@@ -53,3 +56,13 @@ class Summing(wiring.Component):
 def emitted(flaw: str = "", name: str = "summing"):
     """Return the Verilog and RTLIL of a `Summing` unit."""
     return emit(Summing(flaw), name)
+
+
+def planted(module: types.ModuleType, sound: str, fault: str) -> types.ModuleType:
+    """Return a module in which the one place that reads ``sound`` reads ``fault``."""
+    source = inspect.getsource(module)
+    assert source.count(sound) == 1, f"{module.__name__} has {source.count(sound)} of {sound!r}"
+    flawed = types.ModuleType(module.__name__)
+    flawed.__dict__.update(__package__=module.__package__, __file__=module.__file__)
+    exec(compile(source.replace(sound, fault), module.__file__, "exec"), flawed.__dict__)
+    return flawed
