@@ -19,10 +19,11 @@ from ..hw.bus.uart_engine import UartEngine
 from ..hw.bus.uart_engine_config import UartEngineConfig
 from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
+from .fit import check_fit, check_size
 from .flow import Area, Part, Say, check_area, place_and_route, read_back, synthesise
 
 __all__ = [
-    "BOARDS", "RECORD", "Board", "BoardBuild", "build_board", "check_clock", "check_fit",
+    "BOARDS", "RECORD", "Board", "BoardBuild", "build_board", "check_clock",
     "find_board",
 ]  # fmt: skip
 
@@ -121,36 +122,6 @@ def check_clock(mhz: int, board: str) -> None:
         raise ConfigError(f"mhz must be a multiple of {step} up to 200, not {mhz}")
 
 
-def check_fit(config: EngineConfig, board: str) -> None:
-    """Refuse an engine that needs more multipliers or memory than the part has, before any work.
-
-    Raises
-    ------
-    ConfigError
-        The board is unknown or the engine is too large for it.
-    """
-    capacity = find_board(board).part.capacity
-    d = config.datapath
-    dsps = getattr(d, "multipliers", 0) + config.drain_lanes * config.lane.pieces
-    bits = {
-        "act_depth": config.act_depth * d.act_lanes * d.x_bits,
-        "weight_depth": config.weight_depth * d.weight_beat_bits,
-        "acc_depth": 2 * config.acc_depth * d.cols * config.acc_width,
-    }
-    if dsps > capacity["DSPs"]:
-        raise ConfigError(
-            f"the engine needs {dsps} DSPs, but {board} has {capacity['DSPs']}; "
-            "make rows or cols smaller, or make PEs from LUTs (pe)"
-        )
-    blocks = -(-sum(bits.values()) // 18432)
-    if blocks > capacity["block RAMs"]:
-        largest = max(bits, key=lambda name: bits[name])
-        raise ConfigError(
-            f"the buffers need at least {blocks} block RAMs, but {board} has "
-            f"{capacity['block RAMs']}; make {largest} smaller"
-        )
-
-
 class _Top(Elaboratable):
     """Oscillator, PLL, reset, pins, and the engine as a module of its own."""
 
@@ -244,7 +215,7 @@ def build_board(
     start = time.monotonic()
     found = find_board(board)
     check_clock(mhz, board)
-    check_fit(config, board)
+    check_fit(config, found.part, board)
     folder.mkdir(parents=True, exist_ok=True)
     uart = UartConfig(clock_hz=mhz * 1_000_000, baud=baud)
     engine = emit(UartEngine(UartEngineConfig(engine=config, uart=uart)), "uart_engine")
@@ -255,6 +226,7 @@ def build_board(
     if kept:
         say(f"The bitstream in {folder} was made from this very design and is kept")
         return kept
+    check_size(design, "top", found.part, board)
     say("Synthesising")
     area = synthesise(design, "top", folder, say=say)
     check_area(area, found.part, board)

@@ -43,6 +43,11 @@ class Part:
     speed: int = 6
 
     @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"the ECP5-{self.size[:-1]}F"
+
+    @property
     def capacity(self) -> dict[str, int]:
         """What it holds."""
         return _CAPACITY[self.size]

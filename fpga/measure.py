@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .fit import check_size
 from .flow import Area, Part, Routed, Say, check_area, place_and_route, run_wasm, synthesise
 
 __all__ = ["Measurement", "measure", "rtlil_of_verilog"]
@@ -99,13 +100,15 @@ def measure(
     Raises
     ------
     ConfigError
-        The block is larger than the part; said before place and route.
+        The block is larger than the part; said before synthesis where that is certain already,
+        else before place and route.
     ToolError
         A tool is missing or failed.
     """
     part = part or Part()
+    check_size(rtlil, top, part, part.name)
     area = synthesise(rtlil, top, folder, options=options, say=say)
-    check_area(area, part, f"the ECP5-{part.size[:-1]}F")
+    check_area(area, part, part.name)
     module = json.loads((folder / f"{top}.json").read_text())["modules"][top]
     (folder / "harness.v").write_text(_harness(module["ports"], top), encoding="utf-8")
     script = (

@@ -90,6 +90,11 @@ class KvConfig:
         return self.heads << self.slot_bits
 
     @property
+    def memory_bits(self) -> int:
+        """Bits of memory that slots take at least: a score and a position each."""
+        return self.rows * (self.score_bits + self.position_bits)
+
+    @property
     def refresh(self) -> RefreshConfig | None:
         """Of each half's refresh scheduler, if there is one."""
         if not self.refresh_slack:

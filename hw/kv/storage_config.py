@@ -110,6 +110,11 @@ class StorageConfig:
         )
 
     @property
+    def memory_bits(self) -> int:
+        """Bits of memory inside that rows take."""
+        return self.words.words * self.data_bits if self.memory == "block" else 0
+
+    @property
     def write_cycles(self) -> int:
         """Cycles from one row that is written to the next, where nothing waits."""
         return self.head_size + self.scale_words + 2

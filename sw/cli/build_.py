@@ -35,7 +35,8 @@ def command(
 
     The bitstream of a whole engine behind a board's UART is made by `run JOB --board`.
     """
-    from ...fpga.board import check_fit, find_board
+    from ...fpga.board import find_board
+    from ...fpga.fit import check_fit
     from ...fpga.flow import PLACERS, Part
     from ...fpga.measure import measure
     from ...gen.catalog import find_unit, load
@@ -50,8 +51,7 @@ def command(
         raise ConfigError(f"mhz must be a number from 1 to 1000, not {mhz}")
     chosen = configure(unit, preset=preset, file=config, settings=set_ or ())
     part = find_board(board).part if board else Part()
-    if unit == "engine":
-        check_fit(chosen, board or "ulx3s-85f")
+    check_fit(chosen, part, board or part.name)
     name = module_name(unit)
     design = emit(load(find_unit(unit).component)(chosen), name)
     found = measure(

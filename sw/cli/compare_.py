@@ -50,11 +50,12 @@ def command(
     names = tuple(dict.fromkeys(datapath or families_of(job)))
     jobs = {name: read_job(job, datapath=name, settings=tuple(set_ or ())) for name in names}
     if not no_build:
-        from ...fpga.board import build_board, check_clock, check_fit
+        from ...fpga.board import build_board, check_clock, find_board
+        from ...fpga.fit import check_fit
 
         check_clock(mhz, board)
         for chosen in jobs.values():
-            check_fit(chosen.engine, board)
+            check_fit(chosen.engine, find_board(board).part, board)
     found = []
     for name, chosen in jobs.items():
         say(f"{name}:")

@@ -51,11 +51,12 @@ def command(
     check_writable(output)
     chosen = read_job(job, datapath=datapath, settings=tuple(set_ or ()))
     if board:
-        from ...fpga.board import check_clock, check_fit
+        from ...fpga.board import check_clock, find_board
+        from ...fpga.fit import check_fit
 
         check_simulator("icarus")
         check_clock(mhz, board)
-        check_fit(chosen.engine, board)
+        check_fit(chosen.engine, find_board(board).part, board)
         _check_verilog(chosen, output, say)
     with _beside(chosen, board, mhz, output, say) as started:
         with progress_bar("images on the RTL") as move:

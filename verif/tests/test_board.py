@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tilewright.fpga import measure
-from tilewright.fpga.board import build_board, check_fit
+from tilewright.fpga.board import build_board
+from tilewright.fpga.fit import check_fit
 from tilewright.fpga.flow import Area, Part, check_area
 from tilewright.gen.configuration import configure
 from tilewright.hw.config import ConfigError
@@ -69,7 +70,7 @@ def stop(text):
     [
         ({}, 60, "mhz must be a multiple of 25 up to 200, not 60"),
         ({"size": 8, "act_depth": 1 << 15, "weight_depth": 1 << 15}, 50, "block RAMs"),
-        ({"size": 13}, 50, "the engine needs 171 DSPs, but ulx3s-85f has 156"),
+        ({"size": 13}, 50, "the design needs 171 DSPs, but ulx3s-85f has 156"),
     ],
 )
 def test_refused_before_any_work(tmp_path, fields, mhz, said):
@@ -80,7 +81,7 @@ def test_refused_before_any_work(tmp_path, fields, mhz, said):
 
 @pytest.mark.parametrize("path", sorted(Path("examples").glob("*/engine*.toml")), ids=str)
 def test_engines_of_the_examples_fit(path):
-    check_fit(configure("engine", file=path), BOARD)
+    check_fit(configure("engine", file=path), Part(), BOARD)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
