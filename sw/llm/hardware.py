@@ -142,16 +142,22 @@ class HardwareAttention:
             for _ in range(2)
         )
         self._used = np.zeros(kv.heads, np.int64)
+        self._is_amid = False
 
     def start(self, policy: Policy) -> None:
         """Begin a sequence: all slots are empty."""
         policy.check(self.kv)
+        if self._is_amid:
+            self._controller.restart()
+            self._attention.restart()
+        self._is_amid = True
         values = asdict(policy) | {"evict": EVICT.index(policy.evict)}
         fields = {f"policy.{name}": [int(value)] for name, value in values.items()}
         self._controller.forget()
         self._controller.send("s_axis_commands", {"op": [Op.START.value], **fields})
-        self._controller.run("s_axis_commands", 1, quiet=1000)
+        self._controller.give("s_axis_commands", 1)
         self._used[:] = 0
+        self._is_amid = False
 
     def step(self, q: Integers, keys: Stored, values: Stored, shift: int) -> StepResult:
         """Attend to all tokens that are kept, the new one included.
@@ -170,9 +176,13 @@ class HardwareAttention:
         ConfigError
             The operands are not of the shape that the hardware was built for.
         ToolError
-            The controller refuses the token, or a unit stopped.
+            The controller refuses the token, a unit stopped, or the step before was not finished:
+            then only `start` goes on.
         """
         self._check(q, keys, values)
+        if self._is_amid:
+            raise ToolError("the step before was not finished: begin a sequence with start()")
+        self._is_amid = True
         slots, placing = self._place()
         at = np.arange(self.kv.heads), slots
         for held, new in ((self._keys, keys), (self._values, values)):
@@ -182,6 +192,7 @@ class HardwareAttention:
         factors, weights, softmax = self._softmax(dots, listed, shift)
         out, mix = self._mix(factors, listed)
         cache = placing + listing + self._score(weights)
+        self._is_amid = False
         return StepResult(slots, out, weights, StepCycles(cache, products, softmax, mix))
 
     def _check(self, q: Integers, keys: Stored, values: Stored) -> None:
@@ -237,7 +248,7 @@ class HardwareAttention:
         )
         told = np.concatenate([part.ravel() for part in weights])
         self._controller.send("s_axis_weights", {"value": told})
-        self._controller.run("s_axis_weights", len(told), quiet=1000)
+        self._controller.give("s_axis_weights", len(told))
         return self._controller.cycle - begin
 
     # -- engine

@@ -1,6 +1,7 @@
 """The engine as compiled RTL behind the runtime's interface."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,6 +56,9 @@ class RunResult:
 class SimulatedEngine:
     """One engine, reset once; every `run` starts where the last one left it.
 
+    A run that failed or was interrupted leaves the engine amid its program; the next one then has
+    an engine as it is after reset.
+
     Raises
     ------
     ToolError
@@ -67,6 +71,25 @@ class SimulatedEngine:
         portable = replace(config, datapath=replace(config.datapath, fabric="portable"))
         design = emit(load(find_unit("engine").component)(portable), _TOP)
         self._unit = load("verif.simulate.compiled:compile_unit")(design.rtlil, _TOP)
+        self._is_amid = False
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note that the engine is amid something where that does not come to its end."""
+        try:
+            yield
+        except BaseException:
+            self._is_amid = True
+            raise
+
+    @contextmanager
+    def _program(self) -> Iterator[None]:
+        """Have a program begin on an engine that is not amid another."""
+        if self._is_amid:
+            self._unit = self._unit.another()
+            self._is_amid = False
+        with self._noting():
+            yield
 
     def run(
         self, program: Program, *, progress: Callable[[int], None] = lambda beats: None
@@ -80,6 +103,10 @@ class SimulatedEngine:
         ToolError
             The engine stopped before all results were out.
         """
+        with self._program():
+            return self._run(program, progress)
+
+    def _run(self, program: Program, progress: Callable[[int], None]) -> RunResult:
         unit, config = self._unit, self.config
         unit.forget()
         for name, (words, ends) in input_beats(config, program).items():
@@ -120,6 +147,10 @@ class SimulatedEngine:
         ToolError
             The engine stopped before all results were out.
         """
+        with self._program():
+            return self._record(program)
+
+    def _record(self, program: Program) -> list[dict[str, int]]:
         unit = self._unit
         unit.forget()
         for name, (words, ends) in input_beats(self.config, program).items():
@@ -163,19 +194,21 @@ class SimulatedEngine:
 
     def read_register(self, address: int) -> int:
         """Return the register at byte address ``address``."""
-        self._transfer("arready", "arvalid", araddr=address)
-        self._wait("rvalid")
-        value = self._unit.peek("s_axi_rdata")
-        self._unit.poke("s_axi_rready", 1)
-        self._unit.run(most=1)
-        self._unit.poke("s_axi_rready", 0)
-        return value
+        with self._noting():
+            self._transfer("arready", "arvalid", araddr=address)
+            self._wait("rvalid")
+            value = self._unit.peek("s_axi_rdata")
+            self._unit.poke("s_axi_rready", 1)
+            self._unit.run(most=1)
+            self._unit.poke("s_axi_rready", 0)
+            return value
 
     def write_register(self, address: int, value: int) -> None:
         """Write the register at byte address ``address``."""
-        self._transfer("awready", "awvalid", awaddr=address)
-        self._transfer("wready", "wvalid", wdata=value, wstrb=0b1111)
-        self._wait("bvalid")
-        self._unit.poke("s_axi_bready", 1)
-        self._unit.run(most=1)
-        self._unit.poke("s_axi_bready", 0)
+        with self._noting():
+            self._transfer("awready", "awvalid", awaddr=address)
+            self._transfer("wready", "wvalid", wdata=value, wstrb=0b1111)
+            self._wait("bvalid")
+            self._unit.poke("s_axi_bready", 1)
+            self._unit.run(most=1)
+            self._unit.poke("s_axi_bready", 0)

@@ -50,6 +50,10 @@ class SimulatedUnit:
         """Cycles since reset."""
         return self._unit.cycle
 
+    def restart(self) -> None:
+        """Begin again as after reset, whatever the unit was amid."""
+        self._unit = self._unit.another()
+
     def forget(self) -> None:
         """Drop what the streams have carried so far; to be called before anything is sent."""
         self._unit.forget()
@@ -77,6 +81,17 @@ class SimulatedUnit:
     def run(self, stream: str, count: int, *, quiet: int) -> bool:
         """Clock until a stream has moved ``count`` beats; False if all stand still before."""
         return self._unit.run(stream, count, quiet=quiet)
+
+    def give(self, stream: str, count: int, *, quiet: int = 10_000) -> None:
+        """Clock until ``count`` beats have been taken.
+
+        Raises
+        ------
+        ToolError
+            The unit stopped before.
+        """
+        if not self.run(stream, count, quiet=quiet):
+            raise ToolError(f"the simulated {self._name} stopped before it had taken {stream}")
 
     def take(self, stream: str, count: int, *, quiet: int = 10_000) -> dict[str, Integers]:
         """Clock until ``count`` beats have left; return a column for each field.

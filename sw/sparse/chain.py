@@ -164,12 +164,18 @@ class SimulatedChain:
         component = load(find_unit("packed_chain").component)(chain.config)
         compile_unit = load("verif.simulate.compiled:compile_unit")
         self._unit = compile_unit(emit(component, "packed_chain").rtlil, "packed_chain")
-        words = pack_chain(chain.config, chain.layers)
-        self._unit.offer("s_axis_params", {"data": words_of(words, chain.config.word_bits)})
+        self._load()
+
+    def _load(self) -> None:
+        words = pack_chain(self._chain.config, self._chain.layers)
+        self._unit.offer("s_axis_params", {"data": words_of(words, self._chain.config.word_bits)})
         self._run("s_axis_params", len(words))
+        self._is_amid = False
 
     def run(self, images: Ints) -> tuple[Ints, int]:
         """Return the results of images, and the cycles from their first vector to the last result.
+
+        A run that failed or was interrupted has no effect on the next one.
 
         Raises
         ------
@@ -178,9 +184,14 @@ class SimulatedChain:
         """
         chain, config = self._chain, self._chain.config
         pixels = chain.pixels(images)
+        if self._is_amid:
+            self._unit = self._unit.another()
+            self._load()
+        self._is_amid = True
         self._unit.forget()
         self._unit.offer("s_axis_acts", {"data": pack_bits(pixels, config.x_bits)})
         self._run("m_axis_results", len(pixels))
+        self._is_amid = False
         seen, taken = self._unit.seen("m_axis_results"), self._unit.seen("s_axis_acts")
         values = unpack_bits(
             seen.beats["data"], config.x_bits, config.outputs, signed=config.x_signed

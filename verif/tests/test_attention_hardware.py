@@ -8,6 +8,7 @@ from tilewright.hw.attention.config import AttentionConfig
 from tilewright.hw.config import ConfigError
 from tilewright.hw.kv.config import KvConfig, Policy
 from tilewright.sw.llm.hardware import HardwareAttention
+from tilewright.sw.runtime.unit import SimulatedUnit
 from tilewright.verif.attention_steps import steps
 from tilewright.verif.golden.attention import Stored, attention, store
 from tilewright.verif.golden.kv import GoldenKv
@@ -107,8 +108,42 @@ def test_what_the_hardware_was_not_built_for_is_refused():
     assert second.slots.tolist() == [1, 1]
     with pytest.raises(ToolError, match="refuses the token: its heads hold 2 tokens"):
         step(2)
+    with pytest.raises(ToolError, match="the step before was not finished: begin .* with start()"):
+        step(2)
     hardware.start(POLICY)
     assert np.array_equal(step(0).out, first.out)
+
+
+@pytest.mark.parametrize(("unit", "stream"), [
+    ("_controller", "m_axis_tokens"), ("_attention", "m_axis_o"), ("_controller", "s_axis_weights"),
+])  # fmt: skip
+def test_a_step_that_was_interrupted_is_not_gone_on_with(unit, stream, monkeypatch):
+    hardware = made(32, 16)
+    q, k, v = tokens(hardware.config, 2, 3)
+    tokens_of = [store(hardware.config, k[t]) for t in range(2)]
+
+    def sequence():
+        hardware.start(POLICY)
+        return [
+            hardware.step(q[t], tokens_of[t], store(hardware.config, v[t]), 22) for t in range(2)
+        ]
+
+    wanted = sequence()
+    run = SimulatedUnit.run
+
+    def interrupted(self, name, count, *, quiet):
+        if self is getattr(hardware, unit) and name == stream:
+            self._unit.run(name, count, most=3)
+            raise KeyboardInterrupt
+        return run(self, name, count, quiet=quiet)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedUnit, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sequence()
+    for one, other in zip(sequence(), wanted, strict=True):
+        assert np.array_equal(one.out, other.out)
+        assert one.cycles == other.cycles
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,27 @@
 """The engine: products, networks and malformed commands, compiled RTL against golden models."""
 
+import dataclasses
+import signal
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilewright.gen.catalog import load
+from tilewright.gen.errors import ToolError
 from tilewright.hw.config import ConfigError
 from tilewright.hw.engine.commands import COMMANDS, encode
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.sw.cycles import predict
 from tilewright.sw.engine import Engine
+from tilewright.sw.mapping.matmul import plan_matmul
 from tilewright.sw.mapping.network import MappingError, plan_network
 from tilewright.sw.program import Program, ProgramBuilder
 from tilewright.sw.quantise.layers import Formats, QuantisedGraph, QuantisedLayer, QuantisedTensor
 from tilewright.sw.runtime.simulated import SimulatedEngine
 from tilewright.verif.golden import network as golden_network
+from tilewright.verif.simulate.compiled import CompiledUnit
 from tilewright.verif.testbench.engine_programs import golden_engine
 
 SMALL = {"act_depth": 48, "weight_depth": 40, "acc_depth": 6, "param_depth": 32}
@@ -101,6 +107,84 @@ def test_matmul_refuses_bad_operands(engine):
         engine.matmul(np.full((1, 2), 1 << d.x_bits), zeros)
     with pytest.raises(ValueError, match="w must lie in"):
         engine.matmul(zeros, np.full((3, 1), -(1 << d.w_bits)))
+
+
+@pytest.mark.parametrize("cycles", [1, 40, 300])
+def test_an_interrupted_product_has_no_effect_on_the_next(engine, cycles, monkeypatch):
+    monkeypatch.setattr("tilewright.sw.runtime.simulated._QUIET_CYCLES", 5000)
+    whole, unit = CompiledUnit.run, engine._hardware._unit
+
+    def interrupted(self, until=None, count=0, **limits):
+        whole(self, until, count, most=cycles)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CompiledUnit, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.matmul(*operands(engine, (23, 31, 11), "random", 1))
+    x, w = operands(engine, (5, 13, 7), "random", 2)
+    for _ in range(2):
+        y, stats = engine.matmul(x, w)
+        assert (y == x @ w).all()
+        assert stats.cycles == stats.predicted_cycles
+    assert engine._hardware._unit is not unit
+    kept = engine._hardware._unit
+    engine.matmul(x, w)
+    assert engine._hardware._unit is kept, "only what was interrupted begins anew"
+
+
+def test_ctrl_c_stops_a_product_and_leaves_no_trace(monkeypatch):
+    """The real signal, while the compiled unit runs; what does not end is stopped too."""
+    monkeypatch.setattr("tilewright.sw.runtime.simulated._QUIET_CYCLES", 5000)
+    engine = Engine("systolic", **ENGINES["ws"])
+    x, w = operands(engine, (3000, 60, 60), "random", 1)
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    run = SimulatedEngine._run
+
+    def soon(self, program, progress):
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        return run(self, program, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedEngine, "_run", soon)
+        with pytest.raises(KeyboardInterrupt):
+            engine.matmul(x, w)
+    x, w = x[:9], w[:, :5]
+    assert (engine.matmul(x, w)[0] == x @ w).all()
+
+
+def test_a_register_access_that_was_interrupted_has_no_effect_on_the_next_product(monkeypatch):
+    engine = Engine("systolic", **ENGINES["ws"])
+    hardware = engine._hardware
+    x, w = operands(engine, (3, 4, 5), "random", 1)
+
+    def interrupted(signal):
+        raise KeyboardInterrupt
+
+    for access in (lambda: hardware.read_register(0), lambda: hardware.write_register(0x20, 0)):
+        with monkeypatch.context() as patch:
+            patch.setattr(hardware, "_wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                access()
+        assert (engine.matmul(x, w)[0] == x @ w).all()
+        assert hardware.read_register(0) == 0x54574731
+        assert hardware.errors() == 0
+
+
+def test_a_program_that_stops_has_no_effect_on_the_next(monkeypatch):
+    """The engine waits for activations that the program does not bring."""
+    monkeypatch.setattr("tilewright.sw.runtime.simulated._QUIET_CYCLES", 5000)
+    monkeypatch.setattr("tilewright.sw.runtime.simulated._QUIET_RECORD", 500)
+    engine = Engine("systolic", **ENGINES["ws"])
+    hardware = engine._hardware
+    x, w = operands(engine, (5, 9, 4), "random", 1)
+    plan = plan_matmul(engine.config, x, w, load("sw.pack.systolic:pack_tile"))
+    short = dataclasses.replace(plan.program, x_packets=[])
+    for run in (hardware.run, hardware.record):
+        with pytest.raises(ToolError, match="stopped before all results were out"):
+            run(short)
+        assert hardware.read_register(0x18) == 1, "still busy: its registers tell why"
+        assert (engine.matmul(x, w)[0] == x @ w).all()
 
 
 def test_engine_refuses_unknown_fields():
@@ -262,8 +346,6 @@ def test_malformed_commands_are_dropped_and_flagged(seed):
     rng = np.random.default_rng(seed)
     golden = golden_engine(config)
     pack = load("sw.pack.systolic:pack_tile")
-    from tilewright.sw.mapping.matmul import plan_matmul
-
     hardware = SimulatedEngine(config)
     for _ in range(6):
         x, w = rng.integers(-128, 128, (5, 9)), rng.integers(-128, 128, (9, 4))
