@@ -152,6 +152,9 @@ def test_deframer_marks_truncated_and_unstopped_frames():
     broken = [(byte, i == 6) for i, byte in enumerate(line)]
     assert deframe([*broken, *line]) == [(good[0], 1), good]
     assert deframe(b"\x7e\x01\x7d\x7e" + line)[-1] == good
+    aborted = line[:-1] + b"\x7d\x7e"
+    assert deframe(aborted + line) == [(good[0], 1), good], "a good checksum, then an abort"
+    assert [type(found) for found in FrameReader().feed(aborted + line)] == [FrameError, Frame]
     assert deframe(b"\x7e\x7e\x7e" + line + b"\x7e") == [good]
 
 
