@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Protocol
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
+from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, ResetSignal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import flipped
 
@@ -39,12 +39,21 @@ class Shared(wiring.Component):
         Hashable; equal configurations share one module.
     name : str
         Module name; a number is appended where configurations differ.
+    reset : Value, optional
+        What resets it instead of the clock domain's reset, which it must include.
     """
 
-    def __init__(self, component: Callable[..., wiring.Component], config: object, name: str):
+    def __init__(
+        self,
+        component: Callable[..., wiring.Component],
+        config: object,
+        name: str,
+        reset: Value | None = None,
+    ):
         self._build = lambda: component(config)
         self._key = (component, config)
         self._name = name
+        self._reset = reset
         if self._key not in _signatures:
             probe = self._build()
             probe._MustUse__used = True  # only its signature is wanted
@@ -55,7 +64,8 @@ class Shared(wiring.Component):
         library = active_library.get()
         if library is None:
             m = Module()
-            m.submodules.inner = inner = self._build()
+            inner = self._build()
+            m.submodules.inner = inner if self._reset is None else ResetInserter(self._reset)(inner)
             wiring.connect(m, flipped(self), inner)
             return m
         name, ports = library.add(self._name, self._key, self._build)
@@ -66,5 +76,5 @@ class Shared(wiring.Component):
         if "clk" in ports:
             arguments["i_clk"] = ClockSignal()
         if "rst" in ports:
-            arguments["i_rst"] = ResetSignal()
+            arguments["i_rst"] = ResetSignal() if self._reset is None else self._reset
         return Instance(name, **arguments)

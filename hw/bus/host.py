@@ -1,6 +1,6 @@
 """The host adapter: an engine's streams and registers behind a byte line or a UART."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, ResetInserter, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,6 +22,7 @@ class HostCore(wiring.Component):
     one is refused with a reply that says why, counted, and forgotten. A stream payload stays in one
     bank of the buffer until the engine has taken it, while the other bank receives: the adapter
     goes on answering, and a host that polls results meanwhile cannot deadlock with the engine.
+    A host that begins has the engine reset, and meets nothing that one before it left behind.
     See `tilewright.hw.bus.host_config` for the frames.
 
     Parameters
@@ -41,6 +42,8 @@ class HostCore(wiring.Component):
         Results of the engine.
     registers : Out(AxiLite(address_bits))
         Its registers.
+    reset : Out(1)
+        Resets the engine.
 
     Latency
         A reply begins within 8 cycles of the end of its request; that of a register access when the
@@ -59,6 +62,7 @@ class HostCore(wiring.Component):
                 "o": Out(stream.Signature(8)),
                 "results": In(stream.Signature(host_result(config))),
                 "registers": Out(AxiLite(config.address_bits)),
+                "reset": Out(1),
             }
             | {name: Out(stream.Signature(feeder_beat(bits))) for name, bits in config.streams}
         )
@@ -68,8 +72,9 @@ class HostCore(wiring.Component):
         config = self._config
         m.submodules.deframer = deframer = Deframer()
         m.submodules.receiver = receiver = RequestReceiver(config)
-        m.submodules.feeder = feeder = Feeder(config)
-        m.submodules.collector = collector = ResultCollector(config)
+        feeder, collector = Feeder(config), ResultCollector(config)
+        m.submodules.feeder = ResetInserter(self.reset)(feeder)
+        m.submodules.collector = ResetInserter(self.reset)(collector)
         m.submodules.framer = framer = Framer()
         m.submodules.buffer = buffer = memory.Memory(shape=8, depth=2 * PAYLOAD_MAX, init=[])
         wiring.connect(m, wiring.flipped(self.i), deframer.i)
@@ -95,6 +100,7 @@ class HostCore(wiring.Component):
         wiring.connect(m, replier.o, framer.i)
         found = receiver.o.payload
         m.d.comb += [
+            self.reset.eq(executor.reset),
             feeder.job.payload.bank.eq(bank),
             feeder.job.payload.length.eq(found.length),
             feeder.job.payload.stream.eq(found.channel),
@@ -140,6 +146,8 @@ class UartHost(wiring.Component):
         Results of the engine.
     registers : Out(AxiLite(address_bits))
         Its registers.
+    reset : Out(1)
+        Resets the engine.
 
     Latency
         As `HostCore`, and the line's.
@@ -157,6 +165,7 @@ class UartHost(wiring.Component):
                 "tx": Out(1, init=1),
                 "results": In(stream.Signature(host_result(config))),
                 "registers": Out(AxiLite(config.address_bits)),
+                "reset": Out(1),
             }
             | {name: Out(stream.Signature(feeder_beat(bits))) for name, bits in config.streams}
         )
@@ -168,7 +177,11 @@ class UartHost(wiring.Component):
         m.submodules.core = core = HostCore(self._config)
         wiring.connect(m, receiver.o, core.i)
         wiring.connect(m, core.o, transmitter.i)
-        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
+        m.d.comb += [
+            receiver.rx.eq(self.rx),
+            self.tx.eq(transmitter.tx),
+            self.reset.eq(core.reset),
+        ]
         wiring.connect(m, wiring.flipped(self.results), core.results)
         for name in ("registers", *(name for name, _ in self._config.streams)):
             wiring.connect(m, getattr(core, name), wiring.flipped(getattr(self, name)))

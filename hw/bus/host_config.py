@@ -32,7 +32,7 @@ __all__ = [
 
 FLAG, ESCAPE, ESCAPE_XOR = 0x7E, 0x7D, 0x20
 """RFC 1662: between frames; before a byte that was changed by `ESCAPE_XOR`."""
-VERSION = 1
+VERSION = 2
 COUNTER_BYTES = 4
 """Two counters behind the description in the reply to ``STATUS``."""
 HEADER_BYTES = 4
@@ -52,13 +52,16 @@ class Channel(enum.IntEnum):
     """What a request is for; its payload -> what follows the status byte in the reply."""
 
     STATUS = 0
-    """Start of a session, always executed: nothing -> see `HostConfig.description`."""
+    """Always executed: nothing -> see `HostConfig.description`."""
     READ = 1
     """Address, 4 bytes -> data, 4 bytes."""
     WRITE = 2
     """Address, 4 bytes, and data, 4 bytes -> nothing."""
     RESULT = 3
     """Nothing -> the next results, none if there are none; `LAST` where they end a packet."""
+    RESET = 4
+    """Start of a session, always executed: any 4 bytes -> the same. What is behind the streams is
+    reset, and no payload and no result of before is left."""
     STREAM = 8
     """First of the streams in the order of `HostConfig.streams`: whole beats -> nothing."""
 

@@ -65,6 +65,8 @@ class Executor(wiring.Component):
         Registers of the engine.
     replies : Out(stream.Signature(reply_job))
         To the replier.
+    reset : Out(1)
+        Resets the feeder, the collector and what is behind them.
     waiting : Out(1)
         Results wait that were not delivered yet.
     refused : Out(16)
@@ -92,6 +94,7 @@ class Executor(wiring.Component):
                 "release": Out(1),
                 "registers": Out(AxiLite(config.address_bits)),
                 "replies": Out(stream.Signature(reply_job)),
+                "reset": Out(1),
                 "waiting": Out(1),
                 "refused": Out(16),
             }
@@ -108,8 +111,10 @@ class Executor(wiring.Component):
         missed = Signal()
         counts = Signal()
         verdict, is_stream = self._elaborate_verdict(m)
-        repeats = known & (verdict == Status.OK) & (found.channel != Channel.STATUS)
-        repeats &= (found.channel == before.channel[:7]) & (found.sequence == before.sequence)
+        begins = (found.channel == Channel.STATUS) | (found.channel == Channel.RESET)
+        repeats = known & (verdict == Status.OK) & (found.sequence == before.sequence)
+        repeats &= found.channel == before.channel[:7]
+        m.d.sync += self.reset.eq(0)
         m.d.comb += [
             self.waiting.eq(self.finished > delivered),
             self.release.eq(executes & delivered),
@@ -118,7 +123,7 @@ class Executor(wiring.Component):
         with m.If(self.dropped):
             m.d.sync += missed.eq(1)
         with m.If(executes):
-            m.d.sync += [delivered.eq(0), known.eq(found.channel != Channel.STATUS)]
+            m.d.sync += [delivered.eq(0), known.eq(~begins)]
         with m.FSM():
             with m.State("Idle"):
                 m.d.sync += [
@@ -176,6 +181,7 @@ class Executor(wiring.Component):
                 (Channel.READ, 4),
                 (Channel.WRITE, 8),
                 (Channel.RESULT, 0),
+                (Channel.RESET, 4),
             ):
                 with m.Case(channel):
                     m.d.comb += verdict.eq(Mux(found.length == length, 0, Status.BAD_LENGTH))
@@ -202,6 +208,10 @@ class Executor(wiring.Component):
                             reply.body.eq(Body.RESULT),
                             reply.length.eq(self.length),
                         ]
+                with m.Case(Channel.RESET):
+                    echo = found.arguments[1]
+                    m.d.sync += [reply.body.eq(Body.DATA), reply.length.eq(4), reply.data.eq(echo)]
+                    m.d.sync += self.reset.eq(1)
                 with m.Case(Channel.READ):
                     address = found.arguments[1]
                     m.d.sync += bus.araddr.eq(address)

@@ -1,10 +1,11 @@
 """The engine behind a serial line: what a board with a UART instantiates."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine.engine import Engine
+from ..shared import Shared
 from .host import UartHost
 from .uart_engine_config import UartEngineConfig
 
@@ -13,6 +14,8 @@ __all__ = ["UartEngine"]
 
 class UartEngine(wiring.Component):
     """An `Engine` whose streams and registers are reached over a UART.
+
+    Each session of the host begins with a reset of the engine.
 
     Parameters
     ----------
@@ -43,8 +46,13 @@ class UartEngine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.host = host = UartHost(self._config.host, self._config.uart)
-        m.submodules.engine = engine = Engine(self._config.engine)
-        m.d.comb += [host.rx.eq(self.rx), self.tx.eq(host.tx)]
+        reset = Signal()
+        m.submodules.engine = engine = Shared(Engine, self._config.engine, "engine", reset)
+        m.d.comb += [
+            host.rx.eq(self.rx),
+            self.tx.eq(host.tx),
+            reset.eq(ResetSignal() | host.reset),
+        ]
         wiring.connect(m, host.registers, engine.s_axi)
         for name in ("cmd", "x", "w"):
             wiring.connect(m, getattr(host, name), getattr(engine, name))

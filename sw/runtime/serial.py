@@ -1,5 +1,6 @@
 """The host's end of a serial line: requests that survive a bad line, and an engine behind it."""
 
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ...hw.bus.host_config import (
     PAYLOAD_MAX,
     PENDING,
     VERSION,
+    WAITING,
     Channel,
     Status,
 )
@@ -45,7 +47,7 @@ class Transport(Protocol):
 
 
 class SerialPort:
-    """A serial port of this machine, 8N1 without flow control.
+    """A serial port of this machine, 8N1 without flow control, kept from other programs.
 
     Raises
     ------
@@ -62,7 +64,9 @@ class SerialPort:
             ) from None
         self._failure = (serial.SerialException, OSError)
         try:
-            self._port = serial.Serial(port, baud, timeout=0, write_timeout=10)
+            self._port = serial.Serial(
+                port, baud, timeout=0, write_timeout=10, exclusive=True
+            )
         except (*self._failure, ValueError) as error:
             raise LinkError(f"cannot open serial port {port}: {error}") from None
 
@@ -122,8 +126,9 @@ class _Reply:
 class Link:
     """A session with a board: registers, streams, results.
 
-    Every request is sent until its reply has come whole; a request whose reply was lost is not
-    executed twice. Results that come while a stream is stuck are kept for `receive`.
+    It begins with a board that is idle and empty, whatever one before it left behind. Every request
+    is sent until its reply has come whole; a request whose reply was lost is not executed twice.
+    Results that come while a stream is stuck are kept for `receive`.
 
     Parameters
     ----------
@@ -141,7 +146,7 @@ class Link:
     Raises
     ------
     LinkError
-        The board does not answer or speaks another version.
+        The board does not answer, speaks another version, or cannot be reset.
     """
 
     def __init__(
@@ -159,10 +164,12 @@ class Link:
         self._reader = FrameReader()
         self._sequence = 0
         self._flags = 0
+        self._is_cut = False
         self._packets: list[bytes] = []
         self._partial = bytearray()
         self.retries = 0
         self.description = self.status()
+        self.reset()
 
     def close(self) -> None:
         """End the session."""
@@ -174,8 +181,29 @@ class Link:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def reset(self) -> None:
+        """Have the board idle and empty, and forget results that nobody took.
+
+        Raises
+        ------
+        LinkError
+            The board does not answer, or goes on with what it was at.
+        """
+        self._is_cut = False
+        self._packets.clear()
+        self._partial.clear()
+        for _ in range(self._attempts):
+            # A reply to another host's request may still be on its way.
+            token = secrets.token_bytes(4)
+            if self._ask(Channel.RESET, token, "resetting it").body == token:
+                break
+        else:
+            raise LinkError("the board answers what it was not asked: does another program use it?")
+        if self._flags & (PENDING | WAITING):
+            raise LinkError("the board is not idle after its reset")
+
     def status(self) -> Description:
-        """Ask the board what it is; the next request is then executed whatever came before."""
+        """Ask the board what it is."""
         body = self._ask(Channel.STATUS, b"", "status").body
         if not body or body[0] != VERSION:
             found = body[0] if body else "none"
@@ -226,9 +254,14 @@ class Link:
                 f"not {len(packet)} bytes"
             )
         part = PAYLOAD_MAX // size * size
-        for start in range(0, len(packet), part):
-            last = start + part >= len(packet)
-            self._send_part(stream, packet[start : start + part], last)
+        try:
+            for start in range(0, len(packet), part):
+                last = start + part >= len(packet)
+                self._send_part(stream, packet[start : start + part], last)
+        except BaseException:
+            # The next packet would go on where this one ended.
+            self._is_cut |= start > 0
+            raise
 
     def _send_part(self, stream: int, payload: bytes, last: bool) -> None:
         channel = Channel.STREAM + stream
@@ -262,6 +295,11 @@ class Link:
                 raise LinkError(f"the engine gave no results for {self._patience:g} s")
         return self._packets.pop(0)
 
+    def check_empty(self) -> None:
+        """Raise `LinkError` if there are results that nobody has taken."""
+        if self._packets or self._partial or self._collect():
+            raise LinkError("the board has results of something else: reset the session")
+
     def _collect(self) -> bool:
         """Ask for results; return whether any came."""
         reply = self._ask(Channel.RESULT, b"", "asking for results")
@@ -273,6 +311,12 @@ class Link:
 
     def _ask(self, channel: int, payload: bytes, what: str, *, last: bool = False) -> _Reply:
         """Send one request until it is answered; return the answer if it is OK or BUSY."""
+        if self._is_cut:
+            raise LinkError(
+                f"{what} must wait: something before was cut off, and the session must be reset"
+            )
+        # Whoever is interrupted here does not know what the board has done.
+        self._is_cut = True
         sequence = self._sequence
         self._sequence = (sequence + 1) % 256
         request = encode(Frame(channel | (LAST if last else 0), sequence, payload))
@@ -282,6 +326,7 @@ class Link:
             reply = self._await(channel, sequence)
             if reply is None:
                 continue
+            self._is_cut = False
             self._flags = reply.flags
             if reply.status in (Status.OK, Status.BUSY):
                 return reply

@@ -21,6 +21,8 @@ _FILL = COMMANDS["LOAD_X"].field("fill")
 class SerialEngine:
     """An engine at the other end of a line; every `run` starts where the last one left it.
 
+    The session begins with a reset, and so does a run after one that failed or was interrupted.
+
     Parameters
     ----------
     config : UartEngineConfig
@@ -37,10 +39,18 @@ class SerialEngine:
     def __init__(self, config: UartEngineConfig, line: str | Link):
         self.config = config.engine
         self._registers = engine_registers(self.config)
-        if isinstance(line, str):
-            line = Link(SerialPort(line, config.uart.baud))
-        self.link = line
-        self._check(config)
+        self._is_amid = False
+        if isinstance(line, Link):
+            self.link = line
+            self._check(config)
+            return
+        port = SerialPort(line, config.uart.baud)
+        try:
+            self.link = Link(port)
+            self._check(config)
+        except BaseException:
+            port.close()
+            raise
 
     def _check(self, config: UartEngineConfig) -> None:
         """Compare what the board says with its configuration."""
@@ -58,6 +68,8 @@ class SerialEngine:
                     f"the board's engine has {name} {read:#010x}, the configuration "
                     f"{value:#010x}; was it built from another one?"
                 )
+        if self.read_register(self._registers.find("status").address):
+            raise LinkError("the board's engine is at work, though nothing was sent")
 
     def close(self) -> None:
         """Close the line."""
@@ -75,8 +87,19 @@ class SerialEngine:
         Raises
         ------
         LinkError
-            The board does not answer, or the engine stopped before all results were out.
+            The board does not answer, the engine stopped before all results were out, or there are
+            results that are not this program's.
         """
+        if self._is_amid:
+            self.link.reset()
+        self._is_amid = True
+        self.link.check_empty()
+        result = self._run(program, progress)
+        self.link.check_empty()
+        self._is_amid = False
+        return result
+
+    def _run(self, program: Program, progress: Callable[[int], None]) -> RunResult:
         counter = self._registers.find("cycles").address
         self.write_register(counter, 0)
         for stream, packet in self._packets(program):

@@ -36,7 +36,9 @@ class SimulatedLine:
     taken : dict
         For each stream, its beats as (data, last).
     results : deque
-        Beats to give to the adapter, as (numbers, keep, last).
+        Beats to give to the adapter, as (numbers, keep, last); a reset drops them.
+    resets : int
+        How often the engine was reset.
     stalled : bool
         The engine takes nothing.
     """
@@ -47,6 +49,7 @@ class SimulatedLine:
         self.fault = fault
         self.taken: dict[str, list[tuple[int, int]]] = {name: [] for name, _ in config.streams}
         self.results: deque[tuple[list[int], int, int]] = deque()
+        self.resets = 0
         self.stalled = False
         self.cycle = 0
         self._to_board: deque[tuple[int, int]] = deque()
@@ -78,9 +81,12 @@ class SimulatedLine:
         transfers = Cat(port.valid & port.ready for port in (self.core.o, *streams))
         beats = [port.payload for port in streams]
         rng = random.Random("stalls")
-        tick = ctx.tick().sample(transfers, self.core.results.ready, self.core.o.payload, *beats)
+        core = self.core
+        tick = ctx.tick().sample(
+            transfers, core.reset, core.results.ready, core.o.payload, *beats
+        )
         gives = False
-        async for _, _, done, taken, byte, *values in tick:
+        async for _, _, done, reset, taken, byte, *values in tick:
             if done & 1:
                 self._from_board.append(byte)
             for i, (name, beat) in enumerate(zip(self.taken, values, strict=True)):
@@ -89,6 +95,9 @@ class SimulatedLine:
                 ctx.set(streams[i].ready, not self.stalled and rng.random() < 0.5)
             if gives and taken:
                 self.results.popleft()
+            if reset:
+                self.resets += 1
+                self.results.clear()
             gives = bool(self.results)
             if gives:
                 numbers, keep, last = self.results[0]

@@ -1,4 +1,4 @@
-"""The host adapter: good requests, every kind of broken one, and sessions over a bad line."""
+"""The host adapter: good requests, every kind of broken one, resets."""
 
 import random
 
@@ -17,8 +17,7 @@ from tilewright.hw.bus.host_config import (
 )
 from tilewright.hw.config import ConfigError
 from tilewright.sw.runtime.frames import Frame, FrameReader, encode, fcs16
-from tilewright.sw.runtime.serial import Link, LinkError, SerialPort
-from tilewright.verif.testbench.host_line import SimulatedLine, damage
+from tilewright.verif.testbench.host_line import SimulatedLine
 
 CONFIG = HostConfig(
     streams=(("cmd", 32), ("x", 20), ("w", 64)), result_lanes=2, result_bits=32, address_bits=8
@@ -51,6 +50,16 @@ def test_status_describes_the_board(line):
     (reply,) = ask(line, Frame(Channel.STATUS, 7))
     assert (reply.channel, reply.sequence) == (Channel.STATUS, 7)
     assert reply.payload == bytes((0,)) + CONFIG.description + bytes(4)
+
+
+def test_the_description_byte_by_byte():
+    """As docs/units/uart.md lists it."""
+    words = "02 03 0400 0300 0800 0200 04 08"
+    assert CONFIG.description == bytes.fromhex(words)
+    wide = HostConfig(
+        streams=(("a", 4096),), result_lanes=256, result_bits=64, address_bits=32
+    )
+    assert wide.description == bytes.fromhex("02 01 0002 0001 08 20")
 
 
 def test_registers_are_read_and_written(line):
@@ -138,7 +147,9 @@ BROKEN = {
     "address of three bytes": (encode(Frame(Channel.READ, 3, bytes(3))), Status.BAD_LENGTH),
     "write without data": (encode(Frame(Channel.WRITE, 3, bytes(4))), Status.BAD_LENGTH),
     "status with payload": (encode(Frame(Channel.STATUS, 3, b"a")), Status.BAD_LENGTH),
-    "unknown channel": (encode(Frame(4, 3, bytes(4))), Status.BAD_CHANNEL),
+    "reset of three bytes": (encode(Frame(Channel.RESET, 3, bytes(3))), Status.BAD_LENGTH),
+    "aborted behind a good checksum": (encode(_good(3))[:-1] + b"\x7d\x7e", Status.BAD_FRAME),
+    "unknown channel": (encode(Frame(5, 3, bytes(4))), Status.BAD_CHANNEL),
     "stream that is not there": (encode(Frame(Channel.STREAM + 3, 3, bytes(4))),
                                  Status.BAD_CHANNEL),
     "channel of many bits": (encode(Frame(0x48, 3, bytes(4))), Status.BAD_CHANNEL),
@@ -198,7 +209,7 @@ def test_a_repeated_request_is_answered_but_not_executed_again(line):
 def test_a_refusal_in_between_does_not_lose_the_repeated_reply(line):
     first = ask(line, Frame(Channel.READ, 5, bytes(4)))
     ask(line, raw=_corrupted(7))
-    ask(line, raw=encode(Frame(4, 6, bytes(4))))
+    ask(line, raw=encode(Frame(5, 6, bytes(4))))
     assert ask(line, Frame(Channel.READ, 5, bytes(4))) == first
 
 
@@ -242,6 +253,31 @@ def test_results_come_in_segments(line):
     assert ends == [(RESULT_MAX, 0), (RESULT_MAX, 0), (1350 - 2 * RESULT_MAX, LAST), (0, 0)]
 
 
+def test_a_packet_that_fills_its_segment_is_one_segment():
+    """128 beats of 4 bytes are 512 bytes: the packet ends where the segment is full."""
+    config = HostConfig(streams=CONFIG.streams, result_lanes=1, result_bits=24, address_bits=8)
+    line = SimulatedLine(config)
+    sizes = (128, 127, 128, 129, 50)
+    numbers = iter(range(1000))
+    packets = [[next(numbers) for _ in range(size)] for size in sizes]
+    for packet in packets:
+        line.results.extend(([n], 1, n == packet[-1]) for n in packet)
+    line.run(4000)
+    assert len(line.results) == 50, "three segments wait, the fourth is full"
+    found, ends, sequence = [b""], [], 0
+    while len(found) <= len(sizes):
+        (reply,) = ask(line, Frame(Channel.RESULT, sequence))
+        sequence += 1
+        ends.append(len(reply.payload) - 1)
+        found[-1] += reply.payload[1:]
+        if reply.channel & LAST:
+            found.append(b"")
+    assert ends == [512, 508, 512, 512, 4, 200]
+    assert found[:-1] == [
+        b"".join(n.to_bytes(3, "little") + b"\x01" for n in packet) for packet in packets
+    ]
+
+
 def test_results_wait_when_nobody_asks(line):
     line.results.extend(([i, -i], 3, 0) for i in range(600))
     line.run(9000)
@@ -251,84 +287,52 @@ def test_results_wait_when_nobody_asks(line):
     assert len(line.results) == left
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_session_over_a_bad_line(seed):
-    rng = random.Random(seed)
-    line = SimulatedLine(CONFIG, damage(rng, 0.004))
-    with Link(line, timeout=4e-3, attempts=20, patience=1.0, clock=line.clock) as link:
-        assert link.description.beat_bytes == (4, 3, 8)
-        assert (link.description.result_lanes, link.description.result_bytes) == (2, 4)
-        sent = {"cmd": b"", "x": b"", "w": b""}
-        results = b""
-        for number in range(8):
-            name, size = rng.choice((("cmd", 4), ("x", 3), ("w", 8)))
-            packet = rng.randbytes(size * rng.randrange(1, 40))
-            link.send(list(sent).index(name), packet)
-            sent[name] += packet
-            link.write(0, number)
-            assert link.read(0) == number
-            line.results.append(([number, -number], 1, 1))
-            results = link.receive()
-            assert (
-                results
-                == b"".join(n.to_bytes(4, "little", signed=True) for n in (number, -number))
-                + b"\x01"
-            )
-        line.run(500)
-        for name, size in (("cmd", 4), ("x", 3), ("w", 8)):
-            values = [value for value, _ in line.taken[name]]
-            mask = (1 << (20 if name == "x" else 8 * size)) - 1
-            data = sent[name]
-            cut = [data[i : i + size] for i in range(0, len(data), size)]
-            assert values == [int.from_bytes(part, "little") & mask for part in cut]
-    assert link.retries > 0, "the line was bad enough to matter"
+TOKEN = b"\x7e\x00\x7d\xa5"
 
 
-def test_a_long_packet_is_cut_into_whole_beats():
-    line = SimulatedLine(CONFIG)
-    link = Link(line, timeout=20e-3, clock=line.clock)
-    data = random.Random(3).randbytes(3 * 500)
-    link.send(1, data)
-    line.run(3000)
-    assert [last for _, last in line.taken["x"]] == [0] * 499 + [1]
-    assert link.retries == 0
+def test_a_reset_is_always_executed(line):
+    reset = Frame(Channel.RESET, 6, TOKEN)
+    for number in (1, 2):
+        (reply,) = ask(line, reset)
+        assert (reply.channel, reply.sequence) == (Channel.RESET, 6)
+        assert reply.payload == b"\x00" + TOKEN
+        assert line.resets == number
+    ask(line, _good())
+    ask(line, reset)
+    ask(line, _good())
+    line.run(200)
+    assert line.taken["cmd"] == [GOOD_BEAT] * 2, "a new session executes whatever came before"
+    assert line.resets == 3
 
 
-def test_results_are_taken_while_a_stream_is_stuck():
-    line = SimulatedLine(CONFIG)
-    link = Link(line, timeout=20e-3, patience=4e-3, clock=line.clock)
+@pytest.mark.parametrize("delivered", [False, True])
+def test_a_reset_leaves_nothing_of_before(line, delivered):
+    """Neither payloads nor results, whole or in part, delivered or not."""
+    line.results.extend(([i, -i], 3, i == 60) for i in range(1, 100))
+    line.run(1500)
+    if delivered:
+        ask(line, Frame(Channel.RESULT, 1))
     line.stalled = True
-    link.send(0, bytes(4))
-    line.results.append(([5, 6], 3, 1))
-    with pytest.raises(LinkError, match=r"^the engine took nothing from stream 0 for 0.004 s$"):
-        link.send(0, bytes(4))
+    line.run(5)
+    ask(line, Frame(CMD, 2, bytes(range(40))))
+    (reply,) = ask(line, Frame(X | LAST, 3, bytes(30)))
+    assert reply.payload == bytes((Status.BUSY | PENDING | WAITING,))
+    (reply,) = ask(line, Frame(Channel.RESET, 4, TOKEN))
+    assert reply.payload == b"\x00" + TOKEN, "nothing pending, nothing waiting"
     line.stalled = False
-    assert link.receive() == b"\x05\0\0\0\x06\0\0\0\x03"
-    link.send(0, bytes(4))
-    with pytest.raises(LinkError, match=r"^the engine gave no results for 0.004 s$"):
-        link.receive()
-
-
-def test_a_dead_line_is_reported():
-    line = SimulatedLine(CONFIG, lambda sent: b"")
-    with pytest.raises(LinkError, match="^the board did not answer in 3 attempts: status$"):
-        Link(line, timeout=1e-3, attempts=3, clock=line.clock)
-
-
-def test_refusals_name_the_request():
-    line = SimulatedLine(CONFIG)
-    link = Link(line, timeout=20e-3, clock=line.clock)
-    with pytest.raises(LinkError, match="^the board refused reading register 0x8: there is no"):
-        link.read(8)
-    with pytest.raises(LinkError, match="^the board has 3 streams, no number 3$"):
-        link.send(3, b"")
-    with pytest.raises(ValueError, match="must be whole beats of 3 bytes, not 4 bytes"):
-        link.send(1, bytes(4))
-
-
-def test_a_port_that_is_not_there():
-    with pytest.raises(LinkError, match="^cannot open serial port /dev/no-such-port: "):
-        SerialPort("/dev/no-such-port", 115200)
+    line.run(300)
+    assert line.taken == {"cmd": [], "x": [], "w": []}
+    (reply,) = ask(line, Frame(Channel.RESULT, 5))
+    assert (reply.channel, reply.payload) == (Channel.RESULT, b"\x00")
+    ask(line, _good(6))
+    ask(line, Frame(W | LAST, 7, bytes(range(8))))
+    line.results.append(([7, 8], 1, 1))
+    line.run(300)
+    assert line.taken["cmd"] == [GOOD_BEAT]
+    assert line.taken["w"] == [(int.from_bytes(bytes(range(8)), "little"), 1)]
+    (reply,) = ask(line, Frame(Channel.RESULT, 8))
+    assert reply.channel == Channel.RESULT | LAST
+    assert reply.payload == b"\x00\x07\0\0\0\x08\0\0\0\x01"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """UART receiver and transmitter, and a whole engine behind one."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -8,14 +9,16 @@ from amaranth.hdl import Module
 from amaranth.sim import Simulator
 
 from tilewright.gen.verilog import emit
-from tilewright.hw.bus.host_config import UartConfig
+from tilewright.hw.bus.host_config import PENDING, WAITING, Channel, UartConfig
 from tilewright.hw.bus.uart import UartReceiver, UartTransmitter
 from tilewright.hw.bus.uart_engine import UartEngine
-from tilewright.hw.bus.uart_engine_config import UartEngineConfig
+from tilewright.hw.bus.uart_engine_config import STREAMS, UartEngineConfig
+from tilewright.hw.engine import commands
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.mapping.matmul import plan_matmul
 from tilewright.sw.pack.systolic import pack_tile
+from tilewright.sw.runtime.frames import Frame, encode
 from tilewright.sw.runtime.serial import Link, LinkError
 from tilewright.sw.runtime.serial_engine import SerialEngine
 from tilewright.verif.simulate.compiled import compile_unit
@@ -64,6 +67,35 @@ def test_receiver_votes_spikes_down():
     for middle in range(32 * 2 + 16, 32 * 21, 32):
         levels[middle] ^= 1
     assert receive(levels, 32) == [(0x5A, 0), (0xC3, 0)]
+
+
+@pytest.mark.parametrize("divisor", [9, 16, 25])
+def test_receiver_outvotes_a_spike_anywhere_in_any_bit(divisor):
+    """One cycle of each bit is wrong, start and stop bit included; every cycle has its turn."""
+    data = random.Random(divisor).randbytes(divisor)
+    levels = wave(data, divisor)
+    for at in range(divisor):
+        start = (2 + 10 * at) * divisor
+        for bit in range(10):
+            levels[start + bit * divisor + at] ^= 1
+    # What is wrong at the edge of the start bit or at the end of the stop bit only moves the edge.
+    assert receive(levels, divisor) == [(byte, 0) for byte in data]
+
+
+def test_receiver_wants_two_low_samples_of_a_start_bit():
+    """Of every pair of cycles, those that are two of the three samples end the byte."""
+    divisor = 16
+    given = set()
+    for first in range(1, divisor):
+        for second in range(first + 1, divisor):
+            levels = [1] * 8 + [0] * divisor + [1] * (11 * divisor)
+            levels[8 + first] = levels[8 + second] = 1
+            if not receive(levels, divisor):
+                given.add((first, second))
+    samples = sorted({cycle for pair in given for cycle in pair})
+    assert len(samples) == 3
+    assert given == {(samples[0], samples[1]), (samples[0], samples[2]), (samples[1], samples[2])}
+    assert samples[1] in (divisor // 2 - 1, divisor // 2)
 
 
 def test_receiver_ignores_a_spike_on_the_idle_line():
@@ -120,8 +152,9 @@ def board():
             acc_depth=16,
             param_depth=16,
         ),
-        uart=UartConfig(clock_hz=16_000_000, baud=2_000_000),
+        uart=UartConfig(clock_hz=25_000_000, baud=1_000_000),
     )
+    assert config.uart.divisor == 25
     unit = compile_unit(emit(UartEngine(config), "board").rtlil, "board")
     return config, UartLine(unit, config.uart.clock_hz, config.uart.divisor)
 
@@ -130,21 +163,148 @@ def _link(line):
     return Link(line, timeout=0.02, patience=0.5, clock=line.clock)
 
 
-@pytest.mark.parametrize(("m", "k", "n"), [(1, 1, 1), (5, 7, 9), (20, 13, 6)])
-def test_engine_multiplies_over_the_line(board, m, k, n):
-    config, line = board
-    engine = SerialEngine(config, _link(line))
-    rng = np.random.default_rng(m)
+def product(config, shape, seed):
+    """Return a random product's plan and its result."""
+    rng = np.random.default_rng(seed)
+    m, k, n = shape
     x, w = rng.integers(-128, 128, (m, k)), rng.integers(-128, 128, (k, n))
-    plan = plan_matmul(config.engine, x, w, pack_tile)
+    return plan_matmul(config.engine, x, w, pack_tile), x @ w
+
+
+def multiply(engine, config, shape, seed):
+    """Run a random product; return whether it is right."""
+    plan, wanted = product(config, shape, seed)
+    found = plan.assemble(engine.run(plan.program).lanes, config.engine.drain_lanes)
+    return np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("shape", "drift"), [((1, 1, 1), 0.0), ((5, 7, 9), 0.02), ((20, 13, 6), -0.02)]
+)
+def test_engine_multiplies_over_the_line(board, monkeypatch, shape, drift):
+    """At 25 cycles a bit, with a host whose bits are as long as the board's or 2 % off."""
+    config, line = board
+    monkeypatch.setattr(line, "drift", drift)
+    engine = SerialEngine(config, _link(line))
+    plan, wanted = product(config, shape, seed=shape[0])
     beats = []
     result = engine.run(plan.program, progress=beats.append)
-    assert np.array_equal(plan.assemble(result.lanes, config.engine.drain_lanes), x @ w)
+    assert np.array_equal(plan.assemble(result.lanes, config.engine.drain_lanes), wanted)
     assert beats[-1] == sum(plan.program.y_beats) == len(result.lanes)
     assert result.last[-1]
     assert result.cycles > 0
     assert engine.errors() == 0
     assert engine.link.retries == 0
+
+
+SHAPE = (3, 5, 4)
+
+
+def leave_unread(engine, config):
+    """Send a program and read none of its results."""
+    plan, _ = product(config, SHAPE, seed=1)
+    for stream, packet in engine._packets(plan.program):
+        engine.link.send(STREAMS.index(stream), packet)
+    while not engine.link._flags & WAITING:
+        engine.read_register(0)
+
+
+def leave_amid_a_packet(engine, config):
+    """Send the activations of a program in part."""
+    plan, _ = product(config, SHAPE, seed=1)
+    for stream, packet in engine._packets(plan.program):
+        if stream == "x":
+            engine.link._ask(Channel.STREAM + 1, packet[:4], "the first beat of several")
+            return
+        engine.link.send(STREAMS.index(stream), packet)
+
+
+def leave_between_commands(engine, config):
+    """Send a program but for its last command."""
+    plan, _ = product(config, SHAPE, seed=1)
+    for stream, packet in list(engine._packets(plan.program))[:-1]:
+        engine.link.send(STREAMS.index(stream), packet)
+
+
+def leave_amid_a_frame(engine, config):
+    """Send half of a request, behind a command that is not finished."""
+    engine.link._ask(Channel.STREAM, b"\x04\0\0\0", "the first word of a GEMM")
+    engine.link._transport.write(encode(Frame(Channel.STREAM, 99, bytes(range(40))))[:20])
+
+
+def leave_stuck(engine, config):
+    """Send activations that nobody asked for, more than the engine's queues take."""
+    while not engine.link._flags & PENDING:
+        engine.link._ask(Channel.STREAM + 1, bytes(100), "activations")
+        engine.read_register(0)
+
+
+@pytest.mark.parametrize("leave", [
+    leave_unread, leave_amid_a_packet, leave_between_commands, leave_amid_a_frame, leave_stuck,
+])  # fmt: skip
+def test_a_session_after_one_that_died(board, leave):
+    """It has results of its own, of the same size and of another."""
+    config, line = board
+    leave(SerialEngine(config, _link(line)), config)
+    engine = SerialEngine(config, _link(line))
+    assert multiply(engine, config, SHAPE, seed=2)
+    assert engine.errors() == 0
+    assert multiply(engine, config, (1, 3, 2), seed=3)
+
+
+@pytest.mark.parametrize("requests", [1, 4, 6, 8, None])
+def test_a_run_that_was_interrupted_has_no_effect_on_the_next(board, monkeypatch, requests):
+    """In the middle of that request, or where the results have come."""
+    config, line = board
+    engine = SerialEngine(config, _link(line))
+    plan, _ = product(config, SHAPE, seed=1)
+    sent, write = [], line.write
+
+    def interrupted(request):
+        sent.append(request)
+        write(request[:9] if len(sent) == requests else request)
+        if len(sent) == requests:
+            raise KeyboardInterrupt
+
+    def progress(beats):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(line, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(plan.program, progress=progress)
+    assert requests is None or len(sent) == requests
+    monkeypatch.undo()
+    assert multiply(engine, config, SHAPE, seed=2)
+    assert engine.errors() == 0
+
+
+def test_results_that_no_program_counts_are_noticed(board):
+    """A program that gives more than it says, and a session in which another's are left."""
+    config, line = board
+    engine = SerialEngine(config, _link(line))
+    plan, _ = product(config, SHAPE, seed=1)
+    more = dataclasses.replace(plan.program, y_beats=[])
+    with pytest.raises(LinkError, match="results of something else"):
+        engine.run(more)
+    assert multiply(engine, config, SHAPE, seed=2)
+    leave_unread(engine, config)
+    with pytest.raises(LinkError, match="results of something else"):
+        multiply(engine, config, SHAPE, seed=3)
+    assert multiply(engine, config, SHAPE, seed=3)
+    wrong = dataclasses.replace(plan.program, y_beats=[n + 1 for n in plan.program.y_beats])
+    with pytest.raises(LinkError, match="gave [0-9]+ bytes of results instead of"):
+        engine.run(wrong)
+    assert multiply(engine, config, SHAPE, seed=4)
+
+
+def test_an_engine_at_work_after_its_reset_is_noticed(board, monkeypatch):
+    config, line = board
+    link = _link(line)
+    words = commands.encode("LOAD_X", base=0, count=4)
+    link.send(0, b"".join(word.to_bytes(4, "little") for word in words))
+    monkeypatch.setattr(Link, "reset", lambda self: None)
+    with pytest.raises(LinkError, match="engine is at work, though nothing was sent"):
+        SerialEngine(config, link)
 
 
 def test_engine_reports_errors_over_the_line(board):
