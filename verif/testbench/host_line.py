@@ -1,17 +1,23 @@
-"""A host adapter in Amaranth's simulator, driven byte by byte from plain Python."""
+"""A host adapter as a compiled unit, driven byte by byte from plain Python."""
 
+import functools
 import random
 from collections import deque
 from collections.abc import Callable
 
-from amaranth.hdl import Cat, Module
-from amaranth.lib import wiring
-from amaranth.sim import Simulator
+from amaranth.back import rtlil
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.bus.axi_lite import RegisterBank
 from tilewright.hw.bus.host import HostCore
 from tilewright.hw.bus.host_config import HostConfig
+from tilewright.hw.bus.host_streams import feeder_beat, host_result
 from tilewright.hw.bus.registers import Register, RegisterBankConfig
+from tilewright.hw.bus.uart import received_byte
+from tilewright.sw.runtime.beats import words_of
+from tilewright.verif.simulate.compiled import CompiledUnit, compile_unit
 
 __all__ = ["REGISTERS", "SimulatedLine", "damage"]
 
@@ -28,6 +34,70 @@ SPACING = 4
 """Cycles from one byte to the next, fewer than any UART needs."""
 
 
+class _Board(wiring.Component):
+    """A `HostCore` with a register bank and streams that are ready at half of all cycles.
+
+    After a reset no result is taken until ``goes_on``; ``broken`` tells that a beat that waited was
+    taken back or changed without a reset.
+    """
+
+    def __init__(self, config: HostConfig):
+        self._config = config
+        super().__init__(
+            {
+                "given": In(1),
+                "byte": In(received_byte),
+                "stalled": In(1),
+                "goes_on": In(1),
+                "broken": Out(1),
+                "resets": Out(16),
+                "o": Out(stream.Signature(8)),
+                "results": In(stream.Signature(host_result(config))),
+            }
+            | {name: Out(stream.Signature(feeder_beat(bits))) for name, bits in config.streams}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.core = core = HostCore(self._config)
+        m.submodules.bank = bank = RegisterBank(REGISTERS)
+        wiring.connect(m, core.registers, bank.s_axi)
+        wiring.connect(m, core.o, wiring.flipped(self.o))
+        waits = Signal()
+        ready = Signal()
+        noise = Signal(15, init=1)
+        m.d.sync += noise.eq(Cat(noise[-1] ^ noise[-2], noise))
+        m.d.comb += ready.eq(noise[0] & ~self.stalled)
+        for name, _ in self._config.streams:
+            given, taken = getattr(core, name), getattr(self, name)
+            before, waited = Signal.like(given.payload), Signal()
+            m.d.comb += [
+                given.ready.eq(ready),
+                taken.valid.eq(given.valid & ready),
+                taken.payload.eq(given.payload),
+            ]
+            m.d.sync += [before.eq(given.payload), waited.eq(given.valid & ~ready & ~core.reset)]
+            with m.If(waited & (~given.valid | (given.payload.as_value() != before.as_value()))):
+                m.d.sync += self.broken.eq(1)
+        m.d.comb += [
+            core.i.valid.eq(self.given),
+            core.i.payload.eq(self.byte),
+            core.results.payload.eq(self.results.payload),
+            core.results.valid.eq(self.results.valid & ~waits),
+            self.results.ready.eq(core.results.ready & ~waits),
+        ]
+        with m.If(core.reset):
+            m.d.sync += [waits.eq(1), self.resets.eq(self.resets + 1)]
+        with m.Elif(self.goes_on):
+            m.d.sync += waits.eq(0)
+        return m
+
+
+@functools.cache
+def _compiled(config: HostConfig) -> CompiledUnit:
+    return compile_unit(rtlil.convert(_Board(config), name="host", emit_src=False), "host")
+
+
 class SimulatedLine:
     """A `Transport` whose far end is a `HostCore` with a register bank and recorded streams.
 
@@ -39,80 +109,73 @@ class SimulatedLine:
         Beats to give to the adapter, as (numbers, keep, last); a reset drops them.
     resets : int
         How often the engine was reset.
-    stalled : bool
-        The engine takes nothing.
     """
 
     def __init__(self, config: HostConfig, fault: Callable[[bytes], bytes] = bytes):
-        self.core = HostCore(config)
         self.config = config
         self.fault = fault
         self.taken: dict[str, list[tuple[int, int]]] = {name: [] for name, _ in config.streams}
         self.results: deque[tuple[list[int], int, int]] = deque()
         self.resets = 0
-        self.stalled = False
-        self.cycle = 0
+        self._unit = _compiled(config).another()
+        self._offered = 0
         self._to_board: deque[tuple[int, int]] = deque()
         self._from_board = bytearray()
-        m = Module()
-        m.submodules.core = self.core
-        m.submodules.bank = bank = RegisterBank(REGISTERS)
-        wiring.connect(m, self.core.registers, bank.s_axi)
-        self._simulator = Simulator(m)
-        self._simulator.add_clock(PERIOD)
-        self._simulator.add_testbench(self._send, background=True)
-        self._simulator.add_testbench(self._watch, background=True)
 
-    async def _send(self, ctx):
-        ctx.set(self.core.o.ready, 1)
-        while True:
-            if self._to_board:
-                byte, error = self._to_board.popleft()
-                ctx.set(self.core.i.payload, {"data": byte, "error": error})
-                ctx.set(self.core.i.valid, 1)
-                await ctx.tick()
-                ctx.set(self.core.i.valid, 0)
-                await ctx.tick().repeat(SPACING - 1)
-            else:
-                await ctx.tick()
-
-    async def _watch(self, ctx):
-        streams = [getattr(self.core, name) for name in self.taken]
-        transfers = Cat(port.valid & port.ready for port in (self.core.o, *streams))
-        beats = [port.payload for port in streams]
-        rng = random.Random("stalls")
-        core = self.core
-        tick = ctx.tick().sample(
-            transfers, core.reset, core.results.ready, core.o.payload, *beats
-        )
-        gives = False
-        async for _, _, done, reset, taken, byte, *values in tick:
-            if done & 1:
-                self._from_board.append(byte)
-            for i, (name, beat) in enumerate(zip(self.taken, values, strict=True)):
-                if done >> i + 1 & 1:
-                    self.taken[name].append((beat.data, beat.last))
-                ctx.set(streams[i].ready, not self.stalled and rng.random() < 0.5)
-            if gives and taken:
-                self.results.popleft()
-            if reset:
-                self.resets += 1
-                self.results.clear()
-            gives = bool(self.results)
-            if gives:
-                numbers, keep, last = self.results[0]
-                beat = {"data": numbers, "keep": keep, "last": last}
-                ctx.set(self.core.results.payload, beat)
-            ctx.set(self.core.results.valid, gives)
+    def stall(self, stalled: bool) -> None:
+        """Have the engine take nothing, or go on."""
+        self._unit.poke("stalled", stalled)
 
     def run(self, cycles: int) -> None:
         """Let ``cycles`` pass."""
-        self.cycle += cycles
-        self._simulator.run_until(self.cycle * PERIOD)
+        end = self._unit.cycle + cycles
+        while (left := end - self._unit.cycle) > 0:
+            if len(self.results) != self._offered:
+                self._offer()
+            if self._to_board:
+                byte, error = self._to_board.popleft()
+                self._unit.poke("byte", byte | error << 8)
+                self._unit.poke("given", 1)
+                self._unit.step()
+                self._unit.poke("given", 0)
+                self._unit.step(min(left, SPACING) - 1) if left > 1 else None
+            else:
+                self._unit.step(min(left, 50))
+            self._gather()
+
+    def _offer(self) -> None:
+        bits, lanes = self.config.result_bits, self.config.result_lanes
+        words = []
+        for numbers, keep, last in self.results:
+            packed = sum((n & (1 << bits) - 1) << bits * i for i, n in enumerate(numbers))
+            words.append(packed | (keep | last << lanes) << bits * lanes)
+        self._unit.offer("results", {"payload": words_of(words, (bits + 1) * lanes + 1)})
+        self._offered = len(words)
+
+    def _gather(self) -> None:
+        """Note what the streams have carried."""
+        unit = self._unit
+        assert not unit.peek("broken"), "a beat that waits stays as it is"
+        self._from_board += bytes(unit.seen("o").beats["payload"][:, 0].tolist())
+        for name, bits in self.config.streams:
+            for row in unit.seen(name).beats["payload"].tolist():
+                beat = sum(word << 64 * i for i, word in enumerate(row))
+                self.taken[name].append((beat & (1 << bits) - 1, beat >> bits))
+        for _ in unit.seen("results").cycles:
+            self.results.popleft()
+            self._offered -= 1
+        unit.forget()
+        if (resets := unit.peek("resets")) != self.resets:
+            self.resets = resets
+            self.results.clear()
+            self._offer()
+            unit.poke("goes_on", 1)
+            unit.step()
+            unit.poke("goes_on", 0)
 
     def clock(self) -> float:
         """Return the simulated time in seconds."""
-        return self.cycle * PERIOD
+        return self._unit.cycle * PERIOD
 
     def write(self, line: bytes, error_at: int | None = None) -> None:
         """Send bytes, after the line's faults; one of them may have no stop bit."""

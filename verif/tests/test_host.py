@@ -214,7 +214,7 @@ def test_a_refusal_in_between_does_not_lose_the_repeated_reply(line):
 
 
 def test_busy_while_the_engine_takes_nothing(line):
-    line.stalled = True
+    line.stall(True)
     line.run(5)
     assert status_of(ask(line, _good(1))[0]) == Status.OK
     (reply,) = ask(line, _good(2))
@@ -222,7 +222,7 @@ def test_busy_while_the_engine_takes_nothing(line):
     assert reply.payload[0] & PENDING
     (reply,) = ask(line, Frame(Channel.READ, 3, bytes(4)))
     assert reply.payload[1:] == (0x600DCAFE).to_bytes(4, "little"), "registers go on"
-    line.stalled = False
+    line.stall(False)
     line.run(200)
     (reply,) = ask(line, _good(4))
     assert status_of(reply) == Status.OK
@@ -312,14 +312,14 @@ def test_a_reset_leaves_nothing_of_before(line, delivered):
     line.run(1500)
     if delivered:
         ask(line, Frame(Channel.RESULT, 1))
-    line.stalled = True
+    line.stall(True)
     line.run(5)
     ask(line, Frame(CMD, 2, bytes(range(40))))
     (reply,) = ask(line, Frame(X | LAST, 3, bytes(30)))
     assert reply.payload == bytes((Status.BUSY | PENDING | WAITING,))
     (reply,) = ask(line, Frame(Channel.RESET, 4, TOKEN))
     assert reply.payload == b"\x00" + TOKEN, "nothing pending, nothing waiting"
-    line.stalled = False
+    line.stall(False)
     line.run(300)
     assert line.taken == {"cmd": [], "x": [], "w": []}
     (reply,) = ask(line, Frame(Channel.RESULT, 5))

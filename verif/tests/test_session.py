@@ -33,7 +33,7 @@ def line():
     return SimulatedLine(CONFIG)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_session_over_a_bad_line(seed):
     rng = random.Random(seed)
     line = SimulatedLine(CONFIG, damage(rng, 0.004))
@@ -79,12 +79,12 @@ def test_a_long_packet_is_cut_into_whole_beats():
 def test_results_are_taken_while_a_stream_is_stuck():
     line = SimulatedLine(CONFIG)
     link = Link(line, timeout=20e-3, patience=4e-3, clock=line.clock)
-    line.stalled = True
+    line.stall(True)
     link.send(0, bytes(4))
     line.results.append(([5, 6], 3, 1))
     with pytest.raises(LinkError, match=r"^the engine took nothing from stream 0 for 0.004 s$"):
         link.send(0, bytes(4))
-    line.stalled = False
+    line.stall(False)
     assert link.receive() == b"\x05\0\0\0\x06\0\0\0\x03"
     link.send(0, bytes(4))
     with pytest.raises(LinkError, match=r"^the engine gave no results for 0.004 s$"):
@@ -154,13 +154,13 @@ def test_an_interrupted_session_must_be_reset(line, request_):
 
 def test_a_packet_without_its_end_must_be_reset(line):
     link = link_of(line, patience=4e-3)
-    line.stalled = True
+    line.stall(True)
     with pytest.raises(LinkError, match="took nothing from stream 0"):
         link.send(0, bytes(1028))
     with pytest.raises(LinkError, match="must wait: something before was cut off"):
         link.send(0, bytes(4))
     link.reset()
-    line.stalled = False
+    line.stall(False)
     link.send(0, b"\xaa\xbb\xcc\xdd")
     line.run(100)
     assert line.taken["cmd"] == [(0xDDCCBBAA, 1)]
