@@ -23,7 +23,7 @@ _ROW = '''\
         docs="docs/units/@name@.md",
         paper="none yet",
         maturity="V0",
-        cycles="one number per cycle",
+        cycles="one number every two cycles",
     ),
 '''
 _FILES = {
@@ -33,7 +33,7 @@ _FILES = {
 
 from dataclasses import dataclass
 
-from ..config import check_range
+from ..config import check_range, plain_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,7 @@ class @Class@Config:
     width: int = 8
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_range("width", self.width, 2, 64)
 
     @property
@@ -57,7 +58,7 @@ class @Class@Config:
         return 1
 ''',
     "hw/@name@/@name@.py": '''\
-"""@Class@, a skeleton: one register between two streams."""
+"""@Class@, a skeleton: one register between two streams, which no logic joins."""
 
 from amaranth.hdl import Module, signed
 from amaranth.lib import stream, wiring
@@ -86,7 +87,7 @@ class @Class@(wiring.Component):
     Latency
         From the transfer of a number to ``o.valid``: ``config.latency`` = 1 cycle.
     Throughput
-        One number a cycle while ``o.ready``.
+        One number every two cycles while ``o.ready``.
     Numerics
         None: bits are passed on.
     Reference
@@ -99,9 +100,11 @@ class @Class@(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.i.ready.eq(self.o.ready | ~self.o.valid)
+        m.d.comb += self.i.ready.eq(~self.o.valid)
         with m.If(self.i.ready):
             m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
         return m
 ''',
     "verif/golden/@name@.py": '''\
@@ -135,32 +138,40 @@ async def smoke(dut):
     "verif/formal/@name@.py": '''\
 """Properties of @name@."""
 
+from functools import partial
+
 from amaranth.hdl import Assert, Module, Signal
 from amaranth.lib import wiring
 
-from tilewright.hw.@name@.@name@ import @Class@
-from tilewright.hw.@name@.config import @Class@Config
+@imports@
+from .runner import Task
 
-__all__ = ["@Class@Spec"]
+__all__ = ["tasks"]
 
 
-class @Class@Spec(wiring.Component):
-    """A result that is not taken stays as it is; top-level inputs are free."""
+class _Spec(wiring.Component):
+    """What is offered is the number that was taken last; top-level inputs are free."""
 
     def __init__(self, config: @Class@Config):
         self._dut = @Class@(config)
-        super().__init__(self._dut.signature.members)
+        super().__init__(self._dut.signature)
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.dut = dut = self._dut
         wiring.connect(m, wiring.flipped(self.i), dut.i)
         wiring.connect(m, dut.o, wiring.flipped(self.o))
-        stalled, before = Signal(), Signal.like(dut.o.payload)
-        m.d.sync += [stalled.eq(dut.o.valid & ~dut.o.ready), before.eq(dut.o.payload)]
-        with m.If(stalled):
-            m.d.comb += Assert(dut.o.valid & (dut.o.payload == before))
+        taken = Signal.like(dut.i.payload)
+        with m.If(dut.i.valid & dut.i.ready):
+            m.d.sync += taken.eq(dut.i.payload)
+        with m.If(dut.o.valid):
+            m.d.comb += Assert(dut.o.payload == taken)
         return m
+
+
+def tasks() -> list[Task]:
+    """Return what is to be proved besides the rules of streams."""
+    return [Task("taken", partial(_Spec, @Class@Config()), 4, "prove")]
 ''',
     "docs/units/@name@.md": '''\
 # @name@
@@ -182,18 +193,22 @@ def scaffold(name: str, root: Path) -> list[Path]:
     ConfigError
         The name is taken or cannot be a module's, or ``root`` is no checkout. Nothing was written.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise ConfigError(f"a unit's name is a lower-case Python identifier, not {name!r}")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{,23}", name) or keyword.iskeyword(name):
+        raise ConfigError(
+            f"a unit's name is a lower-case Python identifier of at most 24 letters, not {name!r}"
+        )
     catalog = root / "gen" / "catalog.py"
     if not catalog.is_file() or not (root / "hw").is_dir():
         raise ConfigError(f"{root.resolve()} is no checkout: it has no gen/catalog.py")
     names = {"@name@": name, "@Class@": "".join(part.capitalize() for part in name.split("_"))}
+    parts = sorted([(name, names["@Class@"]), ("config", f"{names['@Class@']}Config")])
+    names["@imports@"] = "\n".join(f"from ...hw.{name}.{p} import {what}" for p, what in parts)
 
     def fill(text: str) -> str:
         return re.sub(r"@\w+@", lambda match: names[match[0]], text)
 
     files = {fill(path): fill(text) for path, text in _FILES.items()}
-    taken = [path for path in files if (root / path).exists()]
+    taken = [path for path in (*files, f"hw/{name}.py") if (root / path).exists()]
     if name in UNITS or taken:
         raise ConfigError(f"there is a unit {name!r} already ({taken[0] if taken else 'its row'})")
     table = catalog.read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ import pytest
 
 from tilewright.gen.catalog import UNITS
 from tilewright.gen.files import write_all
+from tilewright.gen.scaffold import scaffold
 from tilewright.hw.config import ConfigError
 from tilewright.sw.cli import COMMANDS
 
@@ -461,23 +462,41 @@ def test_new_makes_a_unit_that_keeps_the_contract(checkout):
     environment = {**os.environ, "PYTHONPATH": str(checkout / ".dev")}
     done = tilewright("new", "my_unit", cwd=checkout, env=environment)
     assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "verif/tests"]
     tests = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *("verif/tests/test_catalog.py", "-k", "my_unit"),
-        ],
+        [*command, "-k", "my_unit", "-m", "not slow"],
         cwd=checkout,
         env=environment,
         capture_output=True,
         text=True,
     )
     assert tests.returncode == 0, tests.stdout
-    assert re.search(r"(\d\d) passed", tests.stdout)
+    assert int(re.search(r"(\d+) passed", tests.stdout)[1]) > 20
+    assert "skipped" not in tests.stdout
+    proved = tilewright("prove", "my_unit", cwd=checkout, env=environment)
+    assert proved.returncode == 0, proved.stderr
+    assert "taken: prove passed" in proved.stdout
     again = tilewright("new", "my_unit", cwd=checkout, env=environment)
     assert "there is a unit 'my_unit' already" in refused(again)
 
 
+@pytest.mark.parametrize("name", ["a", "czz", "config_of_a_unit", "zz", "long_" * 4 + "name"])
+def test_skeletons_are_in_style_whatever_their_name(name, tmp_path):
+    for place in ("gen/catalog.py", "hw/config.py"):
+        (tmp_path / place).parent.mkdir()
+        shutil.copy(place, tmp_path / place)
+    for path in scaffold(name, tmp_path):
+        lines = path.read_text().splitlines()
+        assert max(map(len, lines), default=0) <= 100
+        imports = [line for line in lines if line.startswith("from ...hw")]
+        assert imports == sorted(imports)
+        compile("\n".join(lines), path.name, "exec") if path.suffix == ".py" else None
+    with pytest.raises(ConfigError, match="^there is a unit 'config' already"):
+        scaffold("config", tmp_path)
+
+
 def test_new_refuses_bad_names_and_places(tmp_path):
+    assert "at most 24 letters, not 'a" in refused(tilewright("new", "a" * 25))
     assert "is no checkout" in refused(tilewright("new", "term", cwd=tmp_path))
     assert "not '8bit'" in refused(tilewright("new", "8bit"))
     assert "not 'class'" in refused(tilewright("new", "class"))

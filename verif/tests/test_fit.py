@@ -122,15 +122,15 @@ def test_what_cannot_fit_is_said_at_once(unit, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_what_cannot_fit_is_said_before_synthesis(unit, quick, tmp_path, monkeypatch, capsys):
-    """A part as small as a preset is too large for."""
-    small = {"DSPs": 999, "flip-flops": 100, "block RAMs": 999, "LUT4-equivalents": 99_999}
+    """A part that is too small for any preset."""
+    small = {"DSPs": 999, "flip-flops": 1, "block RAMs": 999, "LUT4-equivalents": 99_999}
     monkeypatch.setattr(measure, "synthesise", None)
     monkeypatch.setattr(flow, "_CAPACITY", {"85k": small})
-    preset = "tiny" if "tiny" in UNITS[unit].presets else "narrow"
+    preset = "tiny" if "tiny" in UNITS[unit].presets else "default"
     command = ["build", unit, "-p", preset, "-o", str(tmp_path / "out")]
     code, printed, told = called(monkeypatch, capsys, *command)
     assert (code, printed) == (1, "")
-    assert "flip-flops, but the ECP5-85F has 100" in simple(told)
+    assert "flip-flops, but the ECP5-85F has 1;" in simple(told)
     assert not (tmp_path / "out").exists()
 
 
