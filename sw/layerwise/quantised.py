@@ -21,7 +21,11 @@ _ADD_BITS = 12
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Requantise:
-    """``clip(round((sum + bias) * mult / 2**shift) + zero_point, low, high)``, halves to even."""
+    """``clip(round((sum + bias) * mult / 2**shift) + zero_point, low, high)``.
+
+    Steps that an engine does not run divide by ``divisor`` too, so that ties of means are exact.
+    Halves go to even, or away from zero with ``rounding="half_away"``.
+    """
 
     bias: Integers
     mult: Integers
@@ -29,14 +33,21 @@ class Requantise:
     zero_point: int
     low: int
     high: int
+    divisor: int = 1
+    rounding: str = "half_even"
 
     def __call__(self, sums: Integers) -> Integers:
         """Return the integers that the next steps read.
 
         Real numbers of double precision are exact here: bias and sum have up to 36 bits.
         """
-        scaled = (sums + self.bias) * self.mult * np.ldexp(1.0, -self.shift)
-        return np.clip(np.rint(scaled) + self.zero_point, self.low, self.high).astype(np.int64)
+        scaled = (sums + self.bias) * self.mult * np.ldexp(1.0, -self.shift) / self.divisor
+        whole = np.rint(scaled)
+        if self.rounding == "half_away":
+            towards = np.trunc(scaled)
+            ties = np.abs(scaled - towards) == 0.5
+            whole = np.where(ties, towards + np.sign(scaled), whole)
+        return np.clip(whole + self.zero_point, self.low, self.high).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,7 +131,7 @@ def quantise(
 
     Weights are symmetric with a scale for each output channel, activations have a scale and a
     zero for each array, from the ranges ``found`` on calibration data. What a step only moves
-    keeps its scale.
+    keeps its scale, unless it has a bound that is not 0.
     """
     formats = formats or Formats()
     tensors = {network.input: _tensor(network.input, found, formats)}
@@ -128,8 +139,12 @@ def quantise(
     finish: dict[str, Requantise] = {}
     for step in network.steps:
         source = [tensors[name] for name in step.inputs]
-        if isinstance(step, Move):
-            tensors[step.output] = replace(source[0], name=step.output)
+        bounds = (step.low, step.high)
+        if isinstance(step, Move) and all(end == 0 or math.isinf(end) for end in bounds):
+            kept = source[0]
+            tensors[step.output] = replace(
+                kept, name=step.output, low=_bound(kept, step.low), high=_bound(kept, step.high)
+            )
             steps.append(step)
             continue
         out = tensors[step.output] = _tensor(step.output, found, formats)
@@ -149,11 +164,12 @@ def quantise(
             first, second = (round(tensor.scale / float(units[0])) for tensor in source)
             step = replace(step, factors=(first, second))
         else:
-            units = np.array([source[0].scale / step.divisor])
+            units = np.array([source[0].scale])
         mult, shift = multiplier(units / out.scale)
         finish[step.name] = Requantise(
             bias=bias, mult=mult, shift=shift, zero_point=out.zero_point,
-            low=max(out.low, _bound(out, step.low)), high=min(out.high, _bound(out, step.high)),
+            low=_bound(out, step.low), high=_bound(out, step.high), divisor=step.divisor,
+            rounding=formats.rounding,
         )  # fmt: skip
         steps.append(step)
     return QuantisedNetwork(

@@ -1,5 +1,6 @@
 """Packed networks as chains of arrays: configuration, parameters, and a simulated run."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -112,7 +113,8 @@ def _path(network: Network, first: str, last: str) -> list[Place]:
         if step.stride != 1 or any(step.pads):
             break
         before = makers.get(step.inputs[0])
-        shift = before if isinstance(before, Shift) else None
+        plain = isinstance(before, Shift) and (before.low, before.high) == (-math.inf, math.inf)
+        shift = before if isinstance(before, Shift) and plain else None
         path.insert(0, (shift, step))
         if step.name == first:
             return path

@@ -23,7 +23,10 @@ from .reader import Model, Operator
 
 __all__ = ["build_network", "sparse_layers"]
 
-_BOUNDS = {"NONE": (-math.inf, math.inf), "RELU": (0.0, math.inf), "RELU6": (0.0, 6.0)}
+_BOUNDS = {
+    "NONE": (-math.inf, math.inf), "RELU": (0.0, math.inf), "RELU_N1_TO_1": (-1.0, 1.0),
+    "RELU6": (0.0, 6.0),
+}  # fmt: skip
 
 
 def build_network(model: Model, name: str = "model") -> Network:
@@ -69,9 +72,8 @@ class _Builder:
         }
         self.steps: dict[str, Step] = {}
         self.uses: dict[int, int] = {}
-        for operator in model.operators:
-            for index in operator.inputs:
-                self.uses[index] = self.uses.get(index, 0) + 1
+        for index in [*model.outputs, *(i for o in model.operators for i in o.inputs)]:
+            self.uses[index] = self.uses.get(index, 0) + 1
 
     def build(self, name: str) -> Network:
         if len(self.model.inputs) != 1:
@@ -80,6 +82,7 @@ class _Builder:
         shape = self.model.tensors[first].shape
         if len(shape) != 4 or shape[0] != 1:
             raise ModelError(f"the input has shape {list(shape)}; supported: [1, rows, columns, c]")
+        self._check_float(first)
         for operator in self.model.operators:
             self._translate(operator)
         known = {self.names[first]}
@@ -130,10 +133,20 @@ class _Builder:
             raise self._fail(operator, f"makes {output!r}, as another layer does")
         if len(operator.inputs) < inputs or -1 in operator.inputs[:inputs]:
             raise self._fail(operator, f"needs {inputs} inputs")
+        for index in (*operator.inputs[:inputs], operator.outputs[0]):
+            self._check_float(index)
         sources = tuple(self.names[index] for index in operator.inputs[:inputs])
         self.steps[output] = kind(
             name=output, inputs=sources, output=output, low=low, high=high, **fields
         )
+
+    def _check_float(self, index: int) -> None:
+        tensor = self.model.tensors[index]
+        if tensor.kind != "f4":
+            raise ModelError(
+                f"tensor {tensor.name!r} holds numbers of type {tensor.kind}; supported: networks "
+                "in float32, so convert the model without quantisation"
+            )
 
     def _constant(self, operator: Operator, position: int, dimensions: int) -> NDArray:
         index = operator.inputs[position] if len(operator.inputs) > position else -1
@@ -168,6 +181,7 @@ class _Builder:
         self.constants[operator.outputs[0]] = value
 
     def _relu(self, operator: Operator) -> None:
+        low, high = _BOUNDS[operator.op]
         source = self.names[operator.inputs[0]]
         step = self.steps.get(source)
         alone = self.uses[operator.inputs[0]] == 1
@@ -178,8 +192,14 @@ class _Builder:
         ):
             raise self._fail(operator, "supported: behind a layer that nothing else reads")
         output = self.names[operator.outputs[0]]
+        if output in self.steps:
+            raise self._fail(operator, f"makes {output!r}, as another layer does")
+        self._check_float(operator.outputs[0])
         del self.steps[source]
-        self.steps[output] = replace(step, output=output, low=max(0.0, step.low))
+        low, high = (min(max(end, low), high) for end in (step.low, step.high))
+        self.steps[output] = replace(step, output=output, low=low, high=high)
+
+    _relu6 = _relu_n1_to_1 = _relu
 
     # -- convolutions
 
@@ -202,7 +222,8 @@ class _Builder:
         source = self.names[operator.inputs[0]]
         before = self.steps.get(source)
         alone = self.uses[operator.inputs[0]] == 1 and not any(pads)
-        if isinstance(before, Pad) and alone and before.widths[2] == (0, 0):
+        plain = before is not None and (before.low, before.high) == _BOUNDS["NONE"]
+        if isinstance(before, Pad) and alone and plain and before.widths[2] == (0, 0):
             (top, bottom), (left, right), _ = before.widths
             del self.steps[source]
             return before.inputs[0], stride, (top, left, bottom, right)
@@ -279,7 +300,8 @@ class _Builder:
     def _resize_bilinear(self, operator: Operator) -> None:
         _, height, width, channels = self._image(operator)
         size = self._constant(operator, 1, 1).tolist()
-        if size != [2 * height, 2 * width] or not operator.options["half_pixel"]:
+        centres = operator.options["half_pixel"] and not operator.options["align_corners"]
+        if size != [2 * height, 2 * width] or not centres:
             raise self._fail(operator, "supported: twice the size, between pixel centres")
         self._step(Enlarge, operator, (2 * height, 2 * width, channels))
 

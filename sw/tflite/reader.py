@@ -22,12 +22,12 @@ TYPES = {0: "f4", 1: "f2", 2: "i4", 3: "u1", 4: "i8", 7: "i2", 9: "i1"}
 OPERATORS = {
     0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D",
     5: "DEPTH_TO_SPACE", 6: "DEQUANTIZE", 9: "FULLY_CONNECTED", 14: "LOGISTIC",
-    17: "MAX_POOL_2D", 19: "RELU", 21: "RELU6", 22: "RESHAPE", 23: "RESIZE_BILINEAR",
-    25: "SOFTMAX", 34: "PAD", 54: "PRELU", 114: "QUANTIZE", 124: "DENSIFY",
+    17: "MAX_POOL_2D", 19: "RELU", 20: "RELU_N1_TO_1", 21: "RELU6", 22: "RESHAPE",
+    23: "RESIZE_BILINEAR", 25: "SOFTMAX", 34: "PAD", 54: "PRELU", 114: "QUANTIZE", 124: "DENSIFY",
 }  # fmt: skip
 """Names of common operators, by their number in the schema."""
 
-_ACTIVATIONS = {0: "NONE", 1: "RELU", 3: "RELU6"}
+_ACTIVATIONS = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
 
 _OPTIONS: dict[str, dict[str, tuple[int, str, int]]] = {
     "CONV_2D": {
@@ -59,6 +59,8 @@ class Tensor:
         Name in the file, unprintable characters replaced.
     shape : tuple of int
         Sizes, the batch first for activations.
+    kind : str
+        Type of its elements, ``"f4"`` for float32, or what the schema numbers it.
     value : array or None
         Contents of a constant, dense also where the file keeps it sparse; None for activations.
     sparse : bool
@@ -67,6 +69,7 @@ class Tensor:
 
     name: str
     shape: tuple[int, ...]
+    kind: str
     value: NDArray | None = field(repr=False)
     sparse: bool
 
@@ -76,7 +79,7 @@ class Operator:
     """An operator of the file: inputs and outputs are indices of tensors, -1 for none.
 
     ``options`` holds whole numbers as the schema names them; ``activation`` is ``"NONE"``,
-    ``"RELU"`` or ``"RELU6"``.
+    ``"RELU"``, ``"RELU_N1_TO_1"`` or ``"RELU6"``.
     """
 
     op: str
@@ -143,9 +146,10 @@ def _tensor(table: Table, buffers: list[Table]) -> Tensor:
         raise ModelError(f"tensor {name!r} names buffer {index} of {len(buffers)}")
     content = buffers[index].array(0, "u1")
     sparsity = table.table(6, f"sparsity of {name!r}")
-    if not content.size:
-        return Tensor(name=name, shape=shape, value=None, sparse=False)
     kind = table.number(1, "b")
+    stated = TYPES.get(kind, f"type {kind} of the schema")
+    if not content.size:
+        return Tensor(name=name, shape=shape, kind=stated, value=None, sparse=False)
     if kind not in TYPES:
         raise ModelError(
             f"tensor {name!r} has type {kind} of the schema; supported: {sorted(TYPES)}"
@@ -158,7 +162,10 @@ def _tensor(table: Table, buffers: list[Table]) -> Tensor:
         values = densify(sparsity, values, shape, name)
     if values.size != math.prod(shape):
         raise ModelError(f"tensor {name!r} has {values.size} values for shape {list(shape)}")
-    return Tensor(name=name, shape=shape, value=values.reshape(shape), sparse=sparsity is not None)
+    return Tensor(
+        name=name, shape=shape, kind=stated, value=values.reshape(shape),
+        sparse=sparsity is not None,
+    )  # fmt: skip
 
 
 def _code(table: Table) -> str:
@@ -188,7 +195,7 @@ def _operator(table: Table, codes: list[str], tensors: int) -> Operator:
     if fused not in _ACTIVATIONS:
         raise ModelError(
             f"{table.name} ({op}) has fused activation {fused} of the schema; supported: none, "
-            "RELU and RELU6"
+            "RELU, RELU_N1_TO_1 and RELU6"
         )
     return Operator(
         op=op,

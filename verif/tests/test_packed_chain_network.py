@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,13 @@ def test_what_is_no_chain_is_one_sentence():
     with pytest.raises(ConfigError, match=f"^a must come from c {between} the input$"):
         chain_of(quantised, groups, "c", "a")
     groups["b"] = np.zeros(9, np.int64)
+    bounded = tuple(
+        replace(step, low=0.0) if isinstance(step, Shift) else step
+        for step in quantised.network.steps
+    )
+    other = replace(quantised, network=replace(quantised.network, steps=bounded))
+    with pytest.raises(ConfigError, match=f"^c must come from a {between} c.shifted$"):
+        chain_of(other, groups, "a", "c")
     with pytest.raises(ConfigError, match="^b must have one weight per group and output; [0-9]+ "):
         chain_of(quantised, groups, "a", "c")
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from tilewright.sw.layerwise.network import (
     evaluate,
 )
 from tilewright.sw.layerwise.quantised import Requantise, quantise, ranges
+from tilewright.sw.quantise import Formats
 from tilewright.sw.sparse.columns import group_columns, members, prune_conflicts
 from tilewright.sw.sparse.network import arrange_channels, pack_network, report
 from tilewright.sw.sparse.refit import refit
@@ -142,14 +144,59 @@ def test_arranged_channels_change_nothing_but_the_order(seed):
 @given(
     st.lists(st.integers(-(1 << 34), 1 << 34), min_size=1, max_size=8),
     st.integers(1, 65535), st.integers(1, 47), st.integers(-128, 127),
+    st.sampled_from(["half_even", "half_away"]),
 )  # fmt: skip
-def test_requantisation_is_the_golden_models(sums, mult, shift, zero):
+def test_requantisation_is_the_golden_models(sums, mult, shift, zero, rounding):
     found = Requantise(
         bias=np.array([5]), mult=np.array([mult]), shift=np.array([shift]),
-        zero_point=zero, low=-128, high=127,
+        zero_point=zero, low=-128, high=127, rounding=rounding,
     )(np.array(sums))  # fmt: skip
-    expected = requantise(np.array(sums), 5, mult, shift, zero, -128, 127)
+    expected = requantise(np.array(sums), 5, mult, shift, zero, -128, 127, rounding)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("rounding", ["half_even", "half_away"])
+@pytest.mark.parametrize(("height", "width"), [(2, 3), (2, 5), (3, 4), (2, 7), (7, 7)])
+def test_means_round_ties_as_configured(rounding, height, width):
+    """Between equal scales a sum of six is often half way between two multiples of six."""
+    net = Network(
+        name="mean", input="x", outputs=("y",), shape=(height, width, 3),
+        steps=(step(MeanPool, "y", "x", pixels=height * width),),
+    )  # fmt: skip
+    found = {"x": (-1.0, 1.0), "y": (-1.0, 1.0)}
+    quantised = quantise(net, found, Formats(rounding=rounding))
+    zero, scale = quantised.tensors["x"].zero_point, quantised.tensors["x"].scale
+    x = np.random.default_rng(1).integers(-9, 10, (200, height, width, 3))
+    values = quantised.run(x * scale)
+    np.testing.assert_array_equal(values["x"], x + zero)
+    count = height * width
+    for total, mean in zip(x.sum((1, 2)).flat, values["y"].flat, strict=True):
+        exact = Fraction(int(total), count)
+        away = int(abs(exact) + Fraction(1, 2)) * (1 if total > 0 else -1)
+        assert mean - zero == (round(exact) if rounding == "half_even" else away)
+
+
+def test_bounds_of_what_moves_hold_in_integers():
+    """A bound beyond the range or between two steps is a bound all the same."""
+    x = np.random.default_rng(2).normal(size=(8, 4, 4, 2)).astype(np.float32)
+    moves = {
+        "pool": step(MaxPool, "y", "x"),
+        "shift": step(Shift, "y", "x", offsets=np.array([[0, 1], [-1, 0]])),
+        "pad": step(Pad, "y", "x", widths=((1, 0), (0, 1), (0, 0))),
+        "shape": step(Rearrange, "y", "x", to=(2, 8, 2)),
+    }
+    for move in moves.values():
+        for low, high in ((0.0, np.inf), (0.0, 0.005), (-np.inf, 0.0), (5.0, 6.0), (-0.3, np.inf)):
+            bounded = replace(move, low=low, high=high)
+            net = Network(name="m", input="x", outputs=("y",), shape=(4, 4, 2), steps=(bounded,))
+            quantised = quantise(net, ranges(net, x))
+            result = quantised.results(quantised.run(x))["y"]
+            real = dict(evaluate(net, x))["y"]
+            scale = max(quantised.tensors[name].scale for name in "xy")
+            np.testing.assert_allclose(result, real, atol=0.76 * scale)
+            step_size = quantised.tensors["y"].scale
+            assert result.max() <= high + step_size / 2
+            assert low - step_size / 2 <= result.min()
 
 
 def test_integers_follow_the_real_network():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tilewright.sw import zoo
 from tilewright.sw.graph import ModelError
 from tilewright.sw.layerwise.network import evaluate
+from tilewright.sw.layerwise.quantised import quantise, ranges
 from tilewright.sw.tflite import read_model
 from tilewright.sw.tflite.network import build_network, sparse_layers
 
@@ -57,12 +58,19 @@ def ints(*values):
     return np.array(values, "<i4")
 
 
-CODES = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 4, "ADD": 0, "RELU": 19, "PAD": 34, "DENSIFY": 124}
+CODES = {
+    "ADD": 0, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 4, "MAX_POOL_2D": 17, "RELU": 19,
+    "RELU_N1_TO_1": 20, "RELU6": 21, "RESHAPE": 22, "RESIZE_BILINEAR": 23, "PAD": 34,
+    "DENSIFY": 124,
+}  # fmt: skip
 CONV = {0: ("b", 0), 1: ("i", 1), 2: ("i", 1)}
 
 
-def model(tensors, operators, inputs=(0,), outputs=(-1,)):
-    """Return a file of tensors (name, shape, value or None, sparsity) and of operators."""
+def model(tensors, operators, inputs=(0,), outputs=(-1,), kinds=()):
+    """Return a file of tensors (name, shape, value or None, sparsity) and of operators.
+
+    ``kinds`` gives tensors another type than float32: pairs of index and number of the schema.
+    """
     buffers, rows = [{}], []
     for name, shape, value, *sparsity in tensors:
         row = {0: ints(*shape), 2: ("I", len(buffers) if value is not None else 0)}
@@ -73,6 +81,8 @@ def model(tensors, operators, inputs=(0,), outputs=(-1,)):
         if sparsity:
             row[6] = sparsity[0]
         rows.append(row)
+    for index, number in kinds:
+        rows[index][1] = ("b", number)
     codes = sorted({op for op, *_ in operators})
     nodes = [
         {0: ("I", codes.index(op)), 1: ints(*ins), 2: ints(*outs)} | ({4: opts[0]} if opts else {})
@@ -80,8 +90,8 @@ def model(tensors, operators, inputs=(0,), outputs=(-1,)):
     ]
     ends = ints(*(i % len(tensors) for i in outputs))
     graph = {0: rows, 1: ints(*inputs), 2: ends, 3: nodes}
-    kinds = [{0: ("b", min(CODES[op], 127)), 3: ("i", CODES[op])} for op in codes]
-    return bytes(Writer({0: ("I", 3), 1: kinds, 2: [graph], 4: buffers}).data)
+    known = [{0: ("b", min(CODES[op], 127)), 3: ("i", CODES[op])} for op in codes]
+    return bytes(Writer({0: ("I", 3), 1: known, 2: [graph], 4: buffers}).data)
 
 
 def compressed(matrix):
@@ -165,6 +175,116 @@ def test_equals_litert_on_the_face_detector():
         for output, details in zip(network.outputs, runtime.get_output_details(), strict=True):
             expected = runtime.get_tensor(details["index"])
             np.testing.assert_allclose(values[output], expected, atol=2e-3, rtol=1e-4)
+
+
+BOUNDS = {1: (0, np.inf), 2: (-1, 1), 3: (0, 6)}
+NAMES = {1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
+POOL = {1: ("i", 2), 2: ("i", 2), 3: ("i", 2), 4: ("i", 2)}
+
+
+def one_operator(op, fused=0, behind=0, aligned=0):
+    """Return a network of ``op`` on [1, 4, 6, 3], its activation fused or an operator behind it."""
+    rng = np.random.default_rng(3)
+    fields = {"CONV_2D": CONV, "DEPTHWISE_CONV_2D": CONV, "MAX_POOL_2D": POOL}
+    place = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 4, "MAX_POOL_2D": 5, "ADD": 0}
+    more, shape = {
+        "CONV_2D": ([(3, 1, 1, 3), rng.normal(size=(3, 1, 1, 3)).astype("<f4")], (1, 4, 6, 3)),
+        "DEPTHWISE_CONV_2D": ([(1, 2, 2, 3), np.ones((1, 2, 2, 3), "<f4")], (1, 4, 6, 3)),
+        "MAX_POOL_2D": (None, (1, 2, 3, 3)),
+        "ADD": ([(1, 4, 6, 3), None], (1, 4, 6, 3)),
+        "PAD": ([(4, 2), ints(0, 0, 1, 0, 0, 1, 0, 1).reshape(4, 2)], (1, 5, 7, 4)),
+        "RESIZE_BILINEAR": ([(2,), ints(8, 12)], (1, 8, 12, 3)),
+        "RESHAPE": (None, (1, 6, 4, 3)),
+    }[op]
+    inputs = (0, 0) if op == "ADD" else (0, 1) if more else (0,)
+    options = fields.get(op, {}) | ({place[op]: ("b", fused)} if fused else {})
+    options |= {2: ("B", aligned), 3: ("B", 1)} if op == "RESIZE_BILINEAR" else {}
+    tensors = [("x", (1, 4, 6, 3), None), ("k", *(more or [(1,), None])), ("y", shape, None)]
+    operators = [(op, inputs, (2,), options)]
+    if behind:
+        tensors.append(("z", shape, None))
+        operators.append((NAMES[behind], (2,), (3,)))
+    return build_network(read_model(model(tensors, operators)))
+
+
+@pytest.mark.parametrize("activation", BOUNDS)
+@pytest.mark.parametrize(
+    ("op", "fusible"),
+    [
+        ("CONV_2D", True), ("DEPTHWISE_CONV_2D", True), ("ADD", True), ("MAX_POOL_2D", True),
+        ("PAD", False), ("RESIZE_BILINEAR", False), ("RESHAPE", False),
+    ],
+)  # fmt: skip
+def test_activations_bound_floats_and_integers(op, fusible, activation):
+    x = np.random.default_rng(1).normal(size=(5, 4, 6, 3)).astype(np.float32) * 5
+    plain = one_operator(op)
+    wanted = np.clip(dict(evaluate(plain, x))[plain.outputs[0]], *BOUNDS[activation])
+    networks = [one_operator(op, behind=activation)]
+    networks += [one_operator(op, fused=activation)] if fusible else []
+    if op == "MAX_POOL_2D":
+        largest = x.reshape(5, 2, 2, 3, 2, 3).max(axis=(2, 4))
+        np.testing.assert_array_equal(wanted, np.clip(largest, *BOUNDS[activation]))
+    for network in networks:
+        (output,) = network.outputs
+        np.testing.assert_allclose(dict(evaluate(network, x))[output], wanted, atol=1e-5)
+        quantised = quantise(network, ranges(network, x))
+        result = quantised.results(quantised.run(x))[output]
+        steps = max(tensor.scale for tensor in quantised.tensors.values())
+        assert np.abs(result - wanted).max() < 4 * steps
+        low, high = BOUNDS[activation]
+        assert low - quantised.tensors[output].scale / 2 <= result.min()
+        assert result.max() <= high + quantised.tensors[output].scale / 2
+
+
+def test_resizing_between_corners_is_refused():
+    with pytest.raises(ModelError, match="RESIZE_BILINEAR: supported: twice the size, between"):
+        one_operator("RESIZE_BILINEAR", aligned=1)
+
+
+def test_bounds_meet_those_of_the_operator_before():
+    network = one_operator("MAX_POOL_2D", fused=2, behind=3)
+    assert (network.steps[0].low, network.steps[0].high) == (0, 1)
+
+
+def test_activation_between_padding_and_convolution_stays():
+    """Padding goes into the convolution, but not over a bound of its own."""
+    tensors, operators, _, _ = sample(2, 0.0)
+    tensors.append(("bounded", (1, 7, 9, 4), None))
+    operators[3] = ("DEPTHWISE_CONV_2D", (10, 7, 3), (8,), operators[3][3])
+    operators.insert(3, ("RELU", (6,), (10,)))
+    x = np.random.default_rng(4).normal(size=(2, 5, 7, 6)).astype(np.float32)
+    network = build_network(read_model(model(tensors, operators, outputs=(9,))))
+    values = dict(evaluate(network, x))
+    plain = dict(evaluate(build_network(read_model(model(*sample(2, 0.0)[:2]))), x))
+    wide = np.pad(np.maximum(plain["a"], 0), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), (1, 2))
+    depth, bias = tensors[7][2][0], tensors[3][2]
+    b = np.maximum(np.einsum("nhwcij,ijc->nhwc", windows, depth) + bias, 0)
+    np.testing.assert_allclose(values["y"], plain["a"] + b, atol=1e-4)
+
+
+def test_outputs_that_are_read_inside_keep_their_values():
+    tensors, operators, *_ = sample(3, 0.0)
+    x = np.random.default_rng(4).normal(size=(2, 5, 7, 6)).astype(np.float32)
+    network = build_network(read_model(model(tensors, operators, outputs=(6, 9))))
+    values = dict(evaluate(network, x))
+    wide = np.pad(values["a"], ((0, 0), (1, 1), (1, 1), (0, 0)))
+    np.testing.assert_array_equal(values["padded"], wide)
+    plain = dict(evaluate(build_network(read_model(model(tensors, operators))), x))
+    np.testing.assert_allclose(values["y"], plain["y"], atol=1e-5)
+    operators[3] = ("RELU", (6,), (8,))
+    tensors[8] = ("b", (1, 7, 9, 4), None)
+    with pytest.raises(ModelError, match="RELU: supported: behind a layer that nothing else reads"):
+        build_network(read_model(model(tensors, operators[:4], outputs=(6, 8))))
+
+
+@pytest.mark.parametrize("index", [0, 4, 6, 8, 9])
+@pytest.mark.parametrize(("number", "kind"), [(9, "i1"), (3, "u1"), (1, "f2"), (10, "type 10")])
+def test_activations_that_are_no_floats_are_refused(index, number, kind):
+    tensors, operators, *_ = sample()
+    name = tensors[index][0]
+    with pytest.raises(ModelError, match=f"tensor '{name}' holds numbers of type {kind}.*float32"):
+        build_network(read_model(model(tensors, operators, kinds=[(index, number)])))
 
 
 def test_files_that_are_cut_are_refused():
