@@ -7,7 +7,13 @@ from typing import Any, Protocol
 from ..config import ConfigError, check_choice, check_range, plain_fields
 from .requantise_config import RequantiseConfig
 
-__all__ = ["DatapathConfig", "DatapathTiming", "EngineConfig", "sum_width"]
+__all__ = ["DEPTHS", "DatapathConfig", "DatapathTiming", "EngineConfig", "sum_width"]
+
+DEPTHS = {
+    "act_depth": (16, 32768), "weight_depth": (16, 32768), "acc_depth": (4, 4096),
+    "param_depth": (4, 16384),
+}  # fmt: skip
+"""Smallest and largest depth of each buffer."""
 
 
 class DatapathConfig(Protocol):
@@ -147,10 +153,8 @@ class EngineConfig:
             raise ConfigError(
                 f"datapath must be the configuration of a datapath family, not {self.datapath!r}"
             )
-        check_range("act_depth", self.act_depth, 16, 32768)
-        check_range("weight_depth", self.weight_depth, 16, 32768)
-        check_range("acc_depth", self.acc_depth, 4, 4096)
-        check_range("param_depth", self.param_depth, 4, 16384)
+        for name, (low, high) in DEPTHS.items():
+            check_range(name, getattr(self, name), low, high)
         check_choice("rounding", self.rounding, ("half_even", "half_away"))
         limit = min(self.datapath.cols, self.datapath.act_lanes)
         legal = tuple(1 << i for i in range(limit.bit_length()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ...hw.engine.config import DatapathConfig, EngineConfig
+from ...hw.engine.config import DEPTHS, DatapathConfig, EngineConfig
 from ..pack.by_mode import for_mode, tile_k
 from ..program import Program, ProgramBuilder
 from ..quantise.layers import QuantisedGraph, QuantisedLayer
@@ -118,13 +118,23 @@ def plan_network(
         _check(config, item)
     sizes = [batch] if batch else [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1]
     for size in sizes:
-        tensors = _allocate(config, graph, layers, pads, size)
-        if tensors is not None:
+        tensors, vectors = _allocate(config, graph, layers, pads, size)
+        if vectors <= config.act_depth:
             return NetworkPlan(config, graph, layers, tensors, size, pack_tile)
+    smaller = "fewer images" if sizes[-1] > 1 else "smaller images or longer vectors"
     raise MappingError(
-        f"the activations of {sizes[-1]} image(s) do not fit the activation buffer of "
-        f"{config.act_depth} vectors; enlarge act_depth"
+        f"the activations of {sizes[-1]} image(s) need {vectors} vectors and do not fit the "
+        f"activation buffer of {config.act_depth} vectors; "
+        + _remedy("act_depth", vectors, smaller)
     )
+
+
+def _remedy(field: str, needed: int, instead: str) -> str:
+    """Return what to do where a buffer must hold ``needed`` words."""
+    most = DEPTHS[field][1]
+    if needed <= most:
+        return f"enlarge {field} to {needed}"
+    return f"{field} goes up to {most}, so take {instead}"
 
 
 def k_tiles(config: EngineConfig, graph: QuantisedGraph) -> list[Integers]:
@@ -183,32 +193,37 @@ def _check(config: EngineConfig, item: _Layer) -> None:
     products = np.count_nonzero(item.order >= 0)
     if products > d.k_max:
         raise MappingError(
-            f"layer {layer.name!r} sums {products} products, more than k_max={d.k_max}"
+            f"layer {layer.name!r} sums {products} products, more than k_max={d.k_max}; "
+            "enlarge k_max"
         )
     if layer.pool > config.tile_rows_max:
+        fixed = d.max_tile_rows is not None and layer.pool > d.max_tile_rows
         raise MappingError(
             f"layer {layer.name!r} pools {layer.pool} values, more than the "
-            f"{config.tile_rows_max} rows of an output tile"
+            f"{config.tile_rows_max} rows of an output tile; "
+            + ("take smaller pools" if fixed else _remedy("acc_depth", layer.pool, "smaller pools"))
         )
     per_tile = item.kernel_rows * item.k_chunks(d) * d.weight_beats
     if per_tile > config.weight_depth:
         raise MappingError(
             f"layer {layer.name!r} needs {per_tile} weight beats for one tile of channels, more "
-            f"than weight_depth={config.weight_depth}"
+            f"than weight_depth={config.weight_depth}; "
+            + _remedy("weight_depth", per_tile, "fewer input channels or smaller kernels")
         )
     n_tiles = -(-layer.n // d.cols)
     if n_tiles * config.groups > config.param_depth:
         raise MappingError(
             f"layer {layer.name!r} needs {n_tiles * config.groups} parameter rows, more than "
-            f"param_depth={config.param_depth}"
+            f"param_depth={config.param_depth}; "
+            + _remedy("param_depth", n_tiles * config.groups, "fewer channels")
         )
 
 
 def _allocate(
     config: EngineConfig, graph: QuantisedGraph, layers: list[_Layer], pads: dict[str, _Pads],
     batch: int,
-) -> dict[str, _Tensor] | None:
-    """Place all tensors in the activation buffer, first fit by lifetime; None if they do not."""
+) -> tuple[dict[str, _Tensor], int]:
+    """Place all tensors, first fit by lifetime; return them and how many vectors they need."""
     lanes = config.datapath.act_lanes
     tensors: dict[str, _Tensor] = {}
     for index, item in enumerate(layers):
@@ -244,11 +259,9 @@ def _allocate(
             if base + size <= other.base:
                 break
             base = max(base, other.base + batch * other.vectors)
-        if base + size > config.act_depth:
-            return None
         tensor.base = base
         placed.append(tensor)
-    return tensors
+    return tensors, max(t.base + batch * t.vectors for t in placed)
 
 
 class NetworkPlan:

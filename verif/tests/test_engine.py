@@ -290,11 +290,40 @@ def test_mapper_names_what_is_too_small():
     config = EngineConfig(datapath=load("hw.systolic.config:SystolicConfig")(rows=4, cols=4),
                           act_depth=16, acc_depth=12, drain_lanes=2)
     pack = load("sw.pack.systolic:pack_tile")
-    with pytest.raises(MappingError, match="activation buffer of 16 vectors"):
-        plan_network(config, small_network(config, 1), pack)
+    small = small_network(config, 1)
+    with pytest.raises(MappingError, match="buffer of 16 vectors; enlarge act_depth to ") as told:
+        plan_network(config, small, pack)
+    needed = int(str(told.value).split()[-1])
+    assert plan_network(dataclasses.replace(config, act_depth=needed), small, pack).batch == 1
+    with pytest.raises(MappingError, match=f"act_depth to {needed}$"):
+        plan_network(dataclasses.replace(config, act_depth=needed - 1), small, pack)
     config = EngineConfig(datapath=config.datapath, weight_depth=16, drain_lanes=2)
-    with pytest.raises(MappingError, match="layer 'b' needs 36 weight beats"):
+    with pytest.raises(MappingError, match="'b' needs 36 weight beats.* enlarge weight_depth to "):
         plan_network(config, small_network(config, 1), pack)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape", "n", "kernel", "message"),
+    [
+        ({}, (400, 400, 4), 4, (1, 1), "act_depth goes up to 32768, so take smaller images or lon"),
+        ({}, (3, 3, 16500), 4, (3, 3), "'a' .*weight_depth goes up to 32768, so take fewer input"),
+        ({"param_depth": 4}, (2, 2, 4), 20, (1, 1), "'a' needs 20 .* enlarge param_depth to 20$"),
+        ({}, (1, 1, 1), 65537, (1, 1), "param_depth goes up to 16384, so take fewer channels$"),
+        ({"k_max": 15}, (2, 2, 4), 4, (2, 2), "'a' sums 16 products.* k_max=15; enlarge k_max$"),
+        ({"acc_depth": 4}, (4, 4, 4), 4, (1, 1), "'a' pools 9 values.* enlarge acc_depth to 9$"),
+        ({"dataflow": "os", "acc_depth": 12}, (4, 4, 4), 4, (1, 1), "'a' pools 9 .* take smaller "),
+    ],
+)
+def test_mapper_tells_what_would_do(fields, shape, n, kernel, message):
+    """Nothing is to be enlarged that is at its largest."""
+    own = {name: fields[name] for name in ("k_max", "dataflow") if name in fields}
+    array = load("hw.systolic.config:SystolicConfig")(rows=4, cols=4, **({"k_max": 1 << 20} | own))
+    rest = {name: value for name, value in fields.items() if name not in own}
+    config = EngineConfig(datapath=array, **({"act_depth": 32768, "weight_depth": 32768} | rest))
+    pool = {"pool_kernel": (3, 3)} if "pools" in message else {}
+    item = layer(np.random.default_rng(1), "a", "in", "out", shape, n, kernel, raw=not pool, **pool)
+    with pytest.raises(MappingError, match=message):
+        plan_network(config, network_of(config, (item,)), load("sw.pack.systolic:pack_tile"))
 
 
 # -- malformed commands
