@@ -1,5 +1,7 @@
 """Import of float and QDQ models from ONNX files, which are treated as untrusted input."""
 
+import dataclasses
+import heapq
 import math
 from pathlib import Path
 
@@ -47,9 +49,9 @@ def load(path: str | Path) -> Graph:
     graph = model.graph
     builder = Builder(graph.name or path.stem)
     needed = _needed(path, graph)
-    nodes = [_read_node(node, index) for index, node in needed]
-    for node, (_, proto) in zip(nodes, needed, strict=True):
-        _check_operator(node, proto)
+    nodes = _with_own_names([_read_node(graph.node[index], index) for index in needed])
+    for node, index in zip(nodes, needed, strict=True):
+        _check_operator(node, graph.node[index])
     for name in (name for node in nodes for name in node.inputs if name):
         builder.uses[name] = builder.uses.get(name, 0) + 1
     output = graph.output[0].name
@@ -59,7 +61,7 @@ def load(path: str | Path) -> Graph:
             where = f"initializer {initializer.name!r}"
             builder.constants[initializer.name] = Constant(_array(initializer, where))
     _read_input(path, graph, builder)
-    _check_model(path, model)
+    _check_model(path, model, needed)
     for node in nodes:
         translate(builder, node)
     return builder.finish(output)
@@ -89,18 +91,73 @@ def _parse(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _needed(path: Path, graph: onnx.GraphProto) -> list[tuple[int, onnx.NodeProto]]:
-    """Return the nodes that the output depends on, with their positions."""
+def _needed(path: Path, graph: onnx.GraphProto) -> list[int]:
+    """Return the nodes that the output depends on, each after those whose results it reads."""
     if len(graph.output) != 1:
         names = ", ".join(output.name for output in graph.output)
         raise ModelError(f"{path} has {len(graph.output)} outputs ({names}); supported: one")
-    wanted = {graph.output[0].name}
+    given = {value.name for value in (*graph.input, *graph.initializer)}
+    makers: dict[str, int] = {}
+    for index, node in enumerate(graph.node):
+        for name in filter(None, node.output):
+            if name in makers or name in given:
+                raise ModelError(f"{path} is not a valid ONNX model: value {name!r} is made twice")
+            makers[name] = index
+    sources: dict[int, set[int]] = {}
+    found = [makers[graph.output[0].name]] if graph.output[0].name in makers else []
+    while found:
+        index = found.pop()
+        if index in sources:
+            continue
+        for name in filter(None, graph.node[index].input):
+            if name not in makers and name not in given:
+                raise _read_node(graph.node[index], index).fail(
+                    f"its input {name!r} is made by no layer and is no input or constant of the "
+                    "model"
+                )
+        sources[index] = {makers[name] for name in graph.node[index].input if name in makers}
+        found += sources[index]
+    return _sorted(path, graph, sources)
+
+
+def _sorted(path: Path, graph: onnx.GraphProto, sources: dict[int, set[int]]) -> list[int]:
+    """Return the nodes, each after its sources and else in the order of the file."""
+    users: dict[int, list[int]] = {index: [] for index in sources}
+    for index, before in sources.items():
+        for source in before:
+            users[source].append(index)
+    missing = {index: len(before) for index, before in sources.items()}
+    ready = [index for index, count in missing.items() if not count]
+    heapq.heapify(ready)
     result = []
-    for index, node in reversed(list(enumerate(graph.node))):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
-            result.append((index, node))
-    return result[::-1]
+    while ready:
+        result.append(heapq.heappop(ready))
+        for user in users[result[-1]]:
+            missing[user] -= 1
+            if not missing[user]:
+                heapq.heappush(ready, user)
+    stuck = set(sources).difference(result)
+    if stuck:
+        circle = [min(stuck)]
+        while circle[-1] not in circle[:-1]:
+            circle.append(min(sources[circle[-1]] & stuck))
+        circle = circle[circle.index(circle[-1]) + 1 :]
+        names = ", ".join(repr(_read_node(graph.node[i], i).name) for i in sorted(circle))
+        raise ModelError(f"{path} has layers that wait for each other's results: {names}")
+    return result
+
+
+def _with_own_names(nodes: list[OnnxNode]) -> list[OnnxNode]:
+    """Return the nodes with names that differ; files may give one name to several."""
+    taken: set[str] = set()
+    result = []
+    for node in nodes:
+        name = node.name
+        while name in taken:
+            name = f"{name}:{node.outputs[0]}"
+        taken.add(name)
+        result.append(dataclasses.replace(node, name=name))
+    return result
 
 
 def _check_operator(node: OnnxNode, proto: onnx.NodeProto) -> None:
@@ -113,9 +170,11 @@ def _check_operator(node: OnnxNode, proto: onnx.NodeProto) -> None:
     check_known(node)
 
 
-def _check_model(path: Path, model: onnx.ModelProto) -> None:
-    """Let the reference checker judge structure and attributes."""
-
+def _check_model(path: Path, model: onnx.ModelProto, needed: list[int]) -> None:
+    """Let the reference checker judge structure and attributes of the nodes that are needed."""
+    nodes = [model.graph.node[index] for index in needed]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)  # sorted, as the checker wants them
     for tensor in model.graph.initializer:
         _check_tensor(tensor, f"initializer {tensor.name!r}")
     for value in model.graph.output:
@@ -184,8 +243,13 @@ def _read_input(path: Path, graph: onnx.GraphProto, builder: Builder) -> None:
         for value in graph.input
         if value.name in builder.uses and value.name not in builder.constants
     ]
+    if not inputs:
+        raise ModelError(
+            f"{path}: the output {graph.output[0].name!r} depends on no input, so there is nothing "
+            "to compute"
+        )
     if len(inputs) != 1:
-        names = ", ".join(value.name for value in inputs) or "none"
+        names = ", ".join(value.name for value in inputs)
         raise ModelError(f"{path} needs {len(inputs)} inputs ({names}); supported: one")
     value = inputs[0]
     kind = value.type.tensor_type
