@@ -18,6 +18,7 @@ __all__ = [
     "Node",
     "Product",
     "Quantisation",
+    "Requantise",
     "Reshape",
     "Tensor",
     "evaluate",
@@ -141,7 +142,7 @@ class MaxPool(Node):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AveragePool(Node):
-    """Mean of each window, padding counted as zeros; 1 x 1 only requantises."""
+    """Mean of each window, padding counted as zeros."""
 
     kernel: Pair
     stride: Pair
@@ -151,6 +152,11 @@ class AveragePool(Node):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reshape(Node):
     """The same values in another shape, in the model's order (channel, row, column)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Requantise(Node):
+    """The same values as integers of another scale, which the model states for the output."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,7 +182,8 @@ class Graph:
 def evaluate(graph: Graph, x: NDArray[np.floating]) -> Iterator[tuple[str, Floats]]:
     """Yield each tensor's name and float values for inputs ``x`` [n, ...], in order of execution.
 
-    Quantisation that the model states is left out: this is the float network.
+    This is the network as the model states it: where it states integers, values are rounded and
+    saturate, since the saturation may stand for a ReLU.
     """
     shape = graph.tensors[graph.input].shape
     x = np.asarray(x, np.float32)
@@ -185,18 +192,29 @@ def evaluate(graph: Graph, x: NDArray[np.floating]) -> Iterator[tuple[str, Float
         raise ModelError(
             f"input {graph.input!r} must have shape [n, {expected}], not {list(x.shape)}"
         )
+    x = _on_grid(x, graph.tensors[graph.input].quantisation)
     values = {graph.input: x}
     yield graph.input, x
     uses = {name: len(graph.consumers(name)) for name in graph.tensors}
     for node in graph.nodes:
         result = _compute(node, [values[name] for name in node.inputs])
         result = result.reshape(-1, *graph.tensors[node.output].shape)
+        result = _on_grid(result, graph.tensors[node.output].quantisation)
         values[node.output] = result
         for name in set(node.inputs):
             uses[name] -= 1
             if not uses[name]:
                 del values[name]
         yield node.output, result
+
+
+def _on_grid(x: Floats, said: Quantisation | None) -> Floats:
+    """Return what is left of the values once they are the integers that the model states."""
+    if said is None:
+        return x
+    scale = np.float32(said.scale)
+    low, high = said.low - said.zero_point, said.high - said.zero_point
+    return np.clip(np.rint(x / scale), np.float32(low), np.float32(high)) * scale
 
 
 def _compute(node: Node, inputs: list[Floats]) -> Floats:
@@ -219,11 +237,9 @@ def _compute(node: Node, inputs: list[Floats]) -> Floats:
             return np.clip(x, np.float32(node.low), np.float32(node.high))
         case MaxPool():
             return _windows(x, node.kernel, node.stride, node.pads, -math.inf).max((4, 5))
-        case AveragePool() if node.kernel == (1, 1) and node.stride == (1, 1):
-            return x
         case AveragePool():
             return _windows(x, node.kernel, node.stride, node.pads, 0.0).mean((4, 5))
-        case Reshape():
+        case Reshape() | Requantise():
             return x
         case Add():
             return x + inputs[1]

@@ -2,24 +2,26 @@
 
 import dataclasses
 import math
+from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .graph import (
-    AveragePool,
     Convolution,
     Graph,
     ModelError,
     Node,
     Product,
     Quantisation,
+    Requantise,
     Reshape,
     Tensor,
 )
 from .onnx_fold import Constant, OnnxNode, check_size
 
 __all__ = ["Builder"]
+
 
 class Builder:
     """What each name of the file stands for, and the nodes made so far.
@@ -38,6 +40,7 @@ class Builder:
         self._nodes: dict[str, Node] = {}
         self._alias: dict[str, str] = {}
         self._codes: dict[str, tuple[str, Quantisation]] = {}
+        self._requantised: dict[tuple[str, Quantisation], str] = {}
         self._shared: set[str] = set()
         self._input = ""
         self._batch = 1
@@ -50,15 +53,41 @@ class Builder:
         self.name_tensor(name, name)
 
     def finish(self, output: str) -> Graph:
-        """Return the graph that ends in the file's value ``output``."""
-        if output not in self._alias or not self._nodes:
+        """Return the graph that ends in the file's value ``output``.
+
+        Nodes of which only a shape was wanted are left out. Integers that a model states for all
+        readers of a tensor become the tensor's own.
+        """
+        last = self._alias.get(output, "")
+        wanted, nodes = {last}, []
+        for node in reversed(self._nodes.values()):
+            if node.output in wanted:
+                wanted.update(node.inputs)
+                nodes.append(node)
+        if not nodes:
+            raise ModelError(f"output {output!r} does not depend on the input through any layer")
+        readers = Counter(name for node in nodes for name in set(node.inputs))
+        tensors = {name: self.tensors[name] for name in self.tensors if name in wanted}
+        names = {name: name for name in tensors}
+        kept = []
+        for node in reversed(nodes):
+            inputs = tuple(names[name] for name in node.inputs)
+            if isinstance(node, Requantise):
+                source = tensors[inputs[0]]
+                if readers[node.inputs[0]] == 1 and source.quantisation is None:
+                    said = tensors.pop(node.output).quantisation
+                    tensors[source.name] = dataclasses.replace(source, quantisation=said)
+                    names[node.output] = source.name
+                    continue
+            kept.append(dataclasses.replace(node, inputs=inputs))
+        if not kept:
             raise ModelError(f"output {output!r} does not depend on the input through any layer")
         return Graph(
             name=self.name,
-            tensors=self.tensors,
-            nodes=tuple(self._nodes.values()),
+            tensors=tensors,
+            nodes=tuple(kept),
             input=self._input,
-            output=self._alias[output],
+            output=names[last],
         )
 
     def shape(self, name: str) -> list[int] | None:
@@ -120,15 +149,31 @@ class Builder:
         return Constant(constant.value.astype(np.float32), steps)
 
     def vector(self, node: OnnxNode, index: int, size: int, default: float = 0.0) -> NDArray:
-        """Return a constant of ``size`` elements or one, or the default where it is left out."""
+        """Return a constant of shape [size], or the default where it is left out."""
         if self.constant(node, index) is None:
             return np.full(size, default, np.float32)
         value = self.weights(node, index).value
-        if value.size not in (1, size) or max(value.shape, default=1) != value.size:
+        if value.shape != (size,):
             raise node.fail(
                 f"input {node.inputs[index]!r} has shape {list(value.shape)}; supported: [{size}]"
             )
-        return np.broadcast_to(value.reshape(-1), (size,)).astype(np.float32)
+        return value
+
+    def summand(self, node: OnnxNode, index: int, size: int) -> NDArray:
+        """Return a constant that is added to [batch, size], the same for the whole batch."""
+        if self.constant(node, index) is None:
+            return np.zeros(size, np.float32)
+        value = self.weights(node, index).value
+        try:
+            rows = np.broadcast_to(value, (self._batch, size))
+        except ValueError:
+            rows = value
+        if rows.shape != (self._batch, size) or (rows != rows[:1]).any():
+            raise node.fail(
+                f"input {node.inputs[index]!r} has shape {list(value.shape)}; supported: one value "
+                f"or one per output, shape [{size}]"
+            )
+        return rows[0]
 
     def emit(self, result: Node, shape: tuple[int, ...], name: str | None = None) -> None:
         """Append a node whose output is the tensor ``result.output``, the file's ``name``."""
@@ -199,36 +244,31 @@ class Builder:
         name, coded = self._codes[node.inputs[0]]
         if coded != quantisation:
             raise node.fail("its scale or zero point differs from that of its QuantizeLinear")
-        tensor = self.tensors[name]
-        if tensor.quantisation is None:
-            self.tensors[name] = dataclasses.replace(tensor, quantisation=quantisation)
-        elif tensor.quantisation != quantisation:
-            output = node.outputs[0]
-            copy = AveragePool(
-                name=node.name,
-                op="QuantizeLinear",
-                inputs=(name,),
-                output=output,
-                kernel=(1, 1),
-                stride=(1, 1),
-            )
-            self.emit(copy, tensor.shape)
-            self.tensors[output] = dataclasses.replace(
-                self.tensors[output], quantisation=quantisation
-            )
+        tensor, output = self.tensors[name], node.outputs[0]
+        if tensor.quantisation == quantisation:
+            self._requantised[name, quantisation] = name
+        if (name, quantisation) in self._requantised:
+            self.name_tensor(output, self._requantised[name, quantisation])
             return
-        self.name_tensor(node.outputs[0], name)
+        self.emit(
+            Requantise(name=node.name, op="QuantizeLinear", inputs=(name,), output=output),
+            tensor.shape,
+        )
+        self.tensors[output] = dataclasses.replace(
+            self.tensors[output], quantisation=quantisation
+        )
+        self._requantised[name, quantisation] = output
 
     def reshape(self, node: OnnxNode, shape: list[int]) -> None:
         """Give the input another shape, ``shape`` with the batch."""
         x = self.activation(node)
         target = tuple(shape[1:])
         size = math.prod(x.shape)
-        if shape[0] != self._batch or math.prod(target) != size:
+        if shape[:1] != [self._batch] or math.prod(target) != size:
             raise node.fail(
                 f"it makes {shape} of {[self._batch, *x.shape]}; supported: the batch kept"
             )
-        flat_input = x.name == self._input and len(x.shape) == 1 and target[0] == 1
+        flat_input = self._is_input(x.name) and len(x.shape) == 1 and target[:1] == (1,)
         if target == x.shape:
             self.alias(node)
         elif target == (size,) or (len(target) == 3 and (target[1:] == (1, 1) or flat_input)):
@@ -241,6 +281,12 @@ class Builder:
                 f"it makes {shape} of {[self._batch, *x.shape]}; supported: flattening to "
                 f"[{self._batch}, {size}]"
             )
+
+    def _is_input(self, name: str) -> bool:
+        """Return whether a tensor is the model's input, as it is or as integers."""
+        while isinstance(node := self._nodes.get(name), Requantise):
+            name = node.inputs[0]
+        return name == self._input
 
 
 def _finite(node: OnnxNode, values: NDArray) -> NDArray:

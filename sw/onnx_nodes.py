@@ -14,6 +14,9 @@ __all__ = ["HANDLERS", "check_known", "translate"]
 
 Pads = tuple[int, int, int, int]
 
+LARGEST = float(np.finfo(np.float32).max)
+"""A bound that exporters write for none."""
+
 NEAREST = {
     "ConvInteger": "save the model in QDQ form",
     "ConvTranspose": "nearest supported: Conv",
@@ -22,6 +25,8 @@ NEAREST = {
     "HardSigmoid": "nearest supported: Clip",
     "LeakyRelu": "nearest supported: Relu",
     "LogSoftmax": "end the model before it, the largest logit stays the largest",
+    "Max": "nearest supported: Clip with a min",
+    "Min": "nearest supported: Clip with a max",
     "MatMulInteger": "save the model in QDQ form",
     "PRelu": "nearest supported: Relu",
     "Pad": "nearest supported: the pads of Conv or MaxPool",
@@ -138,7 +143,7 @@ def _gemm(b: Builder, node: OnnxNode) -> None:
         inputs=(x.name,),
         output=node.outputs[0],
         weights=np.ascontiguousarray(value * np.float32(alpha)),
-        bias=b.vector(node, 2, value.shape[1]) * np.float32(beta),
+        bias=b.summand(node, 2, value.shape[1]) * np.float32(beta),
         steps=steps,
     )
     b.emit(result, (value.shape[1],))
@@ -163,7 +168,8 @@ def _clip(b: Builder, node: OnnxNode) -> None:
                 if constant.value.size != 1:
                     raise node.fail(f"bound of shape {list(constant.value.shape)}; supported: one")
                 bounds[i] = float(constant.value.reshape(-1)[0])
-        low, high = bounds
+        low = -math.inf if bounds[0] <= -LARGEST else bounds[0]
+        high = math.inf if bounds[1] >= LARGEST else bounds[1]
         if not low <= high:
             raise node.fail(f"its bounds are {low} and {high}; supported: min up to max")
     result = Clip(
@@ -182,6 +188,9 @@ def _max_pool(b: Builder, node: OnnxNode) -> None:
         pads = _ceil(node, x.shape, kernel, stride, pads)
     _check_pool_pads(node, kernel, pads)
     shape = _sizes(node, x.shape, kernel, stride, pads)
+    if x.shape[1:] == shape == (1, 1):
+        b.alias(node)
+        return
     result = MaxPool(
         name=node.name,
         op=node.op,
@@ -212,6 +221,9 @@ def _average_pool(b: Builder, node: OnnxNode) -> None:
             )
         _check_pool_pads(node, kernel, pads)
     shape = _sizes(node, x.shape, kernel, stride, pads)
+    if x.shape[1:] == shape == (1, 1):
+        _scale(b, node, 1 / math.prod(kernel))
+        return
     result = AveragePool(
         name=node.name,
         op=node.op,
@@ -222,6 +234,17 @@ def _average_pool(b: Builder, node: OnnxNode) -> None:
         pads=pads,
     )
     b.emit(result, (x.shape[0], *shape))
+
+
+def _scale(b: Builder, node: OnnxNode, factor: float) -> None:
+    """Multiply the input by a factor."""
+    if factor == 1:
+        b.alias(node)
+        return
+    channels = b.activation(node).shape[0]
+    b.scale_and_shift(
+        node, np.full(channels, factor, np.float32), np.zeros(channels, np.float32)
+    )
 
 
 def _kernel(node: OnnxNode) -> list[int]:
@@ -247,7 +270,13 @@ def _geometry(
     if auto != "VALID":
         for i in (0, 1):
             outputs = -(-shape[i + 1] // stride[i])
-            total = max(0, (outputs - 1) * stride[i] + kernel[i] - shape[i + 1])
+            total = (outputs - 1) * stride[i] + kernel[i] - shape[i + 1]
+            if total < -1:
+                raise node.fail(
+                    f"strides {stride} leave out inputs between kernels {kernel}, where auto_pad "
+                    f"{auto!r} is understood in several ways; supported: pads instead of auto_pad"
+                )
+            total = max(0, total)
             small, large = total // 2, total - total // 2
             before[i], after[i] = (small, large) if auto == "SAME_UPPER" else (large, small)
     return (stride[0], stride[1]), (before[0], before[1], after[0], after[1])
@@ -350,7 +379,7 @@ def _sum(b: Builder, node: OnnxNode) -> None:
 def _per_channel(node: OnnxNode, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return a broadcast constant as one value per channel."""
     trailing = len(shape) - 1
-    if values.size == 1:
+    if values.size == 1 and values.ndim <= len(shape) + 1:
         return np.full(shape[0], values.reshape(-1)[0], np.float32)
     sizes = (1, *([1] * len(shape)), *values.shape)[-(len(shape) + 1) :]
     if values.ndim > len(shape) + 1 or sizes != (1, shape[0], *([1] * trailing)):

@@ -72,7 +72,10 @@ def integer_head(
         case AveragePool():
             kernel, stride, pads = node.kernel, node.stride, node.pads
             if graph.tensors[node.inputs[0]].shape != (c, h, w):
-                kernel = (1, 1)
+                raise ModelError(
+                    f"{title}: windows over a flattened input are not supported; supported: a "
+                    "pool before the flattening"
+                )
             area = kernel[0] * kernel[1]
             _check_weights(title, area * c, c)
             weights, unit = _diagonal(area, c), np.full(c, x.scale / area, np.float64)

@@ -8,15 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.config import check_choice
-from ..graph import (
-    Clip,
-    Graph,
-    MaxPool,
-    ModelError,
-    Node,
-    Quantisation,
-    Reshape,
-)
+from ..graph import Clip, Graph, MaxPool, ModelError, Node, Quantisation, Requantise, Reshape
+from .branches import MOVES, with_own_sources
 from .calibrate import METHODS, activation_scale, observe
 from .heads import Head, integer_head
 from .layers import Formats, QuantisedGraph, QuantisedLayer, QuantisedTensor
@@ -64,6 +57,7 @@ def quantise(
     check_choice("calibration", calibration, METHODS)
     if not 50 < percentile <= 100:
         raise ValueError(f"percentile must be above 50 and at most 100, not {percentile!r}")
+    graph = with_own_sources(graph)
     stated = _stated(graph)
     chains = _chains(graph, stated)
     if not chains:
@@ -108,17 +102,20 @@ def quantise(
             )
         else:
             if chain.pool is not None:
-                shape = chain.pooled(shape)
+                shape = chain.pooled(graph, shape)
             if chain.inherits and chain.quantisation is None:
                 tensors[chain.output] = dataclasses.replace(
                     inputs[0], name=chain.output, shape=shape
                 )
             else:
                 tensor(chain.output, shape, chain.quantisation)
-            layer = _requantised(chain, head, inputs, tensors[chain.output])
-            tensors[chain.output] = dataclasses.replace(
-                tensors[chain.output], low=layer.low, high=layer.high
-            )
+            *neighbours, layer = _requantised(chain, head, inputs, tensors[chain.output], formats)
+            for part in (*neighbours, layer):
+                tensors[part.output] = dataclasses.replace(
+                    tensors[chain.output], name=part.output, shape=part.output_shape,
+                    low=layer.low, high=layer.high,
+                )  # fmt: skip
+            layers += neighbours
         layers.append(layer)
     return QuantisedGraph(
         name=graph.name,
@@ -171,24 +168,36 @@ class _Chain:
 
     @property
     def inherits(self) -> bool:
-        """Whether the output may keep the scale of the input."""
-        return self.node is None
+        """Whether the output may keep the scale of the input: its values are all among it."""
+        return self.node is None and all(map(_keeps_grid, self.clips))
 
-    def pooled(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    def pooled(self, graph: Graph, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Return the shape after the pool of a tensor of ``shape``, padding included before."""
         assert self.pool is not None
+        if graph.tensors[self.pool.inputs[0]].shape != (shape[2], shape[0], shape[1]):
+            raise ModelError(
+                f"layer {self.pool.name!r}, operator {self.pool.op}: windows over a flattened "
+                "input are not supported; supported: a pool before the flattening"
+            )
         (kh, kw), (sh, sw) = self.pool.kernel, self.pool.stride
         top, left, bottom, right = self.pool.pads
         h, w = shape[0] + top + bottom, shape[1] + left + right
         return (h - kh) // sh + 1, (w - kw) // sw + 1, shape[2]
 
 
+def _keeps_grid(clip: Clip) -> bool:
+    """Return whether every scale holds the bounds; other bounds may lie between or beyond steps."""
+    return all(bound == 0 or math.isinf(bound) for bound in (clip.low, clip.high))
+
+
 def _stated(graph: Graph) -> dict[str, Quantisation | None]:
     """Return what the model says of each tensor's integers, carried back through reshapes."""
     stated = {name: tensor.quantisation for name, tensor in graph.tensors.items()}
     for node in reversed(graph.nodes):
-        if isinstance(node, Reshape) and stated[node.inputs[0]] is None:
-            stated[node.inputs[0]] = stated[node.output]
+        source = node.inputs[0]
+        alone = len(graph.consumers(source)) == 1 and source != graph.output
+        if isinstance(node, Reshape) and stated[source] is None and alone:
+            stated[source] = stated[node.output]
     return stated
 
 
@@ -200,7 +209,7 @@ def _chains(graph: Graph, stated: dict[str, Quantisation | None]) -> list[_Chain
         same = stated[node.output] in (None, stated[node.inputs[0]])
         if node.output in taken or (isinstance(node, Reshape) and same):
             continue
-        copies = isinstance(node, Clip | MaxPool | Reshape)
+        copies = isinstance(node, MOVES)
         chain = _Chain(node=None if copies else node, inputs=node.inputs, output=node.inputs[0])
         following: Node | None = node
         while following is not None:
@@ -222,8 +231,11 @@ def _follower(
     said = stated[user.output]
     if chain.quantisation is not None and said not in (None, chain.quantisation):
         return None
-    if isinstance(user, Clip):
+    if isinstance(user, Requantise):
         return user
+    if isinstance(user, Clip):
+        exact = chain.quantisation is None or said is not None or _keeps_grid(user)
+        return user if exact else None
     if isinstance(user, MaxPool) and chain.pool is None and not any(user.pads):
         return user
     return None
@@ -302,16 +314,26 @@ def _raw(chain: _Chain, head: Head, inputs: list[QuantisedTensor]) -> QuantisedL
 
 
 def _requantised(
-    chain: _Chain, head: Head, inputs: list[QuantisedTensor], output: QuantisedTensor
-) -> QuantisedLayer:
-    """Return the layer whose clips are clamps and whose pool is the engine's."""
+    chain: _Chain,
+    head: Head,
+    inputs: list[QuantisedTensor],
+    output: QuantisedTensor,
+    formats: Formats,
+) -> tuple[QuantisedLayer, ...]:
+    """Return the layer whose clips are clamps and whose pool is the engine's.
+
+    There are two where one alone would round ties wrong.
+    """
+    factors = head.unit / output.scale
     try:
-        mult, shift = multiplier(head.unit / output.scale)
+        mult, shift = multiplier(factors)
     except ValueError as error:
         raise ModelError(f"{chain.title}: {error}, so its output scale is unusable") from None
     low, high = output.low, output.high
+    stated = chain.quantisation is not None
+    limits = (output.low, output.high) if stated else (formats.x_low, formats.x_high)
     for clip in chain.clips:
-        bounds = [_clamp(bound, output) for bound in (clip.low, clip.high)]
+        bounds = [_clamp(bound, output, limits) for bound in (clip.low, clip.high)]
         low, high = (min(max(end, bounds[0]), bounds[1]) for end in (low, high))
     pads, pool_kernel, pool_stride = head.pads, (1, 1), (1, 1)
     if chain.pool is not None:
@@ -323,7 +345,7 @@ def _requantised(
                     "since the engine pads with 0; supported: padding after Relu, or pads 0"
                 )
             pads = chain.pool.pads
-    return QuantisedLayer(
+    layer = QuantisedLayer(
         name=chain.name,
         op=chain.op,
         inputs=tuple(tensor.name for tensor in inputs),
@@ -344,11 +366,12 @@ def _requantised(
         high=high,
         raw_scale=head.unit,
     )
+    return (layer,)
 
 
-def _clamp(bound: float, output: QuantisedTensor) -> int:
-    """Return the integer of a bound, within the output's range."""
+def _clamp(bound: float, output: QuantisedTensor, limits: tuple[int, int]) -> int:
+    """Return the integer of a bound, within the limits."""
     if math.isinf(bound):
-        return output.low if bound < 0 else output.high
+        return limits[bound > 0]
     q = round(bound / output.scale) + output.zero_point
-    return min(max(q, output.low), output.high)
+    return min(max(q, limits[0]), limits[1])

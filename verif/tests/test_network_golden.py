@@ -198,7 +198,7 @@ class _Samples:
         return None if image is None else {"image": image[None]}
 
 
-def qdq_lenet(folder: Path, kind: str, images: np.ndarray) -> onnx.ModelProto:
+def qdq_lenet(folder: Path, kind: str, images: np.ndarray, **options: object) -> onnx.ModelProto:
     """Return LeNet-5 as onnxruntime's static quantiser writes it."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -211,8 +211,31 @@ def qdq_lenet(folder: Path, kind: str, images: np.ndarray) -> onnx.ModelProto:
         per_channel=True,
         activation_type=getattr(QuantType, kind),
         weight_type=QuantType.QInt8,
+        **options,
     )
     return onnx.load(path)
+
+
+def test_floats_of_a_qdq_model_are_as_accurate_as_the_model(tmp_path, digits):
+    """Its ranges stand for Relu, which onnxruntime's quantiser takes away."""
+    samples, images, labels = digits
+    proto = qdq_lenet(tmp_path, "QUInt8", samples[:64])
+    graph = load_model(proto)
+    assert not any("Relu" in node.op for node in graph.nodes)
+    real = dict(evaluate(graph, images))[graph.output]
+    assert float((real.argmax(1) == labels).mean()) >= 0.98
+    theirs = reference(proto, images[:100], literal=True)[0]
+    assert (np.abs(real[:100] - theirs) < 1e-4).mean() >= 0.95
+
+
+def test_a_partly_quantised_model_is_calibrated_on_what_it_computes(tmp_path, digits):
+    samples, images, _ = digits
+    nodes = ["conv1", "relu1", "fc1", "relu3"]
+    proto = qdq_lenet(tmp_path, "QUInt8", samples[:64], nodes_to_quantize=nodes)
+    q = quantise(load_model(proto), Formats(), samples)
+    logits = q.dequantise_output(run(q, q.quantise_input(images[:100])))
+    theirs = reference(proto, images[:100], literal=True)[0]
+    assert np.sqrt(np.square(logits - theirs).mean() / np.square(theirs).mean()) < 0.015
 
 
 @pytest.mark.parametrize("kind", ["QUInt8", "QInt8"])
