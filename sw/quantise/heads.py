@@ -31,6 +31,8 @@ class Head:
         As in `QuantisedLayer`.
     output_shape : tuple of int
         Height, width, channels.
+    largest : int
+        Largest magnitude of a sum or a bias.
     """
 
     weights: Integers
@@ -40,6 +42,7 @@ class Head:
     stride: tuple[int, int]
     pads: tuple[int, int, int, int]
     output_shape: tuple[int, int, int]
+    largest: int
 
 
 def integer_head(
@@ -91,7 +94,7 @@ def integer_head(
     points = np.array([tensor.zero_point for tensor in inputs], np.int64)
     zeros = np.repeat(points, len(weights) // len(inputs))
     bias = bias - zeros @ weights
-    _check_widths(title, weights, bias, inputs, formats)
+    largest = _largest(title, weights, bias, inputs, formats)
     output = (
         (h + pads[0] + pads[2] - kernel[0]) // stride[0] + 1,
         (w + pads[1] + pads[3] - kernel[1]) // stride[1] + 1,
@@ -105,6 +108,7 @@ def integer_head(
         stride=stride,
         pads=pads,
         output_shape=output,
+        largest=largest,
     )
 
 
@@ -204,14 +208,14 @@ def _round_weights(
     return np.clip(np.rint(real / scales), -formats.w_high, formats.w_high).astype(np.int64)
 
 
-def _check_widths(
+def _largest(
     title: str,
     weights: Integers,
     bias: Integers,
     inputs: list[QuantisedTensor],
     formats: Formats,
-) -> None:
-    """Refuse sums or biases beyond the accumulator."""
+) -> int:
+    """Return the largest magnitude of a sum or bias; refuse one beyond the accumulator."""
     share = len(weights) // len(inputs)
     low, high = (
         np.repeat([getattr(tensor, end) for tensor in inputs], share)[:, None]
@@ -220,9 +224,11 @@ def _check_widths(
     least = np.minimum(np.minimum(weights * low, weights * high), 0).sum(0)
     most = np.maximum(np.maximum(weights * low, weights * high), 0).sum(0)
     limit = 1 << formats.acc_width - 1
+    largest = max(int(-least.min()), int(most.max()), int(np.abs(bias).max()))
     if min(least.min(), bias.min()) < -limit or max(most.max(), bias.max()) >= limit:
-        needed = max(int(-least.min()), int(most.max()), int(np.abs(bias).max())).bit_length() + 1
+        needed = largest.bit_length() + 1
         raise ModelError(
             f"{title}: its sums of {len(weights)} products and its bias need {needed} bits, more "
             f"than the accumulator's {formats.acc_width}"
         )
+    return largest

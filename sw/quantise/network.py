@@ -14,6 +14,7 @@ from .calibrate import METHODS, activation_scale, observe
 from .heads import Head, integer_head
 from .layers import Formats, QuantisedGraph, QuantisedLayer, QuantisedTensor
 from .scaling import multiplier
+from .ties import with_exact_ties
 
 __all__ = ["quantise"]
 
@@ -366,7 +367,7 @@ def _requantised(
         high=high,
         raw_scale=head.unit,
     )
-    return (layer,)
+    return with_exact_ties(layer, factors, head.largest, formats)
 
 
 def _clamp(bound: float, output: QuantisedTensor, limits: tuple[int, int]) -> int:

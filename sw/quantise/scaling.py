@@ -1,14 +1,19 @@
 """Integers for real numbers: requantisation multipliers and ratios of weights."""
 
+from fractions import Fraction
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .layers import Formats
 
-__all__ = ["MAX_SHIFT", "MIN_SHIFT", "multiplier", "two_weights"]
+__all__ = ["MAX_SHIFT", "MIN_SHIFT", "bracket", "multiplier", "tie_ratio", "two_weights"]
 
 MIN_SHIFT, MAX_SHIFT = 1, 47
 """Shifts that the hardware takes."""
+
+_TERMS = 1024
+_NOISE = 2.0**-22
 
 
 def multiplier(
@@ -37,6 +42,48 @@ def multiplier(
     small = shift > MAX_SHIFT
     tiny = np.rint(np.ldexp(factors, MAX_SHIFT)).astype(np.int64)
     return np.where(small, tiny, mult), np.where(small, MAX_SHIFT, shift)
+
+
+def tie_ratio(factor: float) -> Fraction | None:
+    """Return the ratio that ``factor`` is, if it makes ties that its multiplier misses.
+
+    Sums times 1/6 often lie half way between two integers, and no ``mult / 2**shift`` is 1/6.
+    Ratios of numbers whose product is beyond 1,024 rarely make a tie; ratios within the rounding of
+    scales with 24 bits are taken as meant.
+    """
+    below = np.arange(2, _TERMS + 1, 2)
+    above = np.rint(below * factor)
+    meant = np.abs(above - below * factor) <= below * factor * _NOISE
+    meant &= (above > 0) & (above * below <= _TERMS)
+    if not meant.any():
+        return None
+    first = int(meant.argmax())
+    ratio = Fraction(int(above[first]), int(below[first]))
+    whole = ratio.denominator
+    return None if whole % 2 or whole & whole - 1 == 0 else ratio
+
+
+def bracket(
+    ratio: Fraction, reach: int, widest: int
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return the requantisations just below and just above ``ratio``.
+
+    Each is a weight, ``mult`` and ``shift``, for sums whose weights are all multiplied by the
+    weight. It is the smallest up to ``widest`` that leaves ties as the only values on which the
+    two differ, for results of a magnitude of up to ``reach``; if there is none, the best.
+    """
+    weights = np.arange(1, widest + 1)
+    wholes = weights * ratio.denominator
+    shifts = 16 - np.frexp(ratio.numerator / wholes)[1].astype(np.int64)
+    exact = np.left_shift(ratio.numerator, shifts)
+    found = []
+    for mults in (exact // wholes, exact // wholes + 1):
+        wrong = np.abs(mults * wholes - exact) / exact * 2 * ratio.denominator * reach
+        best = int(np.argmax(wrong < 1) if (wrong < 1).any() else np.argmin(wrong))
+        mult, shift = int(mults[best]), int(shifts[best])
+        carried = mult == 1 << 16
+        found.append((best + 1, 1 << 15, shift - 1) if carried else (best + 1, mult, shift))
+    return found[0], found[1]
 
 
 def two_weights(first: float, second: float, formats: Formats) -> tuple[int, int, float]:

@@ -1,4 +1,6 @@
-"""Models that state integers for some tensors or some readers."""
+"""Models that state integers for some tensors or some readers, and ties between integers."""
+
+from fractions import Fraction
 
 import numpy as np
 import onnx
@@ -7,6 +9,7 @@ from onnx import helper
 
 from tilewright.sw.graph import ModelError, evaluate
 from tilewright.sw.quantise import Formats, quantise
+from tilewright.sw.quantise.scaling import bracket, tie_ratio
 from tilewright.verif.golden.network import run, trace
 from tilewright.verif.onnx_reference import load_model, model, reference
 
@@ -191,3 +194,113 @@ def test_calibration_behind_stated_integers():
     q = quantise(load_model(proto), Formats(), X)
     errors = q.dequantise_output(run(q, q.quantise_input(X))) - expected
     assert np.sqrt((errors**2).mean() / (expected**2).mean()) < 0.03
+
+
+# -- ties
+
+
+def rounded(value: Fraction, rounding: str) -> int:
+    if rounding == "half_even":
+        return round(value)
+    whole = int(abs(value) + Fraction(1, 2))
+    return whole if value > 0 else -whole
+
+
+def check_ties(
+    b: Builder, output: str, shape: tuple[int, ...], formats: Formats, factor: Fraction, sums
+) -> None:
+    """Compare the integers of a one-layer network with exact fractions, values near 0 and any."""
+    q = quantise(load_model(b.model(output, (1, *shape))), formats)
+    source, target = q.tensors[q.input], q.tensors[q.output]
+    x = RNG.integers(source.low, source.high + 1, (8, *source.shape))
+    x[::2] = np.clip(source.zero_point + x[::2] % 5 - 2, source.low, source.high)
+    wanted = [
+        rounded(factor * int(value), formats.rounding) + target.zero_point
+        for value in sums(x - source.zero_point).reshape(-1)
+    ]
+    wanted = np.clip(wanted, target.low, target.high)
+    np.testing.assert_array_equal(run(q, x).reshape(-1), wanted)
+
+
+KERNELS = [(1, 2), (2, 2), (2, 3), (3, 3), (2, 5), (3, 4), (2, 7), (4, 5), (14, 14)]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("rounding", ["half_even", "half_away"])
+@pytest.mark.parametrize(("zero", "kind"), [(0, np.uint8), (10, np.int8)])
+def test_averages_round_ties_as_configured(kernel, rounding, zero, kind):
+    """Between equal scales and others, though no multiplier of 16 bits is a sixth."""
+
+    def sums(x):
+        return np.lib.stride_tricks.sliding_window_view(x, kernel, (1, 2)).sum((4, 5))
+
+    for scale, w_bits in ((0.05, 8), (0.1, 2), (0.15, 8)):
+        b = Builder()
+        a = b.qdq("x", (0.05, zero, kind))
+        pool = b.op("AveragePool", a, kernel_shape=list(kernel))
+        output = b.qdq(pool, (scale, zero, kind))
+        factor = Fraction(5, round(scale * 100)) / (kernel[0] * kernel[1])
+        formats = Formats(rounding=rounding, w_bits=w_bits)
+        check_ties(b, output, (2, kernel[0] + 1, kernel[1] + 2), formats, factor, sums)
+
+
+@pytest.mark.parametrize("rounding", ["half_even", "half_away"])
+def test_sums_and_changes_of_scale_round_ties_as_configured(rounding):
+    formats = Formats(rounding=rounding)
+    for scale, parts in ((0.3, 6), (0.5, 10), (0.6, 12), (0.03, Fraction(3, 5))):
+        b = Builder()
+        output = b.qdq(b.qdq("x", (0.05, 3, np.int8)), (scale, -2, np.int8))
+        check_ties(b, output, (2, 3, 3), formats, 1 / Fraction(parts), lambda x: x)
+        b = Builder()
+        a = b.qdq("x", (0.05, 3, np.int8))
+        output = b.qdq(b.op("Add", a, a), (scale, -2, np.int8))
+        check_ties(b, output, (2, 3, 3), formats, 1 / Fraction(parts), lambda x: 2 * x)
+
+
+def test_averages_with_a_pool_and_a_clip_behind_them():
+    b = Builder()
+    pool = b.op("AveragePool", b.qdq("x", (0.05, 0, np.int8)), kernel_shape=[2, 3])
+    most = b.op("MaxPool", b.op("Relu", pool), kernel_shape=[2, 2])
+    proto = b.model(b.qdq(most, (0.05, 0, np.int8)))
+    q = quantise(load_model(proto), Formats())
+    x = np.random.default_rng(1).integers(-9, 10, (20, *q.tensors[q.input].shape))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (2, 3), (1, 2)).sum((4, 5))
+    means = np.vectorize(lambda total: max(round(Fraction(int(total), 6)), 0))(windows)
+    wanted = np.lib.stride_tricks.sliding_window_view(means, (2, 2), (1, 2)).max((4, 5))
+    np.testing.assert_array_equal(run(q, x), wanted)
+
+
+@pytest.mark.parametrize(
+    ("factor", "ratio"),
+    [
+        (1 / 6, Fraction(1, 6)), (5 / 6 * (1 + 1e-7), Fraction(5, 6)), (7 / 6, Fraction(7, 6)),
+        (1 / 1022, Fraction(1, 1022)), (1 / 3, None), (3 / 8, None), (1.0, None), (0.0123, None),
+        (1 / 6 * (1 + 1e-6), None), (1 / 1026, None), (37 / 30, None), (1e-9, None),
+    ],
+)  # fmt: skip
+def test_factors_with_ties_are_told_apart(factor, ratio):
+    assert tie_ratio(factor) == ratio
+
+
+@pytest.mark.parametrize(
+    "ratio", [Fraction(1, 6), Fraction(5, 6), Fraction(1, 196), Fraction(7, 18)]
+)
+@pytest.mark.parametrize("reach", [8, 256, 65536])
+@pytest.mark.parametrize("widest", [1, 127, 4096])
+def test_a_ratio_is_bracketed_as_closely_as_it_needs(ratio, reach, widest):
+    below, above = (
+        (weight, Fraction(weight * mult, 1 << shift), mult)
+        for weight, mult, shift in bracket(ratio, reach, widest)
+    )
+    assert below[1] < ratio < above[1]
+    need = Fraction(1, 2 * ratio.denominator * reach)
+    for weight, factor, mult in (below, above):
+        assert 1 <= weight <= widest
+        assert 1 << 15 <= mult < 1 << 16
+        error = abs(factor / ratio - 1)
+        assert error < Fraction(1, 1 << 15)
+        assert error < need or widest * ratio.denominator * reach < 1 << 31
+        if weight > 1:
+            side = int(factor > ratio)
+            less, mult, shift = bracket(ratio, reach, weight - 1)[side]
+            assert abs(Fraction(less * mult, 1 << shift) / ratio - 1) >= max(need, error)
