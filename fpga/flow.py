@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..gen.files import read_json
 from ..gen.tools import find_tool, run_tool
 from ..hw.config import ConfigError
 from .block_ram import absorb_output_registers
@@ -18,6 +19,7 @@ __all__ = [
     "Routed",
     "Say",
     "check_area",
+    "check_tools",
     "place_and_route",
     "read_back",
     "run_wasm",
@@ -30,6 +32,7 @@ Say = Callable[[str], None]
 _CAPACITY = {
     "85k": {"LUT4-equivalents": 83640, "flip-flops": 83640, "DSPs": 156, "block RAMs": 208},
 }
+_TOOLS = ("yosys", "nextpnr-ecp5", "ecppack", "ecpunpack")
 PLACERS = ("heap", "static")
 """Placers of nextpnr."""
 
@@ -109,6 +112,12 @@ class Routed:
         return all(self.fmax[clock] >= mhz for clock, mhz in self.constraint.items())
 
 
+def check_tools() -> None:
+    """Raise `ToolError` where a tool that makes bitstreams is missing."""
+    for tool in _TOOLS:
+        _find(tool)
+
+
 def run_wasm(
     tool: str, arguments: Sequence[str], folder: Path, *, log: str, say: Say | None = None
 ) -> None:
@@ -122,8 +131,11 @@ def run_wasm(
     ToolError
         The tool is missing or failed; the message has its own error.
     """
-    program = find_tool(f"yowasp-{tool}", "pip install 'tilewright[fpga]' brings it")
-    run_tool([program, *arguments], folder, tool, log=log, say=say)
+    run_tool([_find(tool), *arguments], folder, tool, log=log, say=say)
+
+
+def _find(tool: str) -> str:
+    return find_tool(f"yowasp-{tool}", "pip install 'tilewright[fpga]' brings it")
 
 
 def synthesise(
@@ -165,10 +177,10 @@ def synthesise(
     (folder / f"{top}.ys").write_text("\n".join(script) + "\n", encoding="utf-8")
     log = f"{top}.yosys.log"
     run_wasm("yosys", ["-q", "-l", log, "-s", f"{top}.ys"], folder, log=log, say=say)
-    stat = json.loads((folder / f"{top}.stat.json").read_text())
+    stat = read_json(folder / f"{top}.stat.json")
     found = stat.get("design") or next(iter(stat["modules"].values()))
     area = Area.of_cells(found["num_cells_by_type"])
-    netlist = json.loads((folder / f"{top}.json").read_text())
+    netlist = read_json(folder / f"{top}.json")
     absorbed = absorb_output_registers(netlist, top)
     (folder / f"{top}.json").write_text(json.dumps(netlist))
     return replace(area, ff=area.ff - absorbed)
@@ -237,7 +249,7 @@ def place_and_route(
     arguments += ["--json", f"{name}.json", "--textcfg", f"{stem}.config"]
     arguments += ["--report", f"{stem}.report.json", "-q", "-l", f"{stem}.nextpnr.log"]
     run_wasm("nextpnr-ecp5", arguments, folder, log=f"{stem}.nextpnr.log", say=say)
-    return _read_report(json.loads((folder / f"{stem}.report.json").read_text()))
+    return _read_report(read_json(folder / f"{stem}.report.json"))
 
 
 def _read_report(report: dict) -> Routed:
@@ -311,6 +323,6 @@ def read_back(config: str, name: str, folder: Path, *, netlist: str, placed: str
     again = pack("unpacked.config", "again.part")
     (folder / "again.part").unlink()
     unpacked = (folder / "unpacked.config").read_text()
-    design, made = (json.loads((folder / file).read_text()) for file in (f"{netlist}.json", placed))
+    design, made = (read_json(folder / file) for file in (f"{netlist}.json", placed))
     contents = compare_contents(unpacked, made, design, netlist)
     return ReadBack(first == again, len(first), contents)

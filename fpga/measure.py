@@ -1,12 +1,12 @@
 """Area and clock of a block by itself, between registers."""
 
-import json
 import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..gen.files import read_json, whole_or_nothing
 from .fit import check_size
 from .flow import Area, Part, Routed, Say, check_area, place_and_route, run_wasm, synthesise
 
@@ -59,6 +59,7 @@ def rtlil_of_verilog(
     return (folder / f"{top}.read.il").read_text(encoding="utf-8")
 
 
+@whole_or_nothing
 def measure(
     rtlil: str,
     top: str,
@@ -109,7 +110,7 @@ def measure(
     check_size(rtlil, top, part, part.name)
     area = synthesise(rtlil, top, folder, options=options, say=say)
     check_area(area, part, part.name)
-    module = json.loads((folder / f"{top}.json").read_text())["modules"][top]
+    module = read_json(folder / f"{top}.json")["modules"][top]
     (folder / "harness.v").write_text(_harness(module["ports"], top), encoding="utf-8")
     script = (
         "read_verilog -sv harness.v",

@@ -3,23 +3,34 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from .cache import cache_variables
 from .errors import ToolError
+from .files import check_room
 
-__all__ = ["ToolError", "find_tool", "run_tool", "stop_tools"]
+__all__ = ["ToolError", "find_tool", "run_tool", "started", "stop_tool"]
 
 _COLD = "Preparing to run"
 """What a YoWASP tool says before it translates itself, which it does once."""
 _QUIET_SECONDS = 20
-_RUNNING: dict[int, subprocess.Popen] = {}
-"""The tool that each thread runs."""
+_TIDY_SECONDS = 2
+_RUNNING: set[tuple[int, subprocess.Popen]] = set()
+"""The tools that run, each with its thread."""
+_STOPPED: set[int] = set()
+"""Threads that are to run no more tools."""
+
+
+class _Stopped(BaseException):
+    """What a thread's tools make is not wanted any more."""
 
 
 def find_tool(name: str, hint: str) -> str:
@@ -72,40 +83,89 @@ def run_tool(
     say : callable, optional
         Told now and then that it is still at work.
 
+
     Raises
     ------
     ToolError
         The program cannot be started or fails; the message carries its own first error.
+    OSError
+        The disk is full, whether the program noticed or not.
     """
     lines: list[str] = []
-    try:
-        process = subprocess.Popen(
-            command, cwd=folder, env=env, text=True, encoding="utf-8", errors="replace",
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    except OSError as error:
-        raise ToolError(f"{what} cannot be started: {error}") from None
-    _RUNNING[threading.get_ident()] = process
-    try:
+    with started(
+        command, folder, what, env=env, text=True, encoding="utf-8", errors="replace",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process, _heartbeat(what, say):  # fmt: skip
         assert process.stdout is not None
-        with _heartbeat(what, say):
-            for line in process.stdout:
-                if line.startswith(_COLD):
-                    name = Path(command[0]).name
-                    print(f"first start of {name}: translating it takes 1 to 2 minutes, only once",
-                          file=sys.stderr, flush=True)  # fmt: skip
-                else:
-                    lines.append(line)
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        del _RUNNING[threading.get_ident()]
-        process.stdout.close()
-        process.wait()
+        for line in process.stdout:
+            if line.startswith(_COLD):
+                name = Path(command[0]).name
+                print(f"first start of {name}: translating it takes 1 to 2 minutes, only once",
+                      file=sys.stderr, flush=True)  # fmt: skip
+            else:
+                lines.append(line)
+    check_room(folder)
     if process.returncode:
         raise ToolError(f"{what} failed: {_said(lines, folder / log if log else None)}")
     return "".join(lines)
+
+
+@contextmanager
+def started(
+    command: Sequence[str],
+    folder: Path,
+    what: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Iterator[subprocess.Popen]:
+    """Start a program in ``folder``, and wait for its end at the end of the block.
+
+    Where the block fails, the program is ended, and with it all that it has started.
+
+    Parameters
+    ----------
+    command, folder, what, env
+        As in `run_tool`.
+    **options
+        Of `subprocess.Popen`.
+
+    Raises
+    ------
+    ToolError
+        The program cannot be started.
+    """
+    try:
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, process_group=0, **options,
+            env={**(env or os.environ), **cache_variables(Path("build"), folder.parent, folder)},
+        )
+    except OSError as error:
+        raise ToolError(f"{what} cannot be started: {error}") from None
+    running = (threading.get_ident(), process)
+    _RUNNING.add(running)
+    try:
+        if running[0] not in _STOPPED:
+            yield process
+            process.wait()
+        if running[0] in _STOPPED:
+            raise _Stopped
+    except BaseException:
+        _end(process)
+        raise
+    finally:
+        _RUNNING.discard(running)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a program and all that it has started, which may tidy up first."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_TIDY_SECONDS)
 
 
 def _said(lines: list[str], log: Path | None) -> str:
@@ -137,7 +197,12 @@ def _heartbeat(what: str, say: Callable[[str], None] | None) -> Iterator[None]:
         thread.join()
 
 
-def stop_tools() -> None:
-    """Kill the tools that other threads run; they see a `ToolError`."""
-    for process in list(_RUNNING.values()):
-        process.kill()
+def stop_tool(thread: threading.Thread) -> None:
+    """Make a thread end: kill the tools that it runs, and let it start no other."""
+    assert thread.ident is not None
+    _STOPPED.add(thread.ident)
+    for number, process in tuple(_RUNNING):
+        if number == thread.ident:
+            _end(process)
+    thread.join()
+    _STOPPED.discard(thread.ident)

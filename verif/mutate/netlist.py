@@ -1,6 +1,5 @@
 """Mutants of a netlist: which ones, and all of them in one design."""
 
-import json
 import random
 import re
 from collections import defaultdict, deque
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...gen.files import read_json
 from ...gen.tools import ToolError
 from .examine import Verdict, examine, yosys
 
@@ -114,7 +114,7 @@ class Netlist:
             "write_rtlil netlist.il",
             "write_json netlist.json",
         )
-        modules = json.loads((folder / "netlist.json").read_text())["modules"]
+        modules = read_json(folder / "netlist.json")["modules"]
         sizes = [len(modules[name]["cells"]) for name in chosen]
         self.mutants: list[Mutant] = []
         for i, name in enumerate(chosen):

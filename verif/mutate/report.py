@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...gen.files import whole_or_nothing
 from ...gen.tools import ToolError
 from ..simulate.compiled import CompiledUnit, compile_unit
 from .examine import Verdict
@@ -67,6 +68,7 @@ class MutationReport:
         return "\n".join(lines)
 
 
+@whole_or_nothing
 def mutants(
     rtlil: str,
     top: str,

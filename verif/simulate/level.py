@@ -7,6 +7,7 @@ from typing import Any
 
 from ...fpga.flow import Say
 from ...gen.catalog import find_unit, load
+from ...gen.files import whole_or_nothing
 from ...gen.generate import module_name
 from ...gen.verilog import emit
 from ...hw.config import ConfigError, check_choice
@@ -43,6 +44,7 @@ class Verified:
     details: dict[str, Any]
 
 
+@whole_or_nothing
 def verify_unit(
     unit: str,
     config: Any,

@@ -8,12 +8,13 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata, resources, util
 from pathlib import Path
-from typing import IO
 
-from ...gen.tools import ToolError, find_tool, run_tool
+from ...gen.files import check_room
+from ...gen.tools import ToolError, find_tool, run_tool, started
 from .model import Model, cut
 
 __all__ = ["Recipe", "find_compilers"]
@@ -179,29 +180,20 @@ def _sources(model: Model, driver: str) -> dict[str, str]:
     return files
 
 
-def _start(command: Sequence[str], folder: Path, log: IO[str]) -> subprocess.Popen:
-    try:
-        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
-    except OSError as error:
-        raise ToolError(f"the C++ compiler cannot be started: {error}") from None
-
-
 def _compile(compiler: str, names: Sequence[str], include: str, folder: Path) -> None:
-    running = []
-    try:
+    with ExitStack() as stack:
+        running = {}
         for name in names:
             command = [compiler, *_CXXFLAGS, include, "-c", name, "-o", f"{name}.o"]
-            with open(folder / f"{name}.log", "w") as log:
-                running.append(_start(command, folder, log))
-        for name, process in zip(names, running, strict=True):
+            log = stack.enter_context(open(folder / f"{name}.log", "w"))
+            running[name] = stack.enter_context(
+                started(command, folder, "the C++ compiler", stdout=log, stderr=log)
+            )
+        for name, process in running.items():
             if process.wait():
+                check_room(folder)
                 printed = (folder / f"{name}.log").read_text(errors="replace").splitlines()
                 said = next((line for line in printed if "error" in line), "it said nothing")
                 raise ToolError(f"the C++ compiler failed: {said.strip()}")
-    finally:
-        for process in running:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
     objects = [f"{name}.o" for name in names]
     run_tool([compiler, "-shared", *objects, "-o", "unit.so"], folder, "the C++ compiler")
