@@ -12,7 +12,7 @@ from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Modul
 from amaranth.lib import io
 
 from ..gen.errors import ToolError
-from ..gen.files import write_all
+from ..gen.files import check_writable, whole_or_nothing, write_all
 from ..gen.verilog import emit
 from ..hw.bus.host_config import UartConfig
 from ..hw.bus.uart_engine import UartEngine
@@ -23,8 +23,8 @@ from .fit import check_fit, check_size
 from .flow import Area, Part, Say, check_area, place_and_route, read_back, synthesise
 
 __all__ = [
-    "BOARDS", "RECORD", "Board", "BoardBuild", "build_board", "check_clock",
-    "find_board",
+    "BOARDS", "RECORD", "Board", "BoardBuild", "BoardDesign", "build_board", "build_design",
+    "check_clock", "design_board", "find_board",
 ]  # fmt: skip
 
 
@@ -106,6 +106,26 @@ class BoardBuild:
     def met(self) -> bool:
         """Whether the engine keeps its clock."""
         return self.fmax >= self.mhz
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardDesign:
+    """What a bitstream is made from.
+
+    Attributes
+    ----------
+    board : str
+        Name of the board.
+    mhz : int
+        Clock of the engine.
+    rtlil, pins : str
+        The design, and the file that places its pins.
+    """
+
+    board: str
+    mhz: int
+    rtlil: str
+    pins: str
 
 
 def find_board(name: str) -> Board:
@@ -212,25 +232,42 @@ def build_board(
     ToolError
         A tool is missing or failed.
     """
-    start = time.monotonic()
+    check_writable(folder)
+    return build_design(design_board(config, board, mhz=mhz, baud=baud), folder, seed=seed, say=say)
+
+
+def design_board(
+    config: EngineConfig, board: str, *, mhz: int = 100, baud: int = 1_000_000
+) -> BoardDesign:
+    """Return the design of an engine behind the board's UART; see `build_board`."""
     found = find_board(board)
     check_clock(mhz, board)
     check_fit(config, found.part, board)
-    folder.mkdir(parents=True, exist_ok=True)
     uart = UartConfig(clock_hz=mhz * 1_000_000, baud=baud)
     engine = emit(UartEngine(UartEngineConfig(engine=config, uart=uart)), "uart_engine")
     design, pins = _prepare(_Top(engine.name, found.oscillator_mhz, mhz), found)
     design += engine.rtlil.replace("attribute \\top 1\n", "")
-    digest = _digest(design, pins, board, mhz, seed)
+    return BoardDesign(board=board, mhz=mhz, rtlil=design, pins=pins)
+
+
+@whole_or_nothing
+def build_design(
+    design: BoardDesign, folder: Path, *, seed: int = 1, say: Say = lambda text: None
+) -> BoardBuild:
+    """Build the bitstream of a design, most of the time with tools; see `build_board`."""
+    start = time.monotonic()
+    found, mhz = find_board(design.board), design.mhz
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = _digest(design.rtlil, design.pins, design.board, mhz, seed)
     kept = _find_kept(folder, digest)
     if kept:
         say(f"The bitstream in {folder} was made from this very design and is kept")
         return kept
-    check_size(design, "top", found.part, board)
+    check_size(design.rtlil, "top", found.part, design.board)
     say("Synthesising")
-    area = synthesise(design, "top", folder, say=say)
-    check_area(area, found.part, board)
-    (folder / "top.lpf").write_text(pins)
+    area = synthesise(design.rtlil, "top", folder, say=say)
+    check_area(area, found.part, design.board)
+    (folder / "top.lpf").write_text(design.pins)
     say("Placing and routing")
     routed = place_and_route(
         "top", folder, part=found.part, mhz=mhz, seed=seed, placer="static", lpf="top.lpf",
@@ -246,7 +283,7 @@ def build_board(
     bitstream = folder / "engine.bit"
     os.replace(folder / "engine.part", bitstream)
     build = BoardBuild(
-        board=board, mhz=mhz, fmax=min(clocks.values(), default=routed.slowest), area=area,
+        board=design.board, mhz=mhz, fmax=min(clocks.values(), default=routed.slowest), area=area,
         used=routed.used, available=routed.available, bitstream=bitstream,
         placement=folder / "top.placed.json", identical=read.ok,
         seconds=time.monotonic() - start, critical=routed.critical,

@@ -27,8 +27,8 @@ from .runtime.simulated import SimulatedEngine
 from .zoo import fashion, mnist, mnist_split
 
 __all__ = [
-    "Job", "JobEstimate", "JobResult", "LayerResult", "Samples", "estimate_job", "families_of",
-    "read_job", "run_job",
+    "Job", "JobEstimate", "JobResult", "LayerResult", "PreparedJob", "Samples", "estimate_job",
+    "families_of", "prepare_job", "read_job", "run_job", "run_prepared",
 ]  # fmt: skip
 
 Say = Callable[[str], None]
@@ -274,8 +274,17 @@ def run_job(
     ConfigError, ModelError, MappingError, ToolError
         See there; each message is one sentence.
     """
-    ready = _prepare(job, images, say)
-    count, program = len(ready.labels), ready.program
+    return run_prepared(prepare_job(job, images=images, say=say), say=say, progress=progress)
+
+
+def run_prepared(
+    ready: "PreparedJob",
+    *,
+    say: Say = lambda text: None,
+    progress: Progress = lambda done, total: None,
+) -> JobResult:
+    """Run on the RTL what `prepare_job` returned; see `run_job`."""
+    job, count, program = ready.job, len(ready.labels), ready.program
     say(f"Compiling the RTL and running {count} images on it")
     result, seconds = _simulate(job, program, count, progress)
     outputs = ready.plan.decode(result.lanes, count)
@@ -301,7 +310,7 @@ def estimate_job(
 
     Parameters and errors: see `run_job`.
     """
-    ready = _prepare(job, images, say)
+    ready = prepare_job(job, images=images, say=say)
     return JobEstimate(
         images=len(ready.labels),
         float_accuracy=ready.float_accuracy(),
@@ -314,9 +323,10 @@ def estimate_job(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Ready:
+class PreparedJob:
     """A quantised and mapped network, and what the models say of it."""
 
+    job: Job
     graph: Graph
     network: QuantisedGraph
     tiles: list[NDArray[np.int64]]
@@ -346,8 +356,10 @@ class _Ready:
         return float((answers == self.labels).mean())
 
 
-def _prepare(job: Job, images: int | None, say: Say) -> _Ready:
-    """Calibrate, quantise, map, and run the golden model and the cycle model."""
+def prepare_job(
+    job: Job, *, images: int | None = None, say: Say = lambda text: None
+) -> PreparedJob:
+    """Calibrate, quantise, map, and run the golden model and the cycle model; see `run_job`."""
     say(f"Reading {job.model.name} and the data")
     graph = load_model(job.model)
     samples = DATA[job.data](job.calibration_images)
@@ -378,8 +390,8 @@ def _prepare(job: Job, images: int | None, say: Say) -> _Ready:
     say(f"Running {len(test)} images on the golden model")
     golden = golden_run(network, x)
     program = plan.program(x)
-    return _Ready(
-        graph=graph, network=network, tiles=k_tiles(job.engine, network), plan=plan,
+    return PreparedJob(
+        job=job, graph=graph, network=network, tiles=k_tiles(job.engine, network), plan=plan,
         program=program, timeline=predict(job.engine, program), golden=golden, test=test,
         labels=labels,
     )
@@ -405,7 +417,7 @@ def _useful(datapath: DatapathConfig, layer: QuantisedLayer, tiles: NDArray[np.i
     return layer.rows * useful_products(datapath, layer.weights[tiles[tiles >= 0]], layer.mode)
 
 
-def _layers(datapath: DatapathConfig, ready: _Ready, images: int) -> tuple[LayerResult, ...]:
+def _layers(datapath: DatapathConfig, ready: PreparedJob, images: int) -> tuple[LayerResult, ...]:
     """Share the cycles out: a GEMM has those since the one before was done."""
     cycles = [0.0] * len(ready.network.layers)
     before = 0

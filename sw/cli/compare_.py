@@ -37,8 +37,9 @@ def command(
     from ...gen.files import check_writable
     from ...hw.config import ConfigError
     from ...verif.simulate.library import find_compilers
-    from ..job import families_of, read_job, run_job
+    from ..job import families_of, prepare_job, read_job, run_prepared
     from ..report.comparison import COMPARISON_TITLES, Compared, comparison_rows, write_comparison
+    from ..report.html import check_packages
     from ..report.record import BuildRecord, write_record
     from .output import print_json, print_table, progress_bar, say, show
 
@@ -46,21 +47,28 @@ def command(
         raise ConfigError("--no-build builds for no board; leave --board and --mhz out")
     board, mhz = board or "ulx3s-85f", 50 if mhz is None else mhz
     find_compilers()
+    check_packages()
     check_writable(output)
     names = tuple(dict.fromkeys(datapath or families_of(job)))
     jobs = {name: read_job(job, datapath=name, settings=tuple(set_ or ())) for name in names}
     if not no_build:
         from ...fpga.board import build_board, check_clock, find_board
         from ...fpga.fit import check_fit
+        from ...fpga.flow import check_tools
 
+        check_tools()
         check_clock(mhz, board)
         for chosen in jobs.values():
             check_fit(chosen.engine, find_board(board).part, board)
+    prepared = {}
+    for name, chosen in jobs.items():
+        say(f"{name}:")
+        prepared[name] = prepare_job(chosen, images=images, say=say)
     found = []
     for name, chosen in jobs.items():
         say(f"{name}:")
         with progress_bar(f"images on {name}") as move:
-            result = run_job(chosen, images=images, say=say, progress=move)
+            result = run_prepared(prepared.pop(name), say=say, progress=move)
         record = None
         if not no_build:
             folder = output / name

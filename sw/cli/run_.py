@@ -1,7 +1,7 @@
 """`tilewright run JOB`."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -38,8 +38,7 @@ def command(
     from ...gen.files import check_writable
     from ...hw.config import ConfigError
     from ...verif.simulate.library import find_compilers
-    from ...verif.simulate.runner import check_simulator
-    from ..job import read_job, run_job
+    from ..job import prepare_job, read_job, run_prepared
     from ..report.data import LAYER_TITLES, layer_rows, results_rows
     from ..report.record import BuildRecord, write_record
     from .output import print_json, print_table, progress_bar, say, show
@@ -51,16 +50,13 @@ def command(
     check_writable(output)
     chosen = read_job(job, datapath=datapath, settings=tuple(set_ or ()))
     if board:
-        from ...fpga.board import check_clock, find_board
-        from ...fpga.fit import check_fit
-
-        check_simulator("icarus")
-        check_clock(mhz, board)
-        check_fit(chosen.engine, find_board(board).part, board)
-        _check_verilog(chosen, output, say)
-    with _beside(chosen, board, mhz, output, say) as started:
+        _check_build(chosen, board, mhz)
+    ready = prepare_job(chosen, images=images, say=say)
+    with _building(chosen, board, mhz, output, say) as started:
+        if board:
+            _check_verilog(chosen, output, say)
         with progress_bar("images on the RTL") as move:
-            result = run_job(chosen, images=images, say=say, progress=move)
+            result = run_prepared(ready, say=say, progress=move)
         agrees = result.equal and result.cycles == result.predicted_cycles
         build = started.result() if started and agrees else None
     record = BuildRecord.of(build, output) if build else None
@@ -85,23 +81,38 @@ def command(
             raise typer.Exit(1)
 
 
+def _check_build(job, board: str, mhz: int) -> None:
+    """Refuse at once what would fail after minutes."""
+    from ...fpga.board import check_clock, find_board
+    from ...fpga.fit import check_fit
+    from ...fpga.flow import check_tools
+    from ...verif.simulate.runner import check_simulator
+    from ..report.html import check_packages
+
+    check_clock(mhz, board)
+    check_fit(job.engine, find_board(board).part, board)
+    check_simulator("icarus")
+    check_tools()
+    check_packages()
+
+
 @contextmanager
-def _beside(job, board: str | None, mhz: int, output: Path, say) -> Iterator[Future | None]:
-    """Build the bitstream in another thread; its tools end with the block, however it ends."""
+def _building(job, board: str | None, mhz: int, output: Path, say) -> Iterator[Future | None]:
+    """Build the bitstream meanwhile; where one of both fails, the other ends and files go."""
     if board is None:
         yield None
         return
-    from ...fpga.board import build_board
-    from ...gen.tools import stop_tools
+    from ...fpga.board import build_design, design_board
+    from ...gen.beside import beside
+    from ...gen.files import undone_on_failure
 
     say(f"Building the bitstream for {board} at {mhz} MHz meanwhile")
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            yield pool.submit(
-                build_board, job.engine, board, output / "board", mhz=mhz, say=say
-            )
-        finally:
-            stop_tools()
+    design = design_board(job.engine, board, mhz=mhz)
+    with (
+        undone_on_failure(*(output / name for name in ("rtl", "icarus", "board"))),
+        beside(lambda: build_design(design, output / "board", say=say)) as started,
+    ):
+        yield started
 
 
 def _check_verilog(job, output: Path, say) -> None:

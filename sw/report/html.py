@@ -11,10 +11,17 @@ from ...gen.errors import ToolError
 from ...gen.files import write_all
 from .data import LAYER_TITLES, ReportData, layer_rows, results_rows
 
-__all__ = ["write_report", "write_table"]
+__all__ = ["check_packages", "write_report", "write_table"]
 
 Picture = tuple[str, str, str]
 """Title, caption and SVG."""
+
+
+def check_packages() -> None:
+    """Raise `ToolError` where a package is missing."""
+    for package in ("jinja2", "matplotlib"):
+        if find_spec(package) is None:
+            raise ToolError(f"reports need {package}: pip install 'tilewright[report]'")
 
 
 def write_report(path: Path, data: ReportData) -> Path:
@@ -68,9 +75,7 @@ def _write(
     path: Path, template: str, *, pictures: Callable[[], Sequence[Picture]], **values: object
 ) -> Path:
     """Render a template of this folder."""
-    for package in ("jinja2", "matplotlib"):
-        if find_spec(package) is None:
-            raise ToolError(f"reports need {package}: pip install 'tilewright[report]'")
+    check_packages()
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     here = importlib.resources.files(__package__)
