@@ -21,7 +21,7 @@ from tilewright.fpga.contents import Contents
 from tilewright.fpga.flow import Area, Part, ReadBack, Routed, place_and_route, synthesise
 from tilewright.fpga.measure import Measurement
 from tilewright.gen.configuration import configure
-from tilewright.sw.job import _layers, _Ready
+from tilewright.sw.job import PreparedJob, _layers
 
 REPORT = {
     "fmax": {
@@ -537,8 +537,8 @@ def test_a_layer_has_the_cycles_since_the_one_before():
                             weights=np.ones((2, 3), np.int64))  # fmt: skip
     other = SimpleNamespace(**{**vars(layer), "name": "b", "rows": 1, "macs": 6})
     datapath = SimpleNamespace(rows=2, cols=3, act_lanes=2)
-    ready = _Ready(
-        graph=None, network=SimpleNamespace(layers=[layer, other]),
+    ready = PreparedJob(
+        job=None, graph=None, network=SimpleNamespace(layers=[layer, other]),
         tiles=[np.array([[0, 1]]), np.array([[0, -1]])],
         plan=SimpleNamespace(gemm_layers=lambda images: [0, 1, 0]), program=None,
         timeline=SimpleNamespace(gemms=[SimpleNamespace(done=done) for done in (10, 30, 60)]),
@@ -555,9 +555,9 @@ def test_a_layer_has_the_cycles_since_the_one_before():
 
 def test_accuracy_is_the_share_of_right_answers():
     network = SimpleNamespace(dequantise_output=lambda outputs: outputs * np.array([1.0, 3.0, 1.0]))
-    ready = _Ready(
-        graph=None, network=network, tiles=[], plan=None, program=None, timeline=None, golden=None,
-        test=None, labels=np.array([0, 1, 2, 2, 1]),
+    ready = PreparedJob(
+        job=None, graph=None, network=network, tiles=[], plan=None, program=None, timeline=None,
+        golden=None, test=None, labels=np.array([0, 1, 2, 2, 1]),
     )  # fmt: skip
     outputs = np.array([[9, 2, 1], [4, 2, 1], [1, 2, 9], [9, 1, 2], [1, 1, 1]])
     assert ready.accuracy(outputs) == pytest.approx(4 / 5)
