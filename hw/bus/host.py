@@ -84,7 +84,8 @@ class HostCore(wiring.Component):
         for name, _ in config.streams:
             wiring.connect(m, getattr(feeder, name), wiring.flipped(getattr(self, name)))
         bank = Signal()
-        write, read = buffer.write_port(), buffer.read_port()
+        write = buffer.write_port()
+        read = buffer.read_port()
         m.d.comb += [
             write.addr.eq(Cat(receiver.write_at, bank)),
             write.data.eq(receiver.write_data),

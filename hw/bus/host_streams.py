@@ -175,7 +175,8 @@ class ResultCollector(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.store = store = memory.Memory(shape=8, depth=SEGMENTS * RESULT_MAX, init=[])
-        write, read = store.write_port(), store.read_port()
+        write = store.write_port()
+        read = store.read_port()
         size = config.result_bytes
         beat = Signal(8 * size, reset_less=True)
         last = Signal()

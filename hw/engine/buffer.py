@@ -73,7 +73,8 @@ class Buffer(wiring.Component):
             last = min(first + step, self._width)
             store = buffer_memory(last - first, self._depth)
             m.submodules[f"bits_{first}"] = store
-            write, read = store.write_port(), store.read_port()
+            write = store.write_port()
+            read = store.read_port()
             word = Signal(last - first, name=f"word_{first}", reset_less=True)
             m.d.sync += word.eq(read.data)
             m.d.comb += [

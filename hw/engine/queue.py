@@ -50,7 +50,8 @@ class Queue(wiring.Component):
         if depth & (depth - 1):
             raise ValueError(f"depth must be a power of two, not {depth}")
         self._storage = memory.Memory(shape=width, depth=depth, init=[])
-        self.put, self.get = self._storage.write_port(), self._storage.read_port(domain="comb")
+        self.put = self._storage.write_port()
+        self.get = self._storage.read_port(domain="comb")
         super().__init__(
             {
                 "write": In(1),

@@ -225,8 +225,10 @@ class Placer(wiring.Component):
     def _elaborate_slot(self, m, step, token, clearing):
         """Choose a slot, a cycle and another after its step; return the step, and the slot."""
         config, policy = self._config, self.policy
-        read, write = self.heads.read_port(domain="comb"), self.heads.write_port()
-        victim, found = self.victims.read_port(domain="comb"), self.victims.write_port()
+        read = self.heads.read_port(domain="comb")
+        write = self.heads.write_port()
+        victim = self.victims.read_port(domain="comb")
+        found = self.victims.write_port()
         m.d.comb += [
             read.addr.eq(step.head), victim.addr.eq(step.head),
             found.en.eq(self.victim_write), found.addr.eq(self.victim_head),

@@ -56,7 +56,8 @@ class Places(wiring.Component):
         place = max(1, (places - 1).bit_length())
         self.counts = memory.Memory(shape=range(most + 1), depth=places, init=[])
         self.returned = memory.Memory(shape=place, depth=places, init=[])
-        self.put, self.get = self.returned.write_port(), self.returned.read_port(domain="comb")
+        self.put = self.returned.write_port()
+        self.get = self.returned.read_port(domain="comb")
         self.fresh = Signal(range(places + 1))
         self.level = Signal(range(places + 1))
         super().__init__(
@@ -76,7 +77,8 @@ class Places(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.counts, m.submodules.returned = self.counts, self.returned
-        write, read = self.counts.write_port(), self.counts.read_port(domain="comb")
+        write = self.counts.write_port()
+        read = self.counts.read_port(domain="comb")
         put, get, fresh, level = self.put, self.get, self.fresh, self.level
         unused = Signal()
         m.d.comb += [

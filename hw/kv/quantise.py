@@ -91,7 +91,8 @@ class Quantiser(wiring.Component):
         m.submodules.kept = kept = memory.Memory(
             shape=signed(ELEMENT_BITS), depth=size << (elements - 1).bit_length(), init=[]
         )
-        write, read = kept.write_port(), kept.read_port()
+        write = kept.write_port()
+        read = kept.read_port()
         m.submodules.scales = scales = Queue(ELEMENT_BITS, size)
         held = Signal(range(size + 1))
         moved = Signal()

@@ -143,9 +143,11 @@ class Refresher(wiring.Component):
         m.submodules.groups = self.groups
         m.submodules.scores = scores = memory.Memory(shape=1, depth=self._config.rows, init=[])
         # Each walker looks up its own row, before it is known whose turn it is.
-        group, regroup = self.groups.read_port(domain="comb"), self.groups.write_port()
+        group = self.groups.read_port(domain="comb")
+        regroup = self.groups.write_port()
         other_group = self.groups.read_port(domain="comb")
-        score, scored = scores.read_port(domain="comb"), scores.write_port()
+        score = scores.read_port(domain="comb")
+        scored = scores.write_port()
         first = Signal()
         needed = Signal()
         may = Signal()

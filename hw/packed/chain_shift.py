@@ -129,7 +129,8 @@ class PixelShift(wiring.Component):
         # What is read now is there at the next step, and was written delay - 1 steps ago.
         bits = (delay - 1).bit_length()
         m.submodules[name] = line = buffer_memory(len(newest), 1 << bits)
-        write, read = line.write_port(), line.read_port()
+        write = line.write_port()
+        read = line.read_port()
         m.d.comb += [
             write.en.eq(step),
             write.addr.eq(at),

@@ -89,7 +89,8 @@ class PlaneStore(wiring.Component):
         for g, part in enumerate(self._config.groups):
             planes = memory.Memory(shape=part.stop - part.start, depth=2 << bits, init=[])
             m.submodules[f"planes_{g}"] = planes
-            write, read = planes.write_port(), planes.read_port(domain="comb")
+            write = planes.write_port()
+            read = planes.read_port(domain="comb")
             address = local_copy(m, address, f"address_{g}", self._config.fabric)
             m.d.comb += [
                 read.addr.eq(address),

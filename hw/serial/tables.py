@@ -108,7 +108,8 @@ class TablesUnit(wiring.Component):
                 shape=signed(self._config.entry_bits), depth=1 << TABLE_ROWS, init=[]
             )
             m.submodules[f"table_{number}"] = table
-            write, read = table.write_port(), table.read_port(domain="comb")
+            write = table.write_port()
+            read = table.read_port(domain="comb")
             m.d.comb += [
                 read.addr.eq(self.x[low : min(low + TABLE_ROWS, lanes.stop)]),
                 write.addr.eq(self.tile.index),

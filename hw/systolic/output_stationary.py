@@ -112,7 +112,8 @@ class OutputStationary(wiring.Component):
             shape=port.payload.shape(), depth=2 << place_bits, init=[], attrs=style
         )
         m.submodules[name] = store
-        write, read = store.write_port(), store.read_port()
+        write = store.write_port()
+        read = store.read_port()
         place = Signal(range(rows), name=f"{name}_place")
         write_half, read_half = Signal(name=f"{name}_write"), Signal(name=f"{name}_read", init=1)
         complete = Signal(range(3), name=f"{name}_complete")

@@ -130,7 +130,8 @@ class TermArray(wiring.Component):
         bits = config.cols * config.slot_bits
         place_bits = (config.weight_beats - 1).bit_length()
         m.submodules.tiles = store = memory.Memory(shape=bits, depth=2 << place_bits, init=[])
-        write, read = store.write_port(), store.read_port()
+        write = store.write_port()
+        read = store.read_port()
         taken = self.weights.valid & self.weights.ready
         m.d.comb += [
             write.addr.eq(delay(m, Cat(rim.beat, rim.beat_half), 1, "tile_place")),

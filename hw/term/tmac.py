@@ -85,7 +85,8 @@ class TmacPe(wiring.Component):
         m.submodules.vector = vector = memory.Memory(
             shape=shape, depth=config.coefficients, init=[], attrs={"ram_style": "distributed"}
         )
-        write, read = vector.write_port(), vector.read_port(domain="comb")
+        write = vector.write_port()
+        read = vector.read_port(domain="comb")
         total = Signal(shape, reset_less=True)
         sum_ = Signal(shape)
         change = Signal(shape)

@@ -80,7 +80,7 @@ class TermComparator(wiring.Component):
     def _elaborate_list(self, m, plus, minus, limit):
         """Take the largest term out again and again, one a cycle, up to the limit."""
         config = self._config
-        present, negative, terms = plus | minus, minus, Signal(0)
+        present, negative, terms = plus | minus, minus, Const(0, 0)
         for number in range(config.data_terms):
             term = Signal(data_term(config), name=f"term_{number}")
             may = 1 if number < config.least_terms else limit > number

@@ -97,7 +97,8 @@ def slot_and_value(m: Module, pe: Any, config: TermConfig) -> tuple[Any, Value]:
         shape=config.x_stored_bits, depth=2 * config.rows, init=[],
         attrs={"ram_style": "distributed"},
     )  # fmt: skip
-    write, read = store.write_port(), store.read_port(domain="comb")
+    write = store.write_port()
+    read = store.read_port(domain="comb")
     m.d.comb += [
         write.addr.eq(feed.place),
         write.data.eq(feed.x),
