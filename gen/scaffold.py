@@ -61,15 +61,16 @@ class @Class@Config:
 """@Class@, a skeleton: one register between two streams, which no logic joins."""
 
 from amaranth.hdl import Module, signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .config import @Class@Config
 
 __all__ = ["@Class@"]
 
 
-class @Class@(wiring.Component):
+class @Class@(Component):
     """Passes numbers on, a cycle later.
 
     Parameters

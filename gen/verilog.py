@@ -1,36 +1,42 @@
 """Emission of a component as RTLIL and as readable Verilog, shared modules once each."""
 
-import gc
 import inspect
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from amaranth.back import rtlil
 from amaranth.lib import stream, wiring
 
 from ..hw.bus.axi_stream import AxiStreamTop
-from ..hw.shared import active_library
 from .cache import cache_variables
 from .errors import ToolError
-from .polish import polish
+from .hierarchy import ModuleNotes, convert, summary
+from .modules import write_module
+from .rtlil import Module, read_modules
 
 __all__ = ["Emitted", "emit", "has_streams", "raw_verilog", "sections", "summary", "top_of"]
 
-_PORT = re.compile(r"^\s*wire width \d+ (?:input|output) \d+ .*\\(\S+)$", re.MULTILINE)
-# Meant as written: operands of different widths, which the standard extends; comparisons that a
-# configuration makes constant; cases that leave the rest as assigned before; an assignment at the
-# start that must come after everything else.
-_LINT = ("WIDTH", "UNSIGNED", "CMPCONST", "CASEINCOMPLETE", "INITIALDLY")
-_LINT_OFF = "".join(f"/* verilator lint_off {kind} */\n" for kind in _LINT)
-_LINT_ON = "".join(f"/* verilator lint_on {kind} */\n" for kind in _LINT)
-_MODULE = re.compile(r"^module .*?^end$", re.MULTILINE | re.DOTALL)
+_MEANT = {
+    "WIDTH": "operands are extended, and results cut, by the rules of the standard",
+    "UNSIGNED": "a configuration can make a comparison constant",
+    "CMPCONST": "a configuration can make a comparison constant",
+    "CASEINCOMPLETE": "in all other cases a block leaves what it assigned before",
+    "PROCASSINIT": "registers start with their value after reset",
+    "INITIALDLY": "at_start changes once every block waits",
+    "UNUSEDSIGNAL": "not every field of a structure is read everywhere",
+    "PINCONNECTEMPTY": "not every output of a part is read",
+    "VARHIDDEN": "a signal inside a part may be called as an instance outside",
+    "DECLFILENAME": "all modules of a design stand in one file",
+}
+_LINT_OFF = "".join(
+    f"/* verilator lint_off {kind:15} */  // {reason}\n" for kind, reason in _MEANT.items()
+)
+_LINT_ON = "".join(f"/* verilator lint_on {kind} */\n" for kind in _MEANT)
 _PROMISED = re.compile(
     r"^  attribute \\no_rw_check 1\n(?:  attribute .*\n)*  memory .* \\(\S+)$", re.MULTILINE
 )
@@ -39,7 +45,7 @@ _READ = re.compile(
     r"    parameter \\COLLISION_X_MASK \d+')(0+)(?=\n(?:    .*\n)*?    parameter \\CLK_ENABLE 1\n)",
     re.MULTILINE,
 )
-_COLLISION = re.compile(r"^ +if \([^\n]*\)\n +\w+ <= \d+'hx+;\n", re.MULTILINE)
+_MODULE = re.compile(r"^module .*?^end$", re.MULTILINE | re.DOTALL)
 _SCRIPT = (
     "proc -nomux -norom",
     "memory_collect",
@@ -60,41 +66,11 @@ class Emitted:
     name: str
     verilog: str
     rtlil: str
-    raw: str = field(repr=False)
 
     @cached_property
     def strict(self) -> str:
         """The Verilog for benches: such a read gives X, so that whoever needs it is found out."""
-        return polish(self.raw, [], {})
-
-
-class _Library:
-    """The shared modules of one design, in the order in which they were finished."""
-
-    def __init__(self, prefix: str):
-        self._prefix = prefix
-        self._modules: dict[object, tuple[str, set[str]]] = {}
-        self._names: set[str] = set()
-        self.texts: list[str] = []
-        self.comments: dict[str, str] = {}
-
-    def add(
-        self, name: str, key: object, build: Callable[[], wiring.Component]
-    ) -> tuple[str, set[str]]:
-        if key not in self._modules:
-            unique = base = f"{self._prefix}_{name}"
-            number = 1
-            while unique in self._names:
-                number += 1
-                unique = f"{base}_{number}"
-            self._names.add(unique)
-            component = build()
-            self.comments[unique] = summary(component)
-            text = rtlil.convert(component, name=unique, emit_src=False)
-            own = next(t for t in _MODULE.findall(text) if t.startswith(f"module \\{unique}\n"))
-            self.texts.append(text.replace("attribute \\top 1\n", ""))
-            self._modules[key] = unique, set(_PORT.findall(own))
-        return self._modules[key]
+        return _written(self.rtlil, self.name, {}, strict=True)
 
 
 def emit(component: wiring.Component, name: str, *, header: str = "") -> Emitted:
@@ -115,24 +91,20 @@ def emit(component: wiring.Component, name: str, *, header: str = "") -> Emitted
         The same bytes for the same component, whatever the machine.
     """
     top = top_of(component)
-    comments = {name: summary(top)}
-    if isinstance(top, AxiStreamTop):
-        comments = {name: f"{summary(top)} AXI4-Stream ports.", f"{name}_core": summary(top)}
-    library = _Library(name)
-    token = active_library.set(library)
-    try:
-        with _without_collector():
-            text = rtlil.convert(top, name=name, emit_src=False)
-    finally:
-        active_library.reset(token)
-    text = _plain_module_names("".join([*library.texts, text]))
-    ports = ["__".join(map(str, path)) for path, _, _ in top.signature.flatten(top)]
-    text = _promise(text)
-    raw = raw_verilog(text)
-    verilog = polish(_COLLISION.sub("", raw), ports, comments | library.comments)
+    design = convert(top, name)
+    text = _promise(design.rtlil)
+    verilog = _written(text, name, design.notes)
     if header:
         verilog = "\n".join((_comment(header), _LINT_OFF, verilog, _LINT_ON))
-    return Emitted(name, verilog, text, raw)
+    return Emitted(name, verilog, text)
+
+
+def _written(text: str, name: str, notes: dict[str, ModuleNotes], strict: bool = False) -> str:
+    """Return RTLIL as Verilog, the top module first."""
+    modules = read_modules(text)
+    return "\n".join(
+        write_module(module, modules, notes, strict) for module in _from_the_top(modules, name)
+    )
 
 
 def _promise(text: str) -> str:
@@ -148,31 +120,21 @@ def _promise(text: str) -> str:
     return _MODULE.sub(module, text)
 
 
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Hold off the search for reference cycles, which takes a third of a large elaboration."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
-            gc.enable()
-
-
-def _documentation(component: object) -> str:
-    component = component.inner if isinstance(component, AxiStreamTop) else component
-    return inspect.cleandoc(type(component).__doc__ or "")
-
-
-def summary(component: object) -> str:
-    """Return the first sentence of the documentation of an object's class."""
-    return " ".join(_documentation(component).split("\n\n")[0].split())
+def _from_the_top(modules: dict[str, Module], name: str) -> Iterator[Module]:
+    """Yield the modules in the order in which a reader meets them."""
+    waiting, seen = [name], set()
+    while waiting:
+        name = waiting.pop()
+        if name in modules and name not in seen:
+            seen.add(name)
+            yield modules[name]
+            waiting += [cell.kind for cell in reversed(modules[name].cells)]
 
 
 def sections(component: object) -> dict[str, str]:
     """Return the prose of each section of the documentation of an object's class."""
-    text = _documentation(component) + "\n"
+    component = component.inner if isinstance(component, AxiStreamTop) else component
+    text = inspect.cleandoc(type(component).__doc__ or "") + "\n"
     found = re.findall(r"^(\w+)(?:\n-+)?\n((?:    .*\n?|\n)+)", text, re.MULTILINE)
     return {title: " ".join(body.split()) for title, body in found}
 
@@ -193,25 +155,6 @@ def has_streams(signature: wiring.Signature) -> bool:
 
 def _comment(header: str) -> str:
     return "".join(f"// {line}".rstrip() + "\n" for line in header.splitlines())
-
-
-def _plain_module_names(text: str) -> str:
-    """Replace the dots in module names, which Verilog would have to escape."""
-    found = re.findall(r"^module \\(\S+)$", text, re.MULTILINE)
-    taken = set(found)
-    plain = {}
-    for name in found:
-        if "." in name:
-            unique = base = re.sub(r"\W+", "_", name)
-            number = 1
-            while unique in taken:
-                number += 1
-                unique = f"{base}_{number}"
-            taken.add(unique)
-            plain[name] = unique
-    return re.sub(
-        r"^(module |  cell )\\(\S+)", lambda m: f"{m[1]}\\{plain.get(m[2], m[2])}", text, flags=re.M
-    )
 
 
 def raw_verilog(text: str) -> str:

@@ -1,9 +1,9 @@
 """Products from DSP blocks: one a multiplier, and two that share one."""
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Shape, Signal, Value
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .delay import registered
 from .product_config import ProductConfig
 
@@ -65,7 +65,7 @@ def multiply_ecp5(
     m.d.comb += product.eq(everything[36 - len(product) :])
 
 
-class DspProduct(wiring.Component):
+class DspProduct(Component):
     """Product ``x * w`` with a held ``w``, from one DSP multiplier.
 
     ``x`` is registered in every cycle and ``w`` where ``load`` is high.
@@ -126,7 +126,7 @@ def pair_word(low: Value, high: Value) -> Value:
     return Cat(low, (high - borrow)[: len(high) + 1])
 
 
-class DspPair(wiring.Component):
+class DspPair(Component):
     """Two products ``x * w0`` and ``x * w1`` with held weights, from one DSP multiplier.
 
     The multiplier forms ``x * (w1 * 2**s + w0)``, ``s = x_bits + w_bits``. The lower ``s`` bits are

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Const, Instance, Module, Mux, Signal, Value, signed
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from ..lib.component import Component
 
 __all__ = ["GatedAdd", "GatedAddConfig"]
 
@@ -31,7 +32,7 @@ class GatedAddConfig:
     subtracts: bool = False
 
 
-class GatedAdd(wiring.Component):
+class GatedAdd(Component):
     """Sum ``fresh + carry + (0 if clear else old)``, the step of an accumulator.
 
     Or, where it subtracts, ``(-fresh if carry else fresh) + (0 if clear else old)``.

@@ -1,9 +1,9 @@
 """A product from LUTs: gated pairs in carry chains, then a tree of adders."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .delay import registered
 from .pair_row import PairRow, PairRowConfig
 from .product_config import ProductConfig
@@ -11,7 +11,7 @@ from .product_config import ProductConfig
 __all__ = ["LutProduct"]
 
 
-class LutProduct(wiring.Component):
+class LutProduct(Component):
     """Product ``x * w`` with a held ``w``, from LUTs.
 
     ``x`` is registered in every cycle and ``w`` where ``load`` is high; each two bits of ``w`` gate

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Instance, Module, Mux, Shape, Signal, Value
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from ..lib.component import Component
 
 __all__ = ["PairRow", "PairRowConfig"]
 
@@ -34,7 +35,7 @@ class PairRowConfig:
         return Shape(self.x_bits + 2, self.x_signed or self.negative)
 
 
-class PairRow(wiring.Component):
+class PairRow(Component):
     """Product of a number and a digit of two bits: ``x * (digit[0] + 2 * digit[1])``.
 
     Where the digit is the uppermost of a signed number it is ``x * (digit[0] - 2 * digit[1])``.

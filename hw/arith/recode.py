@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .encoding import check_encoding, places
 
 __all__ = ["Recode", "RecodeConfig"]
@@ -38,7 +38,7 @@ class RecodeConfig:
         return places(self.encoding, self.bits, self.is_signed)
 
 
-class Recode(wiring.Component):
+class Recode(Component):
     """Signed digits of a number: ``value = plus - minus``, no place in both.
 
     Booth's digits are those of the two's complement number. All other encodings are of the

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Const, Instance, Module, Signal, Value, signed
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from ..lib.component import Component
 
 __all__ = ["SignedPair", "SignedPairConfig"]
 
@@ -28,7 +29,7 @@ class SignedPairConfig:
     gates: bool = False
 
 
-class SignedPair(wiring.Component):
+class SignedPair(Component):
     """Sum of two numbers, each complemented where it counts as negative, or left out.
 
     A complement is one less than the negative, which is left to be made up for elsewhere.

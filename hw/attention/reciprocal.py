@@ -1,15 +1,15 @@
 """The reciprocal of a row's sum, a bit a cycle."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .config import AttentionConfig
 
 __all__ = ["Reciprocal"]
 
 
-class Reciprocal(wiring.Component):
+class Reciprocal(Component):
     """Computes a sum's bits beyond the fewest, and the reciprocal of its leading bits.
 
     Parameters

@@ -1,11 +1,12 @@
 """Rotary positions: the pairs of a head turn by its position, an element a cycle."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, registered
+from ..lib.component import Component
+from ..lib.fifo import Fifo
 from .config import ACT_BITS, SINE_BITS, RotaryConfig
 
 __all__ = ["Rotary", "Turn", "rotary_beat"]
@@ -16,7 +17,7 @@ def rotary_beat(config: RotaryConfig) -> data.StructLayout:
     return data.StructLayout({"element": signed(ACT_BITS), "position": config.position_bits})
 
 
-class Turn(wiring.Component):
+class Turn(Component):
     """Computes sine and cosine of a pair's angle at a position.
 
     Parameters
@@ -84,7 +85,7 @@ class Turn(wiring.Component):
         return m
 
 
-class Rotary(wiring.Component):
+class Rotary(Component):
     """Turn the pairs of each head by its position.
 
     A head comes element by element and is kept until its last is there, since pairs may lie far
@@ -179,7 +180,7 @@ class Rotary(wiring.Component):
         config = self._config
         m.submodules.turn = turn = Turn(config)
         depth = self.LATENCY + 1
-        m.submodules.output = output = SyncFIFOBuffered(width=ACT_BITS, depth=depth)
+        m.submodules.output = output = Fifo(ACT_BITS, depth)
         queued = Signal(range(depth + 1))
         issue = Signal()
         bank = Signal()

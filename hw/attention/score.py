@@ -1,10 +1,11 @@
 """From products of a query and keys to scores, and from powers to their sum."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, registered
+from ..lib.component import Component
 from .config import ACT_BITS, AttentionConfig
 
 __all__ = ["Powers", "RunningSum", "Score", "dots_beat"]
@@ -22,7 +23,7 @@ def dots_beat(config: AttentionConfig) -> data.StructLayout:
     )
 
 
-class Score(wiring.Component):
+class Score(Component):
     """Computes a slot's score: products times scales, summed over groups, shifted, rounded.
 
     Parameters
@@ -100,7 +101,7 @@ class Score(wiring.Component):
         return m
 
 
-class Powers(wiring.Component):
+class Powers(Component):
     """Reads the power of two of a score's fraction.
 
     Parameters
@@ -140,7 +141,7 @@ class Powers(wiring.Component):
         return m
 
 
-class RunningSum(wiring.Component):
+class RunningSum(Component):
     """Sums a row's powers in the place of the largest so far; where that rises, the sum moves.
 
     Parameters

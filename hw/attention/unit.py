@@ -1,11 +1,12 @@
 """The softmax between two matrix products: from products to factors, rows after rows."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
+from ..lib.component import Component
+from ..lib.fifo import Fifo
 from .config import ACT_BITS, ROWS, AttentionConfig
 from .reciprocal import Reciprocal
 from .score import RunningSum, Score, dots_beat
@@ -21,7 +22,7 @@ def factors_beat(config: AttentionConfig) -> data.StructLayout:
     )
 
 
-class Attention(wiring.Component):
+class Attention(Component):
     """Mix values by the softmax of their keys' products with each query.
 
     A row is one query head's step: the products of the query with the keys of all slots come from a
@@ -110,7 +111,7 @@ class Attention(wiring.Component):
         config = self._config
         m.submodules.sum = total = RunningSum(config)
         width = config.sum_width + 8 + config.guard_bits
-        m.submodules.sums = sums = SyncFIFOBuffered(width=width, depth=ROWS)
+        m.submodules.sums = sums = Fifo(width, ROWS)
         m.d.comb += [
             total.valid.eq(score.o_valid), total.score.eq(score.score), total.last.eq(score.last),
             sums.w_en.eq(total.done),
@@ -124,7 +125,7 @@ class Attention(wiring.Component):
         m.submodules.reciprocal = inverse = Reciprocal(config)
         rest = len(sums.r_data) - config.sum_width
         width = len(inverse.reciprocal) + len(inverse.extra) + rest
-        m.submodules.inverses = inverses = SyncFIFOBuffered(width=width, depth=ROWS)
+        m.submodules.inverses = inverses = Fifo(width, ROWS)
         busy = Signal()
         others = Signal(rest)
         start = sums.r_rdy & ~busy
@@ -145,9 +146,7 @@ class Attention(wiring.Component):
         config = self._config
         m.submodules.weigh = weigh = Weigh(config)
         depth = weigh.LATENCY + 4
-        m.submodules.output = output = SyncFIFOBuffered(
-            width=len(self.o.payload.as_value()), depth=depth
-        )
+        m.submodules.output = output = Fifo(len(self.o.payload.as_value()), depth)
         row = Signal(range(ROWS))
         slot = Signal(config.guard_bits)
         queued = Signal(range(depth + 1))

@@ -1,17 +1,17 @@
 """From scores, a maximum and a reciprocal to weights and factors."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, registered
+from ..lib.component import Component
 from .config import ACT_BITS, AttentionConfig
 from .score import Powers
 
 __all__ = ["Weigh"]
 
 
-class Weigh(wiring.Component):
+class Weigh(Component):
     """Computes a slot's weight, a power times a reciprocal, and its product with a scale.
 
     Parameters

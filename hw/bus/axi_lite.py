@@ -7,6 +7,7 @@ from amaranth.hdl import Module, Mux, Signal, ValueCastable
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .registers import Register, RegisterBankConfig
 
 __all__ = ["AxiLite", "RegisterBank", "Response", "register_shape"]
@@ -66,7 +67,7 @@ def register_shape(register: Register) -> data.Layout | int:
     return data.FlexibleLayout(32, fields)
 
 
-class RegisterBank(wiring.Component):
+class RegisterBank(Component):
     """Registers behind AXI4-Lite.
 
     One write and one read at a time, independent of each other. Address and data of a write may

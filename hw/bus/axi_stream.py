@@ -6,6 +6,8 @@ from amaranth.hdl import Cat, Module, Shape, ShapeLike, Value, ValueCastable
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 
+from ..lib.component import Component
+
 __all__ = ["AxiStreamPort", "AxiStreamTop", "axis_port", "tdata_width"]
 
 
@@ -84,7 +86,7 @@ def _split(payload: ShapeLike) -> tuple[ShapeLike, str | None, int]:
     return data.StructLayout(rest), last, keep_bytes
 
 
-class AxiStreamTop(wiring.Component):
+class AxiStreamTop(Component):
     """A component under AXI4-Stream port names.
 
     Every stream member ``x`` becomes ``s_axis_x_tdata``, ``_tvalid`` and ``_tready`` (``m_axis_x_``

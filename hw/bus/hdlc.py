@@ -1,10 +1,11 @@
 """Frames on a byte line as in RFC 1662: flags, escapes, FCS-16."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.crc.catalog import CRC16_IBM_SDLC
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .host_config import ESCAPE, ESCAPE_XOR, FLAG
 from .uart import received_byte
 
@@ -20,7 +21,7 @@ def _crc():
     return CRC16_IBM_SDLC(data_width=8).create()
 
 
-class Deframer(wiring.Component):
+class Deframer(Component):
     """Finds frames in bytes from a line, removes escapes and checks and removes the FCS.
 
     Whatever stands between two flags is a frame, nothing at all is none. A frame is ``bad`` if its
@@ -96,7 +97,7 @@ class Deframer(wiring.Component):
         return m
 
 
-class Framer(wiring.Component):
+class Framer(Component):
     """Makes frames of packets: a flag before and after, escapes, FCS.
 
     Members

@@ -1,9 +1,10 @@
 """The host adapter: an engine's streams and registers behind a byte line or a UART."""
 
-from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, ResetSignal, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .axi_lite import AxiLite
 from .hdlc import Deframer, Framer
 from .host_config import PAYLOAD_MAX, HostConfig, UartConfig
@@ -15,7 +16,7 @@ from .uart import UartReceiver, UartTransmitter, received_byte
 __all__ = ["HostCore", "UartHost"]
 
 
-class HostCore(wiring.Component):
+class HostCore(Component):
     """Executes the requests of a host, one at a time, and answers each with one reply.
 
     A frame is acted on only when it is complete and its checksum and lengths are right; every other
@@ -73,8 +74,10 @@ class HostCore(wiring.Component):
         m.submodules.deframer = deframer = Deframer()
         m.submodules.receiver = receiver = RequestReceiver(config)
         feeder, collector = Feeder(config), ResultCollector(config)
-        m.submodules.feeder = ResetInserter(self.reset)(feeder)
-        m.submodules.collector = ResetInserter(self.reset)(collector)
+        m.submodules.feeder = feeder
+        m.submodules.collector = collector
+        for part in (feeder, collector):
+            part.reset_by(ResetSignal() | self.reset)
         m.submodules.framer = framer = Framer()
         m.submodules.buffer = buffer = memory.Memory(shape=8, depth=2 * PAYLOAD_MAX, init=[])
         wiring.connect(m, wiring.flipped(self.i), deframer.i)
@@ -125,7 +128,7 @@ class HostCore(wiring.Component):
         return m
 
 
-class UartHost(wiring.Component):
+class UartHost(Component):
     """A `HostCore` on a serial line.
 
     Parameters

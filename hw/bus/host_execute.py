@@ -1,9 +1,10 @@
 """What the host adapter does with a request, and how it answers."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import data, enum, stream
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .axi_lite import AxiLite, Response
 from .hdlc import framed_byte
 from .host_config import COUNTER_BYTES, HEADER_BYTES, RESULT_MAX, Channel, HostConfig, Status
@@ -35,7 +36,7 @@ reply_job = data.StructLayout(
 """A reply to send; ``length`` is that of the body."""
 
 
-class Executor(wiring.Component):
+class Executor(Component):
     """Refuses, repeats or executes one request at a time, and has each answered.
 
     Parameters
@@ -253,7 +254,7 @@ class Executor(wiring.Component):
                 m.next = "Reply"
 
 
-class Replier(wiring.Component):
+class Replier(Component):
     """Sends a reply's header, status byte and body to the framer.
 
     Parameters

@@ -1,9 +1,10 @@
 """Requests of the host as they come from the line."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .hdlc import frame_beat
 from .host_config import HEADER_BYTES, PAYLOAD_MAX, Channel, HostConfig
 
@@ -30,7 +31,7 @@ wrong checksum; ``long``: payload above `PAYLOAD_MAX`; ``short``: its length is 
 """
 
 
-class RequestReceiver(wiring.Component):
+class RequestReceiver(Component):
     """Sorts the bytes of a frame into header and buffer and presents the frame when it has ended.
 
     While a request waits, frames that begin are dropped.

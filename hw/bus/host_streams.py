@@ -1,9 +1,10 @@
 """Between the host adapter's buffers and the engine's streams."""
 
 from amaranth.hdl import Cat, Module, Signal, signed
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .host_config import PAYLOAD_MAX, RESULT_MAX, HostConfig
 
 __all__ = ["Feeder", "ResultCollector", "feeder_beat", "feeder_job", "host_result"]
@@ -36,7 +37,7 @@ def feeder_job(config: HostConfig) -> data.StructLayout:
     )
 
 
-class Feeder(wiring.Component):
+class Feeder(Component):
     """Hands a buffered payload over to one of the streams, low byte first.
 
     Parameters
@@ -121,7 +122,7 @@ class Feeder(wiring.Component):
         return m
 
 
-class ResultCollector(wiring.Component):
+class ResultCollector(Component):
     """Keeps results as bytes, in segments that end with a packet or when they are full.
 
     A beat is the numbers, low byte first, then its ``keep`` bits padded to whole bytes. The oldest

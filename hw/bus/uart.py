@@ -1,10 +1,11 @@
 """UART, 8N1: a receiver that votes over three samples per bit, and a transmitter."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .host_config import UartConfig
 
 __all__ = ["UartReceiver", "UartTransmitter", "received_byte"]
@@ -13,7 +14,7 @@ received_byte = data.StructLayout({"data": 8, "error": 1})
 """A byte from the line; ``error`` where its stop bit was missing."""
 
 
-class UartReceiver(wiring.Component):
+class UartReceiver(Component):
     """Takes bytes off a serial line.
 
     A byte starts with a falling edge whose bit is still low at its middle. Each bit is the majority
@@ -87,7 +88,7 @@ class UartReceiver(wiring.Component):
         return m
 
 
-class UartTransmitter(wiring.Component):
+class UartTransmitter(Component):
     """Puts bytes on a serial line.
 
     Parameters

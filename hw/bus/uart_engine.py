@@ -5,14 +5,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine.engine import Engine
-from ..shared import Shared
+from ..lib.component import Component
 from .host import UartHost
 from .uart_engine_config import UartEngineConfig
 
 __all__ = ["UartEngine"]
 
 
-class UartEngine(wiring.Component):
+class UartEngine(Component):
     """An `Engine` whose streams and registers are reached over a UART.
 
     Each session of the host begins with a reset of the engine.
@@ -47,7 +47,8 @@ class UartEngine(wiring.Component):
         m = Module()
         m.submodules.host = host = UartHost(self._config.host, self._config.uart)
         reset = Signal()
-        m.submodules.engine = engine = Shared(Engine, self._config.engine, "engine", reset)
+        m.submodules.engine = engine = Engine(self._config.engine)
+        engine.reset_by(reset)
         m.d.comb += [
             host.rx.eq(self.rx),
             self.tx.eq(host.tx),

@@ -1,10 +1,11 @@
 """Accumulator banks: partial sums add up in one while the other is drained."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..arith.gated_add import GatedAdd, GatedAddConfig
+from ..lib.component import Component
 from .buffer import Buffer
 from .config import EngineConfig
 from .datapath import psum_beat
@@ -21,7 +22,7 @@ def banks_layout(config: EngineConfig) -> data.ArrayLayout:
     return data.ArrayLayout(_row_layout(config), 2)
 
 
-class Accumulator(wiring.Component):
+class Accumulator(Component):
     """Two banks of accumulators, one row of ``cols`` sums per address.
 
     The n-th psum beat of a step adds to row n of the current bank, or overwrites it where ``first``

@@ -1,9 +1,10 @@
 """The activation buffer: one bank per lane, read and written at any element."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .buffer import Buffer
 from .config import EngineConfig
 from .position import Position
@@ -11,7 +12,7 @@ from .position import Position
 __all__ = ["ActBuffer"]
 
 
-class ActBuffer(wiring.Component):
+class ActBuffer(Component):
     """Vectors of activations that can be read from any element on, not only from lane 0.
 
     Lane ``i`` of every vector lives in bank ``i``. A read at (vector, lane) returns the

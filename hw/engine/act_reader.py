@@ -1,9 +1,10 @@
 """The reader that feeds activations from their buffer, running ahead of the datapath."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .config import EngineConfig
 from .datapath import act_beat
 from .dispatch import command_layout
@@ -25,7 +26,7 @@ from .relay import QUEUE_DEPTH, count_credit, relay
 __all__ = ["ActReader"]
 
 
-class ActReader(wiring.Component):
+class ActReader(Component):
     """Issues the activation vectors of every step: implicit GEMM by walking over the buffer.
 
     For each output tile, tile of channels, kernel row, K tile: all rows of the tile. The position

@@ -1,9 +1,10 @@
 """Memories that map to block RAM and nothing else."""
 
 from amaranth.hdl import Cat, Module, ShapeLike, Signal
-from amaranth.lib import memory, wiring
+from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .config import block_width
 
 __all__ = ["Buffer", "buffer_memory"]
@@ -17,7 +18,7 @@ def buffer_memory(shape: ShapeLike, depth: int) -> memory.Memory:
     return memory.Memory(shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})
 
 
-class Buffer(wiring.Component):
+class Buffer(Component):
     """A memory with one write and one registered read side, cut to the shape of RAM blocks.
 
     Slices are as narrow as a block of the depth allows, so that no multiplexer stands between

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .accumulator import Accumulator
 from .act_buffer import ActBuffer
 from .act_reader import ActReader
@@ -29,7 +30,7 @@ def _datapath(config: DatapathConfig) -> wiring.Component:
     return getattr(import_module("..." + module, __name__), name)(config)
 
 
-class EngineCore(wiring.Component):
+class EngineCore(Component):
     """Runs GEMM and convolution commands on one datapath.
 
     Loads, operand reads and the drain run side by side; a command's ``wait_*`` fields order them

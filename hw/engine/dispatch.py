@@ -1,9 +1,10 @@
 """Command reception: collect, check, order and hand over."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .commands import COMMANDS
 from .config import EngineConfig
 from .position import field
@@ -93,7 +94,7 @@ def _used(config: EngineConfig, index: int) -> int:
     return sum(bits)
 
 
-class Dispatcher(wiring.Component):
+class Dispatcher(Component):
     """Collects command packets, drops malformed ones and hands the others to the units in order.
 
     A command waits here until no more earlier commands are unfinished than its ``wait_*`` fields

@@ -1,10 +1,11 @@
 """The drain: bias, requantise, pool, and send results to the stream or back to the buffer."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..arith.gated_add import GatedAdd, GatedAddConfig
+from ..lib.component import Component
 from .accumulator import banks_layout
 from .buffer import Buffer
 from .config import EngineConfig
@@ -28,7 +29,7 @@ def result_beat(config: EngineConfig) -> data.StructLayout:
     )
 
 
-class Drain(wiring.Component):
+class Drain(Component):
     """Takes finished rows out of the accumulator banks, ``drain_lanes`` channels a cycle.
 
     Per tile and window of ``pool`` rows: all groups of ``drain_lanes`` channels, and for each group

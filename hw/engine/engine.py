@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..bus.axi_lite import AxiLite, RegisterBank
+from ..lib.component import Component
 from .config import EngineConfig
 from .core import EngineCore
 from .dispatch import word_beat
@@ -15,7 +16,7 @@ from .registers import engine_registers, register_values
 __all__ = ["Engine"]
 
 
-class Engine(wiring.Component):
+class Engine(Component):
     """Runs quantised matrix products and convolutions on one datapath, under AXI.
 
     Commands, activations, weights and results are streams; identification, configuration, status,

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .dispatch import command_layout
 from .position import field
 
@@ -26,7 +27,7 @@ def data_beat(width: int) -> data.StructLayout:
     return data.StructLayout({"data": width, "last": 1})
 
 
-class Loader(wiring.Component):
+class Loader(Component):
     """Writes one packet per command to consecutive words of a buffer.
 
     A packet shorter or longer than its command raises ``mismatch``; the words that came are

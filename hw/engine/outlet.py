@@ -1,15 +1,16 @@
 """An output stream for a pipeline that cannot stop: it starts only what there is room for."""
 
-from amaranth.hdl import Module, Shape, ShapeLike, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Shape, ShapeLike
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .queue import BlockQueue, Queue
 
 __all__ = ["Outlet"]
 
 
-class Outlet(wiring.Component):
+class Outlet(Component):
     """A queue before a stream, and a count of the places that nothing under way will need.
 
     Parameters
@@ -24,6 +25,8 @@ class Outlet(wiring.Component):
 
     Members
     -------
+    free : Out(range(depth + 1))
+        Places that no beat holds or will need.
     room : Out(1)
         A beat may be started.
     start : In(1)
@@ -49,9 +52,9 @@ class Outlet(wiring.Component):
         self, shape: ShapeLike, depth: int = 8, queue: type[Queue | BlockQueue] = Queue
     ):
         self.queue = queue(Shape.cast(shape).width, depth)
-        self.free = Signal(range(depth + 1), init=depth)
         super().__init__(
             {
+                "free": Out(range(depth + 1), init=depth),
                 "room": Out(1, init=1),
                 "start": In(1),
                 "write": In(1),

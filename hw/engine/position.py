@@ -1,9 +1,10 @@
 """Positions in the activation buffer and the loop nest that walks over them."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import data, enum, wiring
+from amaranth.lib import data, enum
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .commands import COMMANDS
 
 __all__ = [
@@ -87,7 +88,7 @@ class Walk(enum.Enum, shape=3):
     TILE = 4
 
 
-class Walker(wiring.Component):
+class Walker(Component):
     """A nest of loops over positions that can return to the start of the current tile.
 
     ``START`` goes to ``base`` with all counters 0; ``NEXT`` advances the innermost loop that is not

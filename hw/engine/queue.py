@@ -1,14 +1,16 @@
 """Queues for writers that know that there is room."""
 
 from amaranth.hdl import Module
-from amaranth.lib import memory, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
+
+from ..lib.component import Component
+from ..lib.fifo import Fifo
 
 __all__ = ["BlockQueue", "Queue"]
 
 
-class Queue(wiring.Component):
+class Queue(Component):
     """First in, first out; the writer counts what is under way and so never finds it full.
 
     Without a test for room, a write goes straight to the memory: flip-flops of the writer may be
@@ -82,7 +84,7 @@ class Queue(wiring.Component):
         return m
 
 
-class BlockQueue(wiring.Component):
+class BlockQueue(Component):
     """First in, first out, in block RAM; the writer counts what is under way, as for `Queue`.
 
     Parameters
@@ -116,7 +118,7 @@ class BlockQueue(wiring.Component):
     """
 
     def __init__(self, width: int, depth: int):
-        self.fifo = SyncFIFOBuffered(width=width, depth=depth)
+        self.fifo = Fifo(width, depth)
         super().__init__(
             {
                 "write": In(1),

@@ -1,18 +1,19 @@
 """The requantiser: from an accumulator to an activation, one result a cycle."""
 
 from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Shape, Signal, signed
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import registered
 from ..arith.dsp_product import DSP_LATENCY, multiply_ecp5
+from ..lib.component import Component
+from ..lib.fifo import Fifo
 from .requantise_config import MULT_BITS, PIECE_BITS, SHIFT_BITS, RequantiseConfig
 
 __all__ = ["Requantise", "RequantiseLane", "requantise_beat"]
 
 
-class RequantiseLane(wiring.Component):
+class RequantiseLane(Component):
     """Computes clamp(round((acc + bias) * mult / 2**shift) + zero_point, lo, hi), pipelined.
 
     Every register moves only in cycles with ``advance``, so that lanes side by side stay in step;
@@ -188,7 +189,7 @@ def requantise_beat(config: RequantiseConfig) -> data.StructLayout:
     )
 
 
-class Requantise(wiring.Component):
+class Requantise(Component):
     """Computes clamp(round((acc + bias) * mult / 2**shift) + zero_point, lo, hi) on a stream.
 
     A `RequantiseLane` between streams: the pipeline moves as a whole, into two places that keep
@@ -229,7 +230,7 @@ class Requantise(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.lane = lane = RequantiseLane(config)
-        m.submodules.output = output = SyncFIFO(width=config.out_bits, depth=2)
+        m.submodules.output = output = Fifo(config.out_bits, 2, buffered=False)
         advance = output.w_rdy
         beat = self.i.payload
         valid = Signal(config.latency)

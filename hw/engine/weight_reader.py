@@ -1,9 +1,10 @@
 """The reader that feeds weights from their buffer, running ahead of the datapath."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .buffer import Buffer
 from .config import EngineConfig
 from .dispatch import command_layout
@@ -18,7 +19,7 @@ _PIECE = 200
 """Most bits of a beat that one set of flags and addresses moves."""
 
 
-class WeightReader(wiring.Component):
+class WeightReader(Component):
     """Holds the weight buffer and issues its tiles in the order of the steps.
 
     Parameters

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..bus.axi_lite import AxiLite, RegisterBank
+from ..lib.component import Component
 from .config import KvConfig
 from .core import KvCore
 from .pager import Pager, page_beat, page_command
@@ -16,7 +17,7 @@ from .words import command_word, place_beat, recall_beat, token_beat
 __all__ = ["KvController"]
 
 
-class KvController(wiring.Component):
+class KvController(Component):
     """Keeps a bounded number of tokens per head by their accumulated attention.
 
     A decode step is PLACE for the new token, then for each head READ, attention over the tokens

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .config import KvConfig
 from .inputs import InputStore
 from .placer import Placer
@@ -30,7 +31,7 @@ STATUS = data.StructLayout(
 """What the registers show: ``busy``, and events, each a cycle long."""
 
 
-class KvCore(wiring.Component):
+class KvCore(Component):
     """Takes commands in order, and lets those run side by side that do not meet.
 
     READ and SCORE begin as soon as reader and scorer are free, so that one head's tokens are read

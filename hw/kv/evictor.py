@@ -1,15 +1,15 @@
 """The evictor: a running minimum beside a stream of scores."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .config import KvConfig
 
 __all__ = ["Evictor"]
 
 
-class Evictor(wiring.Component):
+class Evictor(Component):
     """Finds the slot with the lowest score among those that may be evicted, as they come.
 
     One comparison and one register however many slots there are: the result stands in the cycle

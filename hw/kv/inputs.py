@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine.outlet import Outlet
+from ..lib.component import Component
 from .config import KvConfig
 from .places import Places
 from .words import recall_beat
@@ -12,7 +13,7 @@ from .words import recall_beat
 __all__ = ["InputStore"]
 
 
-class InputStore(wiring.Component):
+class InputStore(Component):
     """Gives out places for input vectors, and lists those that are kept; see `Places`.
 
     Parameters
@@ -84,24 +85,23 @@ class InputStore(wiring.Component):
             places.drop.eq(self.drop), places.at.eq(self.drop_at),
             self.freed.eq(places.count == 1),
         ]
-        self._elaborate_walk(m, places.fresh)
+        self._elaborate_walk(m, places)
         return m
 
-    def _elaborate_walk(self, m, fresh):
+    def _elaborate_walk(self, m, places):
         """List places; each waits until the next is found, so that the last can say so."""
         config = self._config
         m.submodules.outlet = outlet = Outlet(recall_beat(config), depth=2)
         wiring.connect(m, outlet.o, wiring.flipped(self.recalls))
-        look = self.places.counts.read_port(domain="comb")
         found = Signal(config.input_bits, reset_less=True)
         waiting = Signal(reset_less=True)
         at = Signal(range(config.inputs + 1), reset_less=True)
         over = Signal()
         alive = Signal()
         m.d.comb += [
-            look.addr.eq(at),
-            over.eq(at == fresh),
-            alive.eq(~over & (look.data != 0)),
+            places.view_at.eq(at),
+            over.eq(at == places.fresh),
+            alive.eq(~over & (places.view_count != 0)),
             outlet.data.input.eq(Mux(waiting, found, 0)),
             outlet.data.none.eq(~waiting),
             outlet.data.last.eq(over),

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..engine.buffer import Buffer
 from ..engine.outlet import Outlet
 from ..engine.queue import Queue
+from ..lib.component import Component
 from .memory_config import MemoryConfig
 from .storage_words import request_word, word_beat
 
@@ -47,7 +48,7 @@ class Wishbone(wiring.Signature):
         )
 
 
-class BlockMemory(wiring.Component):
+class BlockMemory(Component):
     """Keys and values in block RAM.
 
     Parameters
@@ -111,7 +112,7 @@ class BlockMemory(wiring.Component):
         return m
 
 
-class WishboneMemory(wiring.Component):
+class WishboneMemory(Component):
     """Keys and values in a memory behind Wishbone.
 
     Parameters

@@ -1,9 +1,10 @@
 """The pager: tokens of many sequences in blocks that sequences may share."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.lib import data, enum, memory, stream
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .pager_config import STATUSES, PagerConfig
 from .places import Places
 
@@ -51,7 +52,7 @@ def page_beat(config: PagerConfig) -> data.StructLayout:
     )
 
 
-class Pager(wiring.Component):
+class Pager(Component):
     """Maps the tokens of many sequences to blocks, shares blocks, and copies them when written.
 
     APPEND gives the next token of a sequence its place: in a new block where the last is full, in a

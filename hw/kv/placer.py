@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
 from ..engine.outlet import Outlet
+from ..lib.component import Component
 from .config import KvConfig
 from .words import Evict, place_beat, policy_word, token_entry
 
@@ -18,7 +19,7 @@ def head_entry(config: KvConfig) -> data.StructLayout:
     return data.StructLayout({"fill": count, "pinned": count, "next": config.slot_bits})
 
 
-class Placer(wiring.Component):
+class Placer(Component):
     """Gives a new token a slot in each head that keeps it: an empty one, or a victim's.
 
     It walks over the heads, one a cycle. Slots fill in order, so the number of a head's tokens says

@@ -1,13 +1,15 @@
 """Places that several holders share: given out, counted, and taken back."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import memory, wiring
+from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
+
+from ..lib.component import Component
 
 __all__ = ["Places"]
 
 
-class Places(wiring.Component):
+class Places(Component):
     """Gives out places, counts the holders of each, and takes back those that have none.
 
     Places come from a counter until each has been out once, then from a queue of those that came
@@ -36,6 +38,14 @@ class Places(wiring.Component):
         A place.
     count : Out(range(most + 1))
         Its holders; of a place that was never taken since ``clear``, any number.
+    view_at : In(range(places))
+        Another place.
+    view_count : Out(range(most + 1))
+        Its holders, as ``count``.
+    fresh : Out(range(places + 1))
+        Places that were out at least once since ``clear``.
+    level : Out(range(places + 1))
+        Places that came back and were not taken again.
     hold : In(1)
         It gets one more; not in a cycle with ``take`` or ``drop``.
     drop : In(1)
@@ -58,8 +68,6 @@ class Places(wiring.Component):
         self.returned = memory.Memory(shape=place, depth=places, init=[])
         self.put = self.returned.write_port()
         self.get = self.returned.read_port(domain="comb")
-        self.fresh = Signal(range(places + 1))
-        self.level = Signal(range(places + 1))
         super().__init__(
             {
                 "clear": In(1),
@@ -69,6 +77,10 @@ class Places(wiring.Component):
                 "holders": In(range(most + 1)),
                 "at": In(place),
                 "count": Out(range(most + 1)),
+                "view_at": In(place),
+                "view_count": Out(range(most + 1)),
+                "fresh": Out(range(places + 1)),
+                "level": Out(range(places + 1)),
                 "hold": In(1),
                 "drop": In(1),
             }
@@ -79,6 +91,7 @@ class Places(wiring.Component):
         m.submodules.counts, m.submodules.returned = self.counts, self.returned
         write = self.counts.write_port()
         read = self.counts.read_port(domain="comb")
+        view = self.counts.read_port(domain="comb")
         put, get, fresh, level = self.put, self.get, self.fresh, self.level
         unused = Signal()
         m.d.comb += [
@@ -87,6 +100,8 @@ class Places(wiring.Component):
             self.place.eq(Mux(unused, fresh, get.data)),
             read.addr.eq(self.at),
             self.count.eq(read.data),
+            view.addr.eq(self.view_at),
+            self.view_count.eq(view.data),
             write.en.eq(self.take | self.hold | self.drop),
             write.addr.eq(Mux(self.take, self.place, self.at)),
             write.data.eq(

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith.delay import delay, registered
 from ..engine.outlet import Outlet
 from ..engine.queue import Queue
+from ..lib.component import Component
 from .storage_config import ELEMENT_BITS, StorageConfig
 from .storage_words import code_beat
 
@@ -16,7 +17,7 @@ _GROUPS = 4
 """Groups under way: one comes, one goes, two wait for their scales."""
 
 
-class Quantiser(wiring.Component):
+class Quantiser(Component):
     """Finds each group's scale and divides its elements by it.
 
     A group is kept until its largest element is known; a pipeline then divides one element a cycle,

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
 from ..engine.outlet import Outlet
+from ..lib.component import Component
 from .config import KvConfig
 from .store import STORE_LATENCY
 from .words import token_beat, token_entry
@@ -13,7 +14,7 @@ from .words import token_beat, token_entry
 __all__ = ["Reader"]
 
 
-class Reader(wiring.Component):
+class Reader(Component):
     """Looks up the slots of a head in order and gives their tokens.
 
     Parameters

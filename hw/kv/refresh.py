@@ -1,15 +1,16 @@
 """Refresh of a memory that forgets: two-dimensional, by score and by byte."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import memory, wiring
+from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .refresh_config import RefreshConfig
 
 __all__ = ["Refresher", "Walker"]
 
 
-class Walker(wiring.Component):
+class Walker(Component):
     """Comes due for one row after another, at an even pace.
 
     Parameters
@@ -73,7 +74,7 @@ class Walker(wiring.Component):
         return m
 
 
-class Refresher(wiring.Component):
+class Refresher(Component):
     """Refreshes the rows of tokens with high scores often and the others seldom, while idle.
 
     One walker visits rows at the pace of high scores, one at that of low scores; a visit refreshes

@@ -1,9 +1,10 @@
 """Refresh of a cache's memory: a scheduler for the upper bytes and one for the lower."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .config import KvConfig
 from .refresh import Refresher
 
@@ -28,7 +29,7 @@ def refresh_word(config: KvConfig) -> data.StructLayout:
     )
 
 
-class RefreshPair(wiring.Component):
+class RefreshPair(Component):
     """Schedules the four classes of refresh: high or low scores, upper or lower bytes.
 
     Parameters

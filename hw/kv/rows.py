@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine.outlet import Outlet
+from ..lib.component import Component
 from .memory import BlockMemory, Wishbone, WishboneMemory
 from .quantise import Quantiser
 from .storage_config import ELEMENT_BITS, StorageConfig
@@ -18,7 +19,7 @@ def _address(config: StorageConfig, word: Signal, row: Signal):
     return Cat(word, row) if config.row_words > 1 else row
 
 
-class RowWriter(wiring.Component):
+class RowWriter(Component):
     """Quantises elements and writes them to rows.
 
     Parameters
@@ -112,7 +113,7 @@ class RowWriter(wiring.Component):
         return m
 
 
-class RowReader(wiring.Component):
+class RowReader(Component):
     """Reads rows: words of codes, each with its group's scale.
 
     Parameters
@@ -203,7 +204,7 @@ class RowReader(wiring.Component):
                     m.d.sync += scales.eq(scales >> ELEMENT_BITS)
 
 
-class KvStorage(wiring.Component):
+class KvStorage(Component):
     """Stores rows of keys and values, each with its scales, in one memory.
 
     A row that was taken by ``write_rows`` is there for every row that ``read_rows`` takes later.

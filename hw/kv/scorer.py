@@ -1,10 +1,11 @@
 """The scorer: a pass over a head's slots that adds weights to scores and finds a victim."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
+from ..lib.component import Component
 from .config import KvConfig
 from .evictor import Evictor
 from .words import policy_word, token_entry
@@ -15,7 +16,7 @@ SCORE_LATENCY = 4
 """Cycles from a slot's weight to its new score in memory."""
 
 
-class Scorer(wiring.Component):
+class Scorer(Component):
     """Adds a weight to the score of each slot of a head, and finds which slot to give up.
 
     A slot's score is read, perhaps halved, raised, saturated and written back in a pipeline, beside

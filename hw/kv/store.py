@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine.buffer import Buffer
+from ..lib.component import Component
 from .config import KvConfig
 from .words import token_entry
 
@@ -49,7 +50,7 @@ class StoreBus(wiring.Signature):
         )
 
 
-class SlotStore(wiring.Component):
+class SlotStore(Component):
     """Block RAM behind a `StoreBus`; the tokens are there twice, one copy for each lookup.
 
     Parameters

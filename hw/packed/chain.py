@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..engine.outlet import Outlet
 from ..engine.queue import BlockQueue
+from ..lib.component import Component
 from .chain_config import ChainConfig
 from .chain_layer import ChainLayer
 from .chain_loader import ChainLoader
@@ -25,7 +26,7 @@ def chain_result(config: ChainConfig) -> data.StructLayout:
     return data.StructLayout({"data": data.ArrayLayout(element, config.outputs), "end": 1})
 
 
-class PackedChain(wiring.Component):
+class PackedChain(Component):
     """Chain of column-combining arrays: every layer of a network of 1 x 1 or shift convolutions.
 
     An array for each layer holds all of the layer's weights. A layer begins when the one before it

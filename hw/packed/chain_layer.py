@@ -1,13 +1,13 @@
 """A layer of a chain: shift, array, requantiser, and the registers that hold its parameters."""
 
 from amaranth.hdl import Cat, Module, Shape, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
 from ..config import ModeField
 from ..engine.requantise import RequantiseLane
-from ..shared import Shared
+from ..lib.component import Component
 from .chain_array import ChainArray
 from .chain_config import ChainLayerConfig
 from .chain_shift import PixelShift
@@ -22,7 +22,7 @@ def _layout(fields: tuple[ModeField, ...], *numbers: str) -> data.StructLayout:
     )
 
 
-class ChainLayer(wiring.Component):
+class ChainLayer(Component):
     """One layer: ``clamp(round((shifted(i) @ w + bias) * mult / 2**shift) + zero_point, lo, hi)``.
 
     Nothing waits: a vector goes through, or a bubble. Parameters come as words while no vector is
@@ -116,7 +116,7 @@ class ChainLayer(wiring.Component):
 
         x_bits = config.array.x_bits
         for c in range(config.array.cols):
-            m.submodules[f"lane_{c}"] = lane = Shared(RequantiseLane, config.lane, "lane")
+            m.submodules[f"lane_{c}"] = lane = RequantiseLane(config.lane)
             m.d.comb += [
                 lane.advance.eq(1),
                 lane.acc.eq(array.psums.payload.data[c]),

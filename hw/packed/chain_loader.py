@@ -1,15 +1,16 @@
 """Which parameter word of a chain is for whom."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .chain_config import ChainConfig
 
 __all__ = ["ChainLoader"]
 
 
-class ChainLoader(wiring.Component):
+class ChainLoader(Component):
     """Hands the parameter words of all layers on, one after the other, and says what each is.
 
     Parameters

@@ -1,16 +1,16 @@
 """Shift of a shift convolution on a stream of pixels: each channel by a pixel of its own."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine.buffer import buffer_memory
+from ..lib.component import Component
 from .chain_config import OFFSETS, PixelShiftConfig
 
 __all__ = ["PixelShift"]
 
 
-class PixelShift(wiring.Component):
+class PixelShift(Component):
     """Moves each channel by its own pixel: ``o[r, c] = i[r + row, c + column]`` of its code.
 
     Pixels come in row by row, image after image. A result waits until the pixels that it needs

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
 from ..engine.datapath import act_beat, psum_beat
+from ..lib.component import Component
 from .select_array import SelectArray
 from .select_config import SelectConfig
 from .serial_array import SelectSerialArray
@@ -12,7 +13,7 @@ from .serial_array import SelectSerialArray
 __all__ = ["SelectDatapath"]
 
 
-class SelectDatapath(wiring.Component):
+class SelectDatapath(Component):
     """Array whose cells select, of the kind that its configuration names.
 
     Parameters

@@ -1,13 +1,13 @@
 """The serial array, with the PEs that its configuration names."""
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..arith.delay import delay
 from ..arith.local import local_copy
 from ..engine.datapath import act_beat, psum_beat
-from ..shared import Shared
+from ..lib.component import Component
 from .bit_mac import BitMacColumn, BitMacLoader, serial_bits
 from .config import SerialConfig
 from .digits import DigitsColumn, DigitsLoader
@@ -27,7 +27,7 @@ _PARTS = {
 """For each kind of PE: what loads tiles, a column, and what counts passes."""
 
 
-class SerialArray(wiring.Component):
+class SerialArray(Component):
     """Serial array: ``psums = acts @ weights``, some bits or digits of the operands a cycle.
 
     Up to ``vectors`` activation vectors make a frame; each has a unit in every column and takes a
@@ -115,7 +115,7 @@ class SerialArray(wiring.Component):
         unit = self._elaborate_results(m, lasts, flags)
         width = len(loader.write) // config.cols
         for n in range(config.cols):
-            m.submodules[f"column_{n}"] = column = Shared(column_kind, config, "column")
+            m.submodules[f"column_{n}"] = column = column_kind(config)
             m.d.comb += [
                 column.now.eq(Cat(now)),
                 column.x.eq(Cat(xs)),

@@ -1,12 +1,12 @@
 """Serial-parallel MACs: weights in parallel, activations and sums bit by bit."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, skew
 from ..arith.select import selected
-from ..shared import Shared
+from ..lib.component import Component
 from .config import SerialConfig
 from .passes import pass_layout
 from .pick import picked
@@ -23,7 +23,7 @@ def bit_mac_tile(config: SerialConfig) -> data.StructLayout:
     return data.StructLayout({"row": config.rows, "swap": 1})
 
 
-class BitMac(wiring.Component):
+class BitMac(Component):
     """Multiply-add of serial numbers: ``sum_next = sum + x * w``, least significant bit first.
 
     A bit of x gates the magnitude of w into a running partial product, whose lowest bit is the next
@@ -88,7 +88,7 @@ class BitMac(wiring.Component):
         return m
 
 
-class BitMacCell(wiring.Component):
+class BitMacCell(Component):
     """A weight, the next one, and a `BitMac` for each vector in flight.
 
     Where there are several lines, the word of the weight says which one it is for.
@@ -160,7 +160,7 @@ class BitMacCell(wiring.Component):
         return m
 
 
-class BitMacColumn(wiring.Component):
+class BitMacColumn(Component):
     """One output channel: a chain of cells, each a bit behind the one before.
 
     Parameters
@@ -217,7 +217,7 @@ class BitMacColumn(wiring.Component):
         for k in range(rows):
             first = delay(m, first, 1, f"first_{k}")
             swap = delay(m, swap, 1, f"swap_{k}") if k else swap
-            m.submodules[f"cell_{k}"] = cell = Shared(BitMacCell, config, "cell")
+            m.submodules[f"cell_{k}"] = cell = BitMacCell(config)
             m.d.comb += [
                 cell.w.eq(self.write),
                 cell.load.eq(self.tile.row[k]),
@@ -238,7 +238,7 @@ class BitMacColumn(wiring.Component):
         return m
 
 
-class BitMacLoader(wiring.Component):
+class BitMacLoader(Component):
     """Takes the next tile row by row and splits weights into magnitude and sign.
 
     Parameters

@@ -1,7 +1,7 @@
 """Recoded weights: one signed digit of each weight a cycle, activations in parallel."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, registered
@@ -10,7 +10,7 @@ from ..arith.local import local_copy
 from ..arith.recode import Recode, RecodeConfig
 from ..arith.signed_pair import SignedPair, SignedPairConfig
 from ..arith.tree import chain_sum, count_tree, sum_tree
-from ..shared import Shared
+from ..lib.component import Component
 from .config import GROUP, SerialConfig
 from .passes import pass_layout
 from .pick import picked
@@ -46,7 +46,7 @@ def digits_tile(config: SerialConfig) -> data.StructLayout:
     )
 
 
-class DigitsUnit(wiring.Component):
+class DigitsUnit(Component):
     """Sum of the activations times their weights' digits in each pass, summed over the digits.
 
     A negative digit takes the complement of its multiple, which is one less than its negative; what
@@ -147,7 +147,7 @@ class DigitsUnit(wiring.Component):
         return multiple, delay(m, digit.negative, 1, f"negative_{k}")
 
 
-class DigitsColumn(wiring.Component):
+class DigitsColumn(Component):
     """One output channel: its digits, and a `DigitsUnit` for each vector in flight.
 
     Parameters
@@ -224,7 +224,7 @@ class DigitsColumn(wiring.Component):
         x_bits = config.rows * config.x_bits
         for u in range(config.vectors):
             word = delay(m, word, 1, f"word_{u}") if u else word
-            m.submodules[f"unit_{u}"] = unit = Shared(DigitsUnit, config, "unit")
+            m.submodules[f"unit_{u}"] = unit = DigitsUnit(config)
             m.d.comb += [
                 unit.now.as_value().eq(self.now[layout.size * u : layout.size * (u + 1)]),
                 unit.x.eq(self.x[x_bits * u : x_bits * (u + 1)]),
@@ -235,7 +235,7 @@ class DigitsColumn(wiring.Component):
         return m
 
 
-class DigitsLoader(wiring.Component):
+class DigitsLoader(Component):
     """Takes the next tile column by column, recodes it, and counts its digit planes.
 
     Each row has one encoder, for the weights of all columns.

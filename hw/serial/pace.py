@@ -1,16 +1,16 @@
 """Flow control of activation vectors: frames of vectors that share their weights."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
+from ..lib.component import Component
 from .config import SerialConfig
 
 __all__ = ["Pace"]
 
 
-class Pace(wiring.Component):
+class Pace(Component):
     """Says when vectors are taken and frames start; the rule is that of `SerialTiming`.
 
     A frame starts with a vector that is taken while no frame is under way, and takes one more in

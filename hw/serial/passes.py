@@ -1,10 +1,11 @@
 """The passes of a vector: which planes meet, cycle by cycle."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
+from ..lib.component import Component
 from .config import MODE_FIELDS, SerialConfig
 
 __all__ = ["BitPasses", "PairPasses", "Passes", "pass_layout"]
@@ -29,7 +30,7 @@ def pass_layout(config: SerialConfig) -> data.StructLayout:
     )
 
 
-class Passes(wiring.Component):
+class Passes(Component):
     """Counts the passes of digit planes, or of the bits of a sum.
 
     Parameters
@@ -90,7 +91,7 @@ class Passes(wiring.Component):
         return m
 
 
-class BitPasses(wiring.Component):
+class BitPasses(Component):
     """Counts the bits of the activations, as many as the mode says.
 
     Parameters
@@ -149,7 +150,7 @@ class BitPasses(wiring.Component):
         return m
 
 
-class PairPasses(wiring.Component):
+class PairPasses(Component):
     """Walks over pairs of bit planes, as many of each operand as the mode says.
 
     Parameters

@@ -1,14 +1,14 @@
 """Bit planes of both operands: a popcount for each pair of them."""
 
 from amaranth.hdl import Cat, Module, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, registered
 from ..arith.gated_add import GatedAdd, GatedAddConfig
 from ..arith.local import local_copy
 from ..arith.tree import chain_sum, count_tree
-from ..shared import Shared
+from ..lib.component import Component
 from .config import GROUP, SerialConfig
 from .passes import pass_layout
 from .pick import picked
@@ -24,7 +24,7 @@ def planes_tile(config: SerialConfig) -> data.StructLayout:
     )
 
 
-class PlanesUnit(wiring.Component):
+class PlanesUnit(Component):
     """Dot product of two vectors of bits in each pass, summed with the weights of their planes.
 
     Parameters
@@ -111,7 +111,7 @@ class PlanesUnit(wiring.Component):
         return m
 
 
-class PlanesColumn(wiring.Component):
+class PlanesColumn(Component):
     """One output channel: its weights, and a `PlanesUnit` for each vector in flight.
 
     Parameters
@@ -174,7 +174,7 @@ class PlanesColumn(wiring.Component):
         ]
         word, sums = store.word, []
         for u in range(config.vectors):
-            m.submodules[f"unit_{u}"] = unit = Shared(PlanesUnit, config, "unit")
+            m.submodules[f"unit_{u}"] = unit = PlanesUnit(config)
             m.d.comb += [
                 unit.now.as_value().eq(self.now[layout.size * u : layout.size * (u + 1)]),
                 unit.x.eq(self.x[rows * u : rows * (u + 1)]),
@@ -186,7 +186,7 @@ class PlanesColumn(wiring.Component):
         return m
 
 
-class PlanesLoader(wiring.Component):
+class PlanesLoader(Component):
     """Takes the next tile, plane by plane, column by column.
 
     Parameters

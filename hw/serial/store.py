@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Module
-from amaranth.lib import memory, wiring
+from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
 from ..arith.local import local_copy
+from ..lib.component import Component
 
 __all__ = ["PlaneStore", "PlaneStoreConfig"]
 
@@ -36,7 +37,7 @@ class PlaneStoreConfig:
         return self.groups[-1].stop
 
 
-class PlaneStore(wiring.Component):
+class PlaneStore(Component):
     """Planes of the weights of one column: of the tile in use, and of the next one.
 
     Parameters

@@ -1,7 +1,7 @@
 """Activations bit by bit, weights in parallel: sums of four weights are looked up, not made."""
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, registered
@@ -9,7 +9,7 @@ from ..arith.gated_add import GatedAdd, GatedAddConfig
 from ..arith.local import local_copy
 from ..arith.signed_pair import SignedPair, SignedPairConfig
 from ..arith.tree import chain_sum, sum_tree
-from ..shared import Shared
+from ..lib.component import Component
 from .config import GROUP, TABLE_ROWS, SerialConfig
 from .passes import pass_layout
 from .pick import picked
@@ -23,7 +23,7 @@ def tables_tile(config: SerialConfig) -> data.StructLayout:
     return data.StructLayout({"index": TABLE_ROWS, "entries": entries})
 
 
-class TablesUnit(wiring.Component):
+class TablesUnit(Component):
     """Dot product of bits of the activations and the weights in each pass, summed over the bits.
 
     Four bits at a time look up the sum of the weights where they are set.
@@ -120,7 +120,7 @@ class TablesUnit(wiring.Component):
         return found
 
 
-class TablesColumn(wiring.Component):
+class TablesColumn(Component):
     """One output channel: a `TablesUnit` for each vector in flight.
 
     Parameters
@@ -180,7 +180,7 @@ class TablesColumn(wiring.Component):
         write = local_copy(m, self.write, "write_here", config.fabric)
         sums = []
         for u in range(config.vectors):
-            m.submodules[f"unit_{u}"] = unit = Shared(TablesUnit, config, "unit")
+            m.submodules[f"unit_{u}"] = unit = TablesUnit(config)
             m.d.comb += [
                 Cat(unit.now.first, unit.now.negative).eq(now[2 * u : 2 * u + 2]),
                 unit.x.eq(x[rows * u : rows * (u + 1)]),
@@ -192,7 +192,7 @@ class TablesColumn(wiring.Component):
         return m
 
 
-class TablesLoader(wiring.Component):
+class TablesLoader(Component):
     """Takes the next tile column by column and makes the sums that the tables hold.
 
     The tables have no second page: a tile is taken when the step before is over.

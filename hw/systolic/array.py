@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
 from ..engine.datapath import act_beat, psum_beat
+from ..lib.component import Component
 from .config import SystolicConfig
 from .output_stationary import OutputStationary
 from .weight_stationary import WeightStationary
@@ -12,7 +13,7 @@ from .weight_stationary import WeightStationary
 __all__ = ["SystolicArray"]
 
 
-class SystolicArray(wiring.Component):
+class SystolicArray(Component):
     """Dense systolic array: ``psums = acts @ weights``, weight- or output-stationary.
 
     A step is a weight tile of ``rows`` beats and its activation vectors. Weight-stationary: a

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from ..lib.component import Component
 
 __all__ = ["Pick", "PickConfig"]
 
@@ -30,7 +31,7 @@ class PickConfig:
         return self.width * sum(self.groups)
 
 
-class Pick(wiring.Component):
+class Pick(Component):
     """One of two rows of sums, chosen anew every cycle, column group by column group.
 
     Parameters

@@ -1,12 +1,12 @@
 """The output-stationary array."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import memory, stream
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, skew
 from ..engine.datapath import act_beat, psum_beat
-from ..shared import Shared
+from ..lib.component import Component
 from .collect import Pick, PickConfig
 from .config import SystolicConfig
 from .row import OsRow, row_config
@@ -15,7 +15,7 @@ from .words import deskewed, weight_words
 __all__ = ["OutputStationary"]
 
 
-class OutputStationary(wiring.Component):
+class OutputStationary(Component):
     """Output-stationary array: ``psums[i, c] = sum of acts[i, k] * w[k, c] over k``.
 
     A step takes ``rows`` slots, one a cycle. Slot ``k`` brings row ``k`` of the weight tile, which
@@ -160,7 +160,7 @@ class OutputStationary(wiring.Component):
                 m.d.sync += elements.eq(vector.data)
             with m.Else():
                 m.d.sync += elements.eq(elements >> config.x_bits)
-            m.submodules[f"row_{r}"] = row = Shared(OsRow, row_config(config, r), "row")
+            m.submodules[f"row_{r}"] = row = OsRow(row_config(config, r))
             clear = delay(m, loads[r] & vector.first, config.pe_latency + 1, f"clear_{r}")
             m.d.comb += [
                 row.x.eq(elements[: config.x_bits]),
@@ -184,7 +184,7 @@ class OutputStationary(wiring.Component):
             select = delay(m, now[level], wait, f"select_{level}")
             chosen = []
             for i in range(0, len(rows) - 1, 2):
-                m.submodules[f"pick_{level}_{i // 2}"] = node = Shared(Pick, pick, "pick")
+                m.submodules[f"pick_{level}_{i // 2}"] = node = Pick(pick)
                 m.d.comb += [
                     node.upper.eq(rows[i]),
                     node.lower.eq(rows[i + 1]),

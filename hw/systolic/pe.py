@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value, signed
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.dsp_product import DspPair, DspProduct
 from ..arith.gated_add import GatedAdd, GatedAddConfig
 from ..arith.lut_product import LutProduct
 from ..arith.product_config import ProductConfig
+from ..lib.component import Component
 
 __all__ = ["OsPe", "PeConfig", "WsPe"]
 
@@ -70,7 +70,7 @@ def _products(
     return [(product.p, None)]
 
 
-class WsPe(wiring.Component):
+class WsPe(Component):
     """Weight-stationary PE: ``psums_out = psums_in + x * w`` with a held ``w``.
 
     A second weight register is part of a chain down the column, which moves where ``shift`` is
@@ -171,7 +171,7 @@ def _add(psum: Value | None, product: Value, carry: Value | None) -> Value:
     return (Cat(carry, psum).as_signed() + Cat(Const(1, 1), product).as_signed()) >> 1
 
 
-class OsPe(wiring.Component):
+class OsPe(Component):
     """Output-stationary PE: ``sums = (0 if clear else sums) + x * w``.
 
     Parameters

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.product_config import ProductConfig
-from ..shared import Shared
+from ..lib.component import Component
 from .config import SystolicConfig
 from .pe import OsPe, PeConfig, WsPe
 
@@ -81,7 +81,7 @@ def row_config(config: SystolicConfig, row: int) -> RowConfig:
     return RowConfig(pes=tuple(pes))
 
 
-class WsRow(wiring.Component):
+class WsRow(Component):
     """Row of weight-stationary cells, each a cycle behind its neighbour to the left.
 
     Parameters
@@ -135,7 +135,7 @@ class WsRow(wiring.Component):
         x, swap, shift = self.x, self.swap, self.shift
         w_bit = sum_bit = 0
         for i, config in enumerate(self._config.pes):
-            m.submodules[f"pe_{i}"] = pe = Shared(self._config.cell, config, "pe")
+            m.submodules[f"pe_{i}"] = pe = self._config.cell(config)
             word = slice(w_bit, w_bit + config.word_bits)
             sums = slice(sum_bit, sum_bit + config.sums_bits)
             m.d.comb += [
@@ -153,7 +153,7 @@ class WsRow(wiring.Component):
         return m
 
 
-class OsRow(wiring.Component):
+class OsRow(Component):
     """Row of output-stationary PEs, each a cycle behind its neighbour to the left.
 
     Parameters
@@ -201,7 +201,7 @@ class OsRow(wiring.Component):
         x, clear = self.x, self.clear
         w_bit = sum_bit = 0
         for i, config in enumerate(self._config.pes):
-            m.submodules[f"pe_{i}"] = pe = Shared(OsPe, config, "pe")
+            m.submodules[f"pe_{i}"] = pe = OsPe(config)
             word = slice(w_bit, w_bit + config.word_bits)
             sums = slice(sum_bit, sum_bit + config.sums_bits)
             m.d.comb += [

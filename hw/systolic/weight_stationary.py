@@ -1,13 +1,13 @@
 """The weight-stationary array."""
 
 from amaranth.hdl import Cat, Module, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, skew
 from ..engine.datapath import act_beat, psum_beat
-from ..shared import Shared
+from ..lib.component import Component
 from .config import SystolicConfig
 from .row import RowConfig, WsRow, row_config
 from .words import deskewed, weight_words, widened
@@ -16,7 +16,7 @@ from .ws_rim import WsRim
 __all__ = ["WeightStationary"]
 
 
-class WeightStationary(wiring.Component):
+class WeightStationary(Component):
     """Weight-stationary array: ``psums[c] = sum of acts[r] * w[r, c] over r``.
 
     Row ``r`` works ``r`` cycles behind row 0 and column group ``g`` ``g`` cycles behind group 0.
@@ -98,7 +98,7 @@ class WeightStationary(wiring.Component):
         psums, width = None, 0
         for r in range(config.rows):
             here = self._row(r)
-            m.submodules[f"row_{r}"] = row = Shared(WsRow, here, "row")
+            m.submodules[f"row_{r}"] = row = WsRow(here)
             m.d.comb += [
                 row.x.eq(acts[r]),
                 row.swap.eq(swaps[r]),

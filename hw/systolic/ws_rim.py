@@ -1,15 +1,15 @@
 """Flow control at the rim of a weight-stationary array."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine.datapath import ROW_DISTANCE
+from ..lib.component import Component
 
 __all__ = ["WsRim"]
 
 
-class WsRim(wiring.Component):
+class WsRim(Component):
     """Says when beats are taken and steps start; the rule is that of `WsTiming`.
 
     One vector is held outside. Only the first one of a step ever waits there, for its weights and

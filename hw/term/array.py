@@ -1,12 +1,12 @@
 """The term-revealing array: data with few terms times weights with few terms per group."""
 
 from amaranth.hdl import Array, Cat, Module, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, skew
 from ..engine.datapath import act_beat, psum_beat
-from ..shared import Shared
+from ..lib.component import Component
 from .column import TermColumn
 from .config import TermConfig
 from .feeder import TermFeeder
@@ -17,7 +17,7 @@ from .words import feed_layout, slot_layout
 __all__ = ["TermArray"]
 
 
-class TermArray(wiring.Component):
+class TermArray(Component):
     """Product of data with few terms and weights with few terms per group: ``T(x) @ R(w)``.
 
     A step is a tile of weight terms and its activation vectors, each of ``rows`` elements of K.
@@ -81,7 +81,7 @@ class TermArray(wiring.Component):
         feeds = self._elaborate_data(m, rim)
         sums = []
         for col, slot in enumerate(self._elaborate_slots(m, rim)):
-            m.submodules[f"column_{col}"] = column = Shared(TermColumn, config, "column")
+            m.submodules[f"column_{col}"] = column = TermColumn(config)
             m.d.comb += [column.feeds.eq(feeds), column.slot.eq(slot)]
             feeds = column.feeds_next
             sums.append(delay(m, column.sums, config.cols - 1 - col, f"deskew_{col}"))
@@ -104,9 +104,7 @@ class TermArray(wiring.Component):
             limits = [config.data_limit(mode) or config.x_places for mode in range(16)]
             m.d.comb += limit.eq(Array(limits)[acts.mode])
             for j, value in enumerate(values):
-                m.submodules[f"comparator_{j}"] = comparator = Shared(
-                    TermComparator, config, "comparator"
-                )
+                m.submodules[f"comparator_{j}"] = comparator = TermComparator(config)
                 m.d.comb += [comparator.value.eq(value), comparator.limit.eq(limit)]
                 values[j] = comparator.kept
         wait = 1 if config.data_terms else 1 + config.truncation
@@ -115,7 +113,7 @@ class TermArray(wiring.Component):
         loads = delay(m, rim.loads, config.truncation, "loads", reset=True)
         half = delay(m, rim.half, config.truncation, "halves")
         for row in range(config.rows):
-            m.submodules[f"feeder_{row}"] = feeder = Shared(TermFeeder, config, "feeder")
+            m.submodules[f"feeder_{row}"] = feeder = TermFeeder(config)
             m.d.comb += [
                 feeder.lanes.eq(lanes),
                 feeder.load.eq(loads[row]),

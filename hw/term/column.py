@@ -1,10 +1,10 @@
 """A column of PEs and the gathering of its sums."""
 
 from amaranth.hdl import Module
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..shared import Shared
+from ..lib.component import Component
 from .config import TermConfig
 from .plane import PlanePe
 from .tmac import TmacPe
@@ -13,7 +13,7 @@ from .words import feed_layout, gathered, slot_layout
 __all__ = ["TermColumn"]
 
 
-class TermColumn(wiring.Component):
+class TermColumn(Component):
     """A column of ``rows`` PEs, which all see the same slots, one cycle after the other.
 
     Parameters
@@ -60,7 +60,7 @@ class TermColumn(wiring.Component):
         kind = PlanePe if config.pe == "plane" else TmacPe
         slot, sums = self.slot, []
         for row in range(config.rows):
-            m.submodules[f"pe_{row}"] = pe = Shared(kind, config, "pe")
+            m.submodules[f"pe_{row}"] = pe = kind(config)
             m.d.comb += [
                 pe.feed.eq(self.feeds[row]),
                 self.feeds_next[row].eq(pe.feed_next),

@@ -1,17 +1,17 @@
 """From vectors to data values one after the other: the way into a row of PEs."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
+from ..lib.component import Component
 from .config import TermConfig
 from .words import feed_layout, gathered
 
 __all__ = ["TermFeeder"]
 
 
-class TermFeeder(wiring.Component):
+class TermFeeder(Component):
     """Takes a vector from skewed lanes, element ``j`` when lane ``j`` has it, and hands it on.
 
     Every lane is gated into registers of its own, in one cycle only, so that ORs gather them.

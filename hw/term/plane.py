@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal, Value, signed
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
 from ..arith.local import local_copy
+from ..lib.component import Component
 from .config import TermConfig
 from .words import pe_members, slot_and_value
 
@@ -30,7 +30,7 @@ class HalvingAddConfig:
     fabric: str
 
 
-class HalvingAdd(wiring.Component):
+class HalvingAdd(Component):
     """Sum ``new + carry + old``, old halved on demand: the step of a sum from low to high places.
 
     Parameters
@@ -112,7 +112,7 @@ class HalvingAdd(wiring.Component):
             carry = after
 
 
-class PlanePe(wiring.Component):
+class PlanePe(Component):
     """Sum of ``±x[owner] << exponent`` over the terms of a column of weights, one term a cycle.
 
     Terms come with rising exponents. ``shift`` with a slot says that its exponent is one more than

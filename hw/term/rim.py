@@ -1,15 +1,15 @@
 """Flow control of a term-revealing array: batches, tiles, slots and the flags of sums."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..lib.component import Component
 from .config import TermConfig
 
 __all__ = ["TermRim"]
 
 
-class TermRim(wiring.Component):
+class TermRim(Component):
     """Says when beats are taken and slots are read; the rule is that of `TermTiming`.
 
     Vectors of a step gather in batches, one for each row, while the batch before computes; tiles

@@ -1,16 +1,17 @@
 """The term multiply-accumulator of the paper: exponents add, coefficients count."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, memory
 
 from ..arith.delay import delay
+from ..lib.component import Component
 from .config import TermConfig
 from .words import data_term, pe_members, slot_and_value
 
 __all__ = ["TmacPe"]
 
 
-class TmacPe(wiring.Component):
+class TmacPe(Component):
     """Sum over pairs of terms ``±2**(a + b)``: a vector counts the pairs of every exponent sum.
 
     Every cycle a term of a weight meets a term of its data value: the exponents are added, and the

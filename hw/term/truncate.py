@@ -1,11 +1,11 @@
 """The term comparator for data: a value's largest terms, few of them."""
 
 from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
 from ..arith.recode import Recode, RecodeConfig
+from ..lib.component import Component
 from .config import TermConfig
 from .words import data_term
 
@@ -15,7 +15,7 @@ _PLACES = 3
 """Binary places decided in a cycle."""
 
 
-class TermComparator(wiring.Component):
+class TermComparator(Component):
     """The ``limit`` largest terms of a value, from the most significant place down.
 
     Parameters

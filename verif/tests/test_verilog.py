@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from amaranth.hdl import Module, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -14,12 +14,12 @@ from tilewright.gen.catalog import UNITS, load
 from tilewright.gen.configuration import configure
 from tilewright.gen.keywords import KEYWORDS
 from tilewright.gen.verilog import emit, raw_verilog, top_of
-from tilewright.hw.shared import Shared
+from tilewright.hw.lib.component import Component
 
 CYCLES = 2000
 
 
-class Cell(wiring.Component):
+class Cell(Component):
     """Multiplies and adds."""
 
     def __init__(self, config):
@@ -34,7 +34,7 @@ class Cell(wiring.Component):
         return m
 
 
-class Row(wiring.Component):
+class Row(Component):
     """Chains cells."""
 
     def __init__(self, config):
@@ -45,14 +45,14 @@ class Row(wiring.Component):
         m = Module()
         total = 0
         for i in range(self._cells):
-            m.submodules[f"cell_{i}"] = cell = Shared(Cell, None, "cell")
+            m.submodules[f"cell_{i}"] = cell = Cell(None)
             m.d.comb += [cell.x.eq(self.x), cell.p.eq(total)]
             total = cell.q
         m.d.comb += self.q.eq(total)
         return m
 
 
-class Mixed(wiring.Component):
+class Mixed(Component):
     """State machine, memory, structures, partial assignments and shared rows."""
 
     def __init__(self):
@@ -72,7 +72,7 @@ class Mixed(wiring.Component):
         address = Signal(3)
         rows = []
         for k, size in enumerate((1, 2, 2)):
-            m.submodules[f"row_{k}"] = row = Shared(Row, size, "row")
+            m.submodules[f"row_{k}"] = row = Row(size)
             m.d.comb += row.x.eq(self.i.payload.data[k])
             rows.append(row)
         total = rows[0].q + rows[1].q - rows[2].q
@@ -165,7 +165,7 @@ def _compare(make, folder: Path) -> None:
     assert done.stdout.split("\n")[0] == "SAME", done.stdout
 
 
-class Parts(wiring.Component):
+class Parts(Component):
     """Copies a constant, what never changes, and a part of itself to parts of a signal."""
 
     def __init__(self):
@@ -209,7 +209,7 @@ def test_unit_keeps_its_meaning(name, preset):
     _compare(lambda: load(UNITS[name].component)(config), Path("build/test/verilog", name, preset))
 
 
-class Keywords(wiring.Component):
+class Keywords(Component):
     """Has a signal called as each keyword."""
 
     x: In(1)
@@ -236,7 +236,7 @@ def test_no_name_is_a_keyword(tmp_path):
 def test_shared_modules_stand_once():
     verilog = emit(Mixed(), "top").verilog
     assert sorted(re.findall(r"^module (\w+)", verilog, re.M)) == [
-        "top", "top_cell", "top_core", "top_row", "top_row_2",
+        "top", "top_cell", "top_mixed", "top_row", "top_row_2",
     ]  # fmt: skip
     assert verilog.count("top_row_2 row_") == 2
 

@@ -1,0 +1,1 @@
+"""Streams, memories and what every component is built on."""
