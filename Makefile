@@ -1,5 +1,6 @@
 # make demo   the main job: LeNet-5 from ONNX to Verilog, simulation, bitstream and report
-# make test   the tests (make test-all: the slow ones too)
+# make test   the tests (make test-all: the slow ones too; make test-extras: with all packages that
+#             some compare with, see EXTRAS)
 # make bench  area and clock of the arrays against a textbook array
 # make docs   the documentation, build/docs/index.html
 #
@@ -9,9 +10,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
+# Extras of pyproject.toml that a few tests need; train is another, of 2 GB.
+EXTRAS ?= oracle,llm
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all bench docs clean setup icarus compiler
+.PHONY: demo test test-all test-extras extras bench docs clean setup icarus compiler
 .DEFAULT_GOAL := demo
 
 setup: icarus compiler $(VENV)/ready
@@ -59,6 +62,13 @@ test: setup
 
 test-all: setup
 	@$(BIN)/python -m pytest -n $(JOBS)
+
+extras: setup
+	@echo "Installing what a few tests need: $(EXTRAS)"
+	@$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+
+test-extras: extras
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 bench: setup
 	@$(BIN)/python -m tilewright.fpga.bench

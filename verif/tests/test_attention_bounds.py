@@ -23,7 +23,7 @@ def softmax_of(exact):
     return powers / powers.sum(-1, keepdims=True)
 
 
-@settings(deadline=None, derandomize=True, max_examples=120)
+@settings(deadline=None, max_examples=120)
 @given(
     slots=st.sampled_from((2, 3, 16, 100, 128, 1024, 4096)),
     fraction=st.integers(4, 12),
@@ -71,7 +71,7 @@ def turn_error(config, x, positions, error):
     return out
 
 
-@settings(deadline=None, derandomize=True, max_examples=80)
+@settings(deadline=None, max_examples=80)
 @given(
     data=st.data(),
     size=st.sampled_from(SIZES),

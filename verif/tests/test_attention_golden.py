@@ -49,7 +49,7 @@ def one_by_one(config, row, valid):
     return weights
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(
     data=st.data(),
     slots=st.integers(2, 40),

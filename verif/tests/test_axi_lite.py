@@ -10,6 +10,7 @@ from tilewright.hw.bus.axi_lite import RegisterBank
 from tilewright.hw.bus.registers import Register, RegisterBankConfig, RegisterField
 from tilewright.hw.config import ConfigError
 from tilewright.verif.formal import axi_lite
+from tilewright.verif.tests.seeds import seeds
 from tilewright.verif.tests.units import planted
 
 OKAY, SLVERR = 0, 2
@@ -219,7 +220,7 @@ def test_writing_a_read_only_register_answers_slverr():
     _run(body)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(4))
 def test_random_accesses_match_a_model(seed):
     async def body(bank, ctx, bus):
         rng = random.Random(seed)

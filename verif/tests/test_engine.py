@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,6 +24,7 @@ from tilewright.sw.runtime.simulated import SimulatedEngine
 from tilewright.verif.golden import network as golden_network
 from tilewright.verif.simulate.compiled import CompiledUnit
 from tilewright.verif.testbench.engine_programs import golden_engine
+from tilewright.verif.tests.seeds import seeds
 
 SMALL = {"act_depth": 48, "weight_depth": 40, "acc_depth": 6, "param_depth": 32}
 ENGINES = {
@@ -57,12 +59,14 @@ def operands(engine: Engine, shape: tuple[int, int, int], kind: str, seed: int):
     return values(d.x_bits, d.x_signed, (m, k)), values(d.w_bits, d.w_signed, (k, n))
 
 
-def test_matmul_is_exact_and_predicted_to_the_cycle(engine):
+@pytest.mark.parametrize("draws", seeds(2))
+def test_matmul_is_exact_and_predicted_to_the_cycle(engine, draws):
     """Every shape, primes and K beyond the array included."""
     dimension = st.one_of(st.integers(1, 7), st.sampled_from([1, 11, 13, 23, 31]))
     kinds = st.sampled_from(["random", "extreme", "low", "high"])
 
-    @settings(max_examples=40, deadline=None, derandomize=True)
+    @hypothesis.seed(draws)
+    @settings(max_examples=20, deadline=None)
     @given(st.tuples(dimension, dimension, dimension), kinds, st.integers(0, 9))
     def check(shape, kind, seed):
         x, w = operands(engine, shape, kind, seed)
@@ -367,7 +371,7 @@ def broken(rng, config: EngineConfig, good: list[int]) -> list[int]:
     return choices[int(rng.integers(len(choices)))]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(4))
 def test_malformed_commands_are_dropped_and_flagged(seed):
     """Good products between random bad commands stay right; flags are the golden model's."""
     engine = Engine("systolic", **ENGINES["ws"])

@@ -9,6 +9,7 @@ from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.verif.mutate.engine import EngineJudge
 from tilewright.verif.simulate.compiled import compile_unit
+from tilewright.verif.tests.seeds import SEED
 
 
 def compiled(config):
@@ -16,7 +17,8 @@ def compiled(config):
     return compile_unit(rtlil, "engine")
 
 
-@pytest.mark.parametrize(("seed", "long"), [(1, "k_rows"), (2, "m2"), (4, "n_tiles")])
+@pytest.mark.parametrize(("seed", "long"), [(1, "k_rows"), (2, "m2"), (SEED, "n_tiles")],
+                         ids=["k_rows", "m2", "fresh"])  # fmt: skip
 def test_random_programs(seed, long):
     config = configure("engine", preset="tiny")
     assert EngineJudge(config, 90, seed, long=[long])(compiled(config))

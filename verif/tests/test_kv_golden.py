@@ -8,6 +8,7 @@ import pytest
 from tilewright.hw.config import ConfigError
 from tilewright.hw.kv.config import POLICIES, KvConfig, Policy, policy
 from tilewright.verif.golden.kv import GoldenKv, retention_faults
+from tilewright.verif.tests.seeds import seeds
 
 
 class Head:
@@ -73,7 +74,7 @@ def random_policy(config: KvConfig, rng: random.Random) -> Policy:
     )
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", seeds(30))
 def test_golden_is_a_list_of_tokens(seed):
     rng = random.Random(seed)
     config = KvConfig(

@@ -24,6 +24,7 @@ from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.simulate.runner import run_unit
 from tilewright.verif.testbench.cover import merge
 from tilewright.verif.testbench.packed_chain_cases import random_parameters, random_pixels
+from tilewright.verif.tests.seeds import seeds
 
 TASKS = {task.name: task for task in formal.tasks()}
 QUICK = ("shift_line", "loader")
@@ -154,7 +155,7 @@ def test_other_chains_match_golden(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(6))
 def test_drawn_chains_match_golden(seed):
     rng = random.Random(seed)
     sizes = tuple(

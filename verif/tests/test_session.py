@@ -21,6 +21,7 @@ from tilewright.sw.runtime.frames import Frame, FrameReader, encode
 from tilewright.sw.runtime.serial import Description, Link, LinkError, SerialPort
 from tilewright.sw.runtime.serial_engine import SerialEngine
 from tilewright.verif.testbench.host_line import SimulatedLine, damage
+from tilewright.verif.tests.seeds import seeds
 
 CONFIG = HostConfig(
     streams=(("cmd", 32), ("x", 20), ("w", 64)), result_lanes=2, result_bits=32, address_bits=8
@@ -33,7 +34,7 @@ def line():
     return SimulatedLine(CONFIG)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(8))
 def test_a_session_over_a_bad_line(seed):
     rng = random.Random(seed)
     line = SimulatedLine(CONFIG, damage(rng, 0.004))

@@ -206,7 +206,7 @@ def configs(draw):
     )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None)
 @given(configs(), st.integers(0, 2**32 - 1), st.sampled_from((0, 0.3, 0.8)),
        st.sampled_from((0, 0.3, 0.8)))  # fmt: skip
 def test_exact_and_on_time(config, seed, act_gap, weight_gap):
@@ -314,7 +314,7 @@ def test_golden_is_the_definition():
             assert y[i, c] == sum(int(x[i, k]) * int(w[k, c]) for k in range(7))
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None)
 @given(configs(), st.integers(0, 2**32 - 1))
 def test_pack_tile(config, seed):
     rng = np.random.default_rng(seed)
