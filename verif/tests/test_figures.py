@@ -21,6 +21,7 @@ from tilewright.fpga.contents import Contents
 from tilewright.fpga.flow import Area, Part, ReadBack, Routed, place_and_route, synthesise
 from tilewright.fpga.measure import Measurement
 from tilewright.gen.configuration import configure
+from tilewright.sw import job
 from tilewright.sw.job import PreparedJob, _layers
 
 REPORT = {
@@ -561,3 +562,42 @@ def test_accuracy_is_the_share_of_right_answers():
     )  # fmt: skip
     outputs = np.array([[9, 2, 1], [4, 2, 1], [1, 2, 9], [9, 1, 2], [1, 1, 1]])
     assert ready.accuracy(outputs) == pytest.approx(4 / 5)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_what_a_run_reports(monkeypatch, equal):
+    """Four images; the float network is right in one, golden in three, the RTL in two or three."""
+    golden = np.array([[9, 0], [9, 0], [0, 9], [9, 0]])
+    outputs = golden if equal else np.array([[9, 0], [0, 9], [0, 9], [9, 0]])
+    real = np.array([[1.0, 0.0]] * 4)
+    monkeypatch.setattr(job, "_float_outputs", lambda graph, x: real)
+    layer = SimpleNamespace(name="a", op="Gemm", rows=1, k=2, n=2, macs=4, mode=0,
+                            weights=np.ones((2, 2), np.int64))  # fmt: skip
+    engine = SimpleNamespace(datapath=SimpleNamespace(rows=1, cols=2, act_lanes=2))
+    ready = PreparedJob(
+        job=SimpleNamespace(engine=engine),
+        graph=None,
+        network=SimpleNamespace(layers=[layer], dequantise_output=lambda values: values),
+        tiles=[np.array([[0, 1]])],
+        plan=SimpleNamespace(
+            gemm_layers=lambda images: [0], batch=3,
+            decode=lambda lanes, count: outputs if (lanes, count) == ("lanes", 4) else None,
+        ),
+        program=None,
+        timeline=SimpleNamespace(cycles=90, gemms=[SimpleNamespace(done=80)]),
+        golden=golden, test=None, labels=np.array([0, 0, 1, 1]),
+    )  # fmt: skip
+    monkeypatch.setattr(job, "prepare_job", lambda *args, **options: ready)
+    ran = SimpleNamespace(lanes="lanes", cycles=100)
+    monkeypatch.setattr(job, "_simulate", lambda *args: (ran, 12.5))
+    found = job.run_job(ready.job)
+    assert (found.images, found.batch, found.seconds) == (4, 3, 12.5)
+    assert (found.cycles, found.predicted_cycles) == (100, 90)
+    assert (found.float_accuracy, found.golden_accuracy) == (0.5, 0.75)
+    assert found.rtl_accuracy == (0.75 if equal else 0.5)
+    assert found.equal == equal
+    assert found.utilisation == 4 * 4 / (2 * 100)
+    assert found.layers[0].utilisation == 4 * 4 / (2 * 80)
+    guessed = job.estimate_job(ready.job)
+    assert (guessed.images, guessed.cycles, guessed.golden_accuracy) == (4, 90, 0.75)
+    assert (guessed.float_accuracy, guessed.utilisation) == (0.5, 4 * 4 / (2 * 90))

@@ -221,3 +221,17 @@ def test_picture_shows_every_weight_once():
     squares = text.count("M")
     assert squares == np.count_nonzero(weights) + np.count_nonzero(prune_conflicts(weights, groups))
     assert ElementTree.fromstring(text).tag.endswith("svg")
+
+
+def test_figures_of_a_packing_worked_out_by_hand():
+    """Three columns meet in row 0 and two in row 1; 4 stays of 4 and 3, and 2 alone."""
+    weights = np.array([[3, 1], [-4, 0], [1, -1], [0, 2], [0, 0]])
+    groups = np.array([0, 0, 0, 1, -1])
+    assert conflicts(weights, groups).tolist() == [3, 0]
+    assert prune_conflicts(weights, groups).tolist() == [[0, 1], [-4, 0], [0, 0], [0, 2], [0, 0]]
+    # Squares: 9 + 1 + 16 + 1 + 1 + 4, of which 16 + 1 + 4 stay.
+    assert lost_energy(weights, groups) == pytest.approx(11 / 32)
+    packed = combine(weights, groups, alpha=4)
+    assert packed.values.tolist() == [[-4, 1], [0, 2]]
+    assert packed.selects.tolist() == [[1, 0], [0, 0]]
+    assert packed.utilisation == 3 / 4

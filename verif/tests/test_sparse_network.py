@@ -4,6 +4,7 @@ import importlib.util
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +27,8 @@ from tilewright.sw.layerwise.network import (
 )
 from tilewright.sw.layerwise.quantised import Requantise, quantise, ranges
 from tilewright.sw.quantise import Formats
-from tilewright.sw.sparse.columns import group_columns, members, prune_conflicts
+from tilewright.sw.sparse import side_by_side
+from tilewright.sw.sparse.columns import group_columns, members, prune_conflicts, unpack
 from tilewright.sw.sparse.network import arrange_channels, pack_network, report
 from tilewright.sw.sparse.refit import refit
 from tilewright.verif.golden.requantise import requantise
@@ -124,6 +126,23 @@ def test_refit_layers_give_nearly_what_they_gave():
         target = outputs[:, output] + net.convolutions()["b"].bias[output]
         expected = np.linalg.lstsq(columns, target, rcond=None)[0]
         np.testing.assert_allclose(layer.matrix[used, output], expected[:-1], atol=1e-4)
+
+
+def test_a_fitted_weight_is_held_where_it_is():
+    """Inputs -1 and 1 and a channel of zeros: w makes up for (w - 3)^2 twice and ridge (w - 1)^2.
+
+    The mean square of the inputs is 1, half for each of two images, of two channels.
+    """
+    def net(weight):
+        matrix = np.array([[weight], [0]], np.float32).reshape(1, 1, 2, 1)
+        layer = step(Convolve, "y", "x", weights=matrix, bias=np.array([5], np.float32))
+        return Network(name="n", input="x", outputs=("y",), shape=(1, 1, 2), steps=(layer,))
+
+    x = np.array([[-1, 0], [1, 0]]).reshape(2, 1, 1, 2)
+    for ridge, expected in ((0, 3), (2, 2), (1e6, 1)):
+        layer = refit(net(3), net(1), {"y"}, x, ridge=ridge).convolutions()["y"]
+        np.testing.assert_allclose(layer.matrix, [[expected], [0]], atol=1e-4)
+        np.testing.assert_allclose(layer.bias, [5], atol=1e-4)
 
 
 @given(st.integers(0, 30))
@@ -231,6 +250,59 @@ def test_what_only_moves_keeps_its_scale():
     for one, other in (("b", "c"), ("g", "h"), ("i", "j"), ("j", "k")):
         ours, theirs = quantised.tensors[one], quantised.tensors[other]
         assert replace(ours, name=other) == theirs
+
+
+def test_figures_of_packed_layers_worked_out_by_hand():
+    layers = {"a": np.array([[3, 1], [-4, 0], [1, -1], [0, 2]]), "b": np.array([[1], [2]])}
+    told = report(layers, {"a": np.array([0, 0, 0, 1]), "b": np.array([0, 1])})
+    assert (told.columns, told.packed_columns) == (6, 4)
+    assert (told.cells, told.packed_cells) == (10, 6)
+    assert (told.weights, told.kept) == (8, 5)
+    # The first layer loses 11 of 32, the second nothing.
+    assert told.loss == pytest.approx(11 / 32 / 2)
+    assert told.utilisation == pytest.approx(5 / 6)
+
+
+class FakeEngine:
+    """An array that takes a known time and may be wrong."""
+
+    wrong, late = set(), set()
+
+    def __init__(self, family, **fields):
+        self.family, self.fields = family, fields
+
+    def matmul(self, x, w):
+        if self.family == "packed" and hasattr(w, "selects"):
+            w = unpack(w)
+        cycles = {"packed": 10, "systolic": 35}[self.family] * w.shape[1]
+        stats = SimpleNamespace(
+            cycles=cycles, predicted_cycles=cycles + (self.family in self.late), useful=7
+        )
+        return x @ w + (self.family in self.wrong), stats
+
+
+def test_figures_of_both_arrays_worked_out_by_hand(monkeypatch):
+    monkeypatch.setattr(side_by_side, "Engine", FakeEngine)
+    packed, dense = np.array([[3, 1], [0, 0], [0, 0], [0, -1]]), np.array([[1, 1, 1]])
+
+    def run():
+        both = side_by_side.SideBySide({"a": np.array([0, 0, 0, 1])}, alpha=4, rows=2, cols=3)
+        both.product("a", np.ones((5, 4), np.int64), packed)
+        both.product("dense", np.ones((5, 1), np.int64), dense)
+        return both.report()
+
+    told = run()
+    assert told["cycles"] == {"packed": 10 * 2 + 10 * 3, "systolic": 35 * 2 + 35 * 3}
+    assert told["cycles of packed layers"] == {"packed": 20, "systolic": 70}
+    assert told["every integer equal and every cycle as predicted"]
+    assert told["times fewer cells"] == 2  # four rows in two groups
+    assert told["times fewer cycles"] == 3.5
+    assert told["utilisation"] == round(7 / (6 * 20), 4)
+    for wrong in ("wrong", "late"):
+        for family in ("packed", "systolic"):
+            monkeypatch.setattr(FakeEngine, wrong, {family})
+            assert not run()["every integer equal and every cycle as predicted"]
+        monkeypatch.setattr(FakeEngine, wrong, set())
 
 
 @pytest.mark.slow

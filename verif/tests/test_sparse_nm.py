@@ -95,3 +95,8 @@ def test_what_does_not_fit_is_refused():
         prune_nm(np.ones((4, 1)), 5, 4)
     with pytest.raises(ValueError, match="metadata must be of 2:4 weights, not 1:4"):
         write_metadata(pack_nm(np.eye(4, dtype=int), 1, 4))
+
+
+@pytest.mark.parametrize(("m", "bits"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (8, 3), (16, 4)])
+def test_bits_of_metadata(m, bits):
+    assert pack_nm(np.zeros((m, 1), np.int64), 1, m).place_bits == bits

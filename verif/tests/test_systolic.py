@@ -79,7 +79,8 @@ def simulate(config, steps, rng, act_gap=0.0, weight_gap=0.0):
                     if offered[i]
                     else junk,
                 )
-            quiet = 0 if any(offered) else quiet + 1
+            taken_all = len(times.acts) == len(acts) and len(times.weights) == len(weights)
+            quiet = quiet + 1 if taken_all else 0
             ready = [ctx.get(dut.acts.ready), ctx.get(dut.weights.ready)]
             if ctx.get(dut.psums.valid):
                 beat = dut.psums.payload
