@@ -1,5 +1,6 @@
 """Reading decoders of the llama family from GGUF files: dimensions, weights, tokenizer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,18 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...gen.errors import ToolError
 from .decoder import Decoder, Dimensions, Layer
+from .gguf_fields import NEEDS, Fields, ModelError, check_decoder, check_tokenizer, open_fields
 
 __all__ = ["ModelError", "Tokenizer", "read_decoder", "read_tokenizer"]
 
 Floats = NDArray[np.float32]
 
-_NEEDS = "reading language models needs the extra: pip install 'tilewright[llm]'"
-
-
-class ModelError(ToolError):
-    """A model file that cannot be used; the message says why."""
+_DIGITS_ALONE = {"smollm": True, "gpt-2": False}
+"""Ways to cut a text into words, by ``tokenizer.ggml.pre``: whether each digit is one."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,17 @@ class Tokenizer:
     _tokenizer: Any
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        """Return the tokens of a text, without any that mark its beginning."""
-        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
+        """Return the tokens of a text, without any that mark its beginning.
+
+        Raises
+        ------
+        ModelError
+            The vocabulary lacks a byte of the text.
+        """
+        tokens = np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
+        if self.decode(tokens) != text:
+            raise ModelError("the vocabulary has no token for some byte of the text")
+        return tokens
 
     def decode(self, tokens: NDArray[np.integer]) -> str:
         """Return the text of tokens."""
@@ -42,33 +49,20 @@ def read_decoder(path: str | Path) -> Decoder:
     Raises
     ------
     ModelError
-        The file is damaged, of another architecture, or a tensor is missing or misshapen.
+        The file is damaged, of another architecture, or a tensor is missing or misshapen; or the
+        file has a field or a tensor that makes another decoder of it than is computed here.
     """
-    reader = _open(path)
-    architecture = _field(path, reader, "general.architecture")
-    if architecture != "llama":
-        raise ModelError(f"{path}: architecture must be 'llama', not {architecture!r}")
-    heads = int(_field(path, reader, "llama.attention.head_count"))
-    width = int(_field(path, reader, "llama.embedding_length"))
-    dimensions = Dimensions(
-        layers=int(_field(path, reader, "llama.block_count")),
-        width=width,
-        hidden=int(_field(path, reader, "llama.feed_forward_length")),
-        heads=heads,
-        kv_heads=int(_field(path, reader, "llama.attention.head_count_kv")),
-        head_size=width // heads,
-        context=int(_field(path, reader, "llama.context_length")),
-        rope_base=float(_field(path, reader, "llama.rope.freq_base")),
-        epsilon=float(_field(path, reader, "llama.attention.layer_norm_rms_epsilon")),
-    )
-    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    fields, tensors = open_fields(path)
+    check_decoder(fields)
+    d = _dimensions(fields)
+    left = dict(tensors)
 
     def weight(name: str, *shape: int) -> Floats:
-        if name not in tensors:
+        if name not in left:
             raise ModelError(f"{path}: there is no tensor {name!r}")
-        return _dequantise(path, tensors[name], shape)
+        return _dequantise(path, left.pop(name), shape)
 
-    d, kv = dimensions, dimensions.kv_heads * dimensions.head_size
+    width, kv = d.width, d.kv_heads * d.head_size
     layers = []
     for index in range(d.layers):
         block = f"blk.{index}."
@@ -85,61 +79,85 @@ def read_decoder(path: str | Path) -> Decoder:
                 down=weight(block + "ffn_down.weight", width, d.hidden),
             )
         )
-    words = len(reader.fields["tokenizer.ggml.tokens"].data)
+    words = len(fields.texts("tokenizer.ggml.tokens"))
     embedding = weight("token_embd.weight", words, width)
-    head = weight("output.weight", words, width) if "output.weight" in tensors else embedding
+    head = weight("output.weight", words, width) if "output.weight" in left else embedding
     norm = weight("output_norm.weight", width)
-    return Decoder(dimensions, tuple(layers), embedding, norm, head)
+    if left:
+        raise ModelError(
+            f"{path}: tensor {min(left)!r} is none that a decoder of the plain llama architecture "
+            "has, and would change its results"
+        )
+    return Decoder(d, tuple(layers), embedding, norm, head)
+
+
+def _dimensions(fields: Fields) -> Dimensions:
+    heads, width = (
+        fields.count(f"llama.{name}") for name in ("attention.head_count", "embedding_length")
+    )
+    kv_heads = fields.count("llama.attention.head_count_kv", heads)
+    for name, whole, part in (
+        ("llama.embedding_length", width, heads), ("llama.attention.head_count", heads, kv_heads),
+    ):
+        if whole % part:
+            raise ModelError(f"{fields.path}: {name} must be a multiple of {part}, not {whole}")
+    return Dimensions(
+        layers=fields.count("llama.block_count"),
+        width=width,
+        hidden=fields.count("llama.feed_forward_length"),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_size=width // heads,
+        context=fields.count("llama.context_length"),
+        rope_base=fields.number("llama.rope.freq_base", 10_000.0),
+        epsilon=fields.number("llama.attention.layer_norm_rms_epsilon"),
+    )
 
 
 def read_tokenizer(path: str | Path) -> Tokenizer:
-    """Return the tokenizer in a GGUF file: byte-level pairs, digits one by one.
+    """Return the tokenizer in a GGUF file: byte-level pairs, words cut as the file says.
 
     Raises
     ------
     ModelError
-        The file is damaged or its tokenizer of another kind.
+        The file is damaged, or its tokenizer of another kind.
     """
-    reader = _open(path)
-    kind = _field(path, reader, "tokenizer.ggml.model")
-    if kind != "gpt2":
-        raise ModelError(f"{path}: the tokenizer must be 'gpt2' (byte-level pairs), not {kind!r}")
-    words = _field(path, reader, "tokenizer.ggml.tokens")
-    merges = [tuple(pair.split(" ")) for pair in _field(path, reader, "tokenizer.ggml.merges")]
+    fields, _ = open_fields(path)
+    cut = check_tokenizer(fields, _DIGITS_ALONE)
+    words = fields.texts("tokenizer.ggml.tokens")
+    vocabulary = {word: number for number, word in enumerate(words)}
+    if len(vocabulary) != len(words):
+        double = next(word for number, word in enumerate(words) if vocabulary[word] != number)
+        raise ModelError(f"{path}: token {double!r} is there twice")
+    merges = _merges(fields, vocabulary)
     try:
         from tokenizers import Tokenizer as Pairs
         from tokenizers import decoders, models, pre_tokenizers
     except ImportError:
-        raise ModelError(_NEEDS) from None
-    model = models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=merges)
-    pairs = Pairs(model)
+        raise ModelError(NEEDS) from None
+    pairs = Pairs(models.BPE(vocab=vocabulary, merges=merges))
+    cuts = [pre_tokenizers.Digits(individual_digits=True)] if cut else []
     pairs.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
+        [*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     pairs.decoder = decoders.ByteLevel()
     return Tokenizer(pairs)
 
 
-def _open(path: str | Path) -> Any:
-    try:
-        from gguf import GGUFReader
-    except ImportError:
-        raise ModelError(_NEEDS) from None
-    try:
-        return GGUFReader(str(path))
-    except OSError as error:
-        raise ModelError(f"cannot read {path} ({error.strerror or error})") from None
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, UnicodeError) as error:
-        raise ModelError(f"{path} is no GGUF file or a damaged one ({error})") from None
-
-
-def _field(path: str | Path, reader: Any, key: str) -> Any:
-    if key not in reader.fields:
-        raise ModelError(f"{path}: there is no field {key!r}")
-    return reader.fields[key].contents()
+def _merges(fields: Fields, vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Return the pairs of tokens that become one."""
+    found = []
+    for merge in fields.texts("tokenizer.ggml.merges"):
+        first, _, second = merge.partition(" ")
+        if not first or not second or " " in second:
+            raise ModelError(
+                f"{fields.path}: a merge must be two tokens with a space between, not {merge!r}"
+            )
+        for token in (first, second, first + second):
+            if token not in vocabulary:
+                raise ModelError(f"{fields.path}: merge {merge!r} needs a token {token!r}")
+        found.append((first, second))
+    return found
 
 
 def _dequantise(path: str | Path, tensor: Any, shape: tuple[int, ...]) -> Floats:
@@ -148,7 +166,12 @@ def _dequantise(path: str | Path, tensor: Any, shape: tuple[int, ...]) -> Floats
     found = tuple(int(size) for size in reversed(tensor.shape))
     if found != shape:
         raise ModelError(f"{path}: tensor {tensor.name!r} must be of shape {shape}, not {found}")
-    values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32).reshape(shape)
+    try:
+        values = dequantize(tensor.data, tensor.tensor_type)
+    except NotImplementedError:
+        told = f"tensor {tensor.name!r} is of type {tensor.tensor_type.name}, unknown here"
+        raise ModelError(f"{path}: {told}") from None
+    values = values.astype(np.float32).reshape(shape)
     if not np.isfinite(values).all():
         raise ModelError(f"{path}: tensor {tensor.name!r} must be finite, it is not")
     return values

@@ -56,10 +56,16 @@ def write(path, model, **changes):
     writer.add_context_length(d.context)
     writer.add_rope_freq_base(d.rope_base)
     writer.add_layer_norm_rms_eps(d.epsilon)
-    writer.add_tokenizer_model("gpt2")
     names = ["a", "b", "ab", "Ġ", "1", *(f"<{i}>" for i in range(len(model.embedding) - 5))]
-    writer.add_token_list(names)
-    writer.add_token_merges(["a b"])
+    fields = {
+        "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm",
+        "tokenizer.ggml.tokens": names, "tokenizer.ggml.merges": ["a b"],
+    } | changes.get("fields", {})  # fmt: skip
+    for name, value in fields.items():
+        writer.kv_data[0].pop(name, None)
+        if value is not None:
+            kind = gguf.GGUFValueType.get_type(value)
+            writer.add_key_value(name, value, kind)
     tensors = {"token_embd": model.embedding, "output_norm": model.norm}
     for index, layer in enumerate(model.layers):
         for name, key in (
@@ -72,6 +78,8 @@ def write(path, model, **changes):
     for name, tensor in tensors.items():
         if tensor is not None:
             writer.add_tensor(f"{name}.weight", tensor)
+    for name, tensor in changes.get("others", {}).items():
+        writer.add_tensor(name, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -116,6 +124,123 @@ def test_damaged_files_are_refused(tmp_path):
     ):
         with pytest.raises(ModelError, match=message):
             read_decoder(write(tmp_path / "o.gguf", model, tensors=tensors))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("llama.rope.dimension_count", 16, "must be 32, a whole head, not 16"),
+        ("llama.rope.scaling.type", "yarn", "must be 'none', not 'yarn'"),
+        ("llama.rope.scaling.factor", 8.0, "must be 1, not 8.0"),
+        ("llama.rope.scale_linear", 2.0, "must be 1, not 2.0"),
+        ("llama.rope.scaling.attn_factor", 1.5, "must be 1, not 1.5"),
+        ("llama.rope.scaling.yarn_log_multiplier", 0.1, "is unknown and may change results"),
+        ("llama.attention.sliding_window", 63, "must be 0 or at least the context of 64, not 63"),
+        ("llama.attention.key_length", 64, "must be 32, a whole head, not 64"),
+        ("llama.attention.value_length", 16, "must be 32, a whole head, not 16"),
+        ("llama.attention.scale", 0.5, "must be 0.176777, not 0.5"),
+        ("llama.attention.causal", False, "must be true, not False"),
+        ("llama.attention.temperature", 2.0, "is unknown and may change results"),
+        ("llama.attention.head_count", [4, 4], "a whole number from 1, not a list of 2"),
+        ("llama.attention.head_count_kv", 0, "a whole number from 1, not 0"),
+        ("llama.attention.head_count_kv", 3, "head_count must be a multiple of 3, not 4"),
+        ("llama.attention.head_count", "4", "a whole number from 1, not '4'"),
+        ("llama.block_count", 3, "there is no tensor 'blk.2.attn_norm.weight'"),
+        ("llama.block_count", 1, "tensor 'blk.1.attn_k.weight' is none that"),
+        ("llama.rope.freq_base", 0.0, "must be finite and above 0, not 0.0"),
+        ("llama.attention.layer_norm_rms_epsilon", None, "there is no field 'llama.attention.lay"),
+        ("llama.vocab_size", 51, "must be 50, as many as there are tokens, not 51"),
+        ("llama.expert_count", 8, "must be 0, not 8"),
+        ("llama.expert_used_count", 2, "must be 0, not 2"),
+        ("llama.use_parallel_residual", True, "must be 0, not True"),
+        ("llama.attention.clamp_kqv", 8.0, "must be 0, not 8.0"),
+        ("llama.attention.max_alibi_bias", 8.0, "must be 0, not 8.0"),
+        ("llama.logit_scale", 0.5, "must be 1, not 0.5"),
+        ("general.type", "adapter", "must be 'model', not 'adapter'"),
+        ("general.quantization_version", 1, "must be 2, not 1"),
+        ("split.count", 2, "must be 1, as one file must hold the whole model, not 2"),
+        ("adapter.type", "lora", "is unknown and may change results"),
+        ("tokenizer.ggml.tokens", None, "there is no field 'tokenizer.ggml.tokens'"),
+    ],
+)
+def test_fields_that_change_results_are_refused(tmp_path, name, value, wanted):
+    with pytest.raises(ModelError, match=wanted) as told:
+        read_decoder(write(tmp_path / "m.gguf", decoder(), fields={name: value}))
+    assert str(told.value).startswith(f"{tmp_path / 'm.gguf'}: ")
+
+
+def test_fields_that_change_nothing_are_read_over(tmp_path):
+    model = decoder()
+    fields = {
+        "llama.rope.dimension_count": 32, "llama.rope.scaling.type": "none",
+        "llama.rope.scaling.factor": 8.0, "llama.attention.sliding_window": 64,
+        "llama.attention.key_length": 32, "llama.attention.scale": 32**-0.5,
+        "llama.expert_count": 0, "llama.vocab_size": 50, "general.name": "small",
+        "general.type": "model", "llama.rope.freq_base": None, "quantize.imatrix.file": "x",
+        "llama.attention.head_count_kv": None,
+    }  # fmt: skip
+    wide = replace(model.dimensions, kv_heads=4)
+    layers = tuple(
+        replace(layer, key=layer.query, value=layer.output) for layer in model.layers
+    )
+    found = read_decoder(
+        write(tmp_path / "m.gguf", replace(model, dimensions=wide, layers=layers), fields=fields)
+    )
+    assert found.dimensions == replace(wide, epsilon=found.dimensions.epsilon)
+    assert found.dimensions.rope_base == 10_000
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["rope_freqs.weight", "blk.0.attn_q.bias", "blk.1.attn_k.bias", "blk.1.attn_v.bias",
+     "blk.0.attn_output.bias", "blk.0.attn_q_norm.weight", "blk.0.ffn_gate_inp.weight",
+     "output.bias", "token_types.weight"],
+)  # fmt: skip
+def test_tensors_that_change_results_are_refused(tmp_path, name):
+    path = write(tmp_path / "m.gguf", decoder(), others={name: np.ones(16, np.float32)})
+    with pytest.raises(ModelError, match=f"tensor '{name}' is none that a decoder of the plain"):
+        read_decoder(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("merges", ["a b", "b 1"], "merge 'b 1' needs a token 'b1'"),
+        ("merges", ["b x"], "merge 'b x' needs a token 'x'"),
+        ("merges", ["x b"], "merge 'x b' needs a token 'x'"),
+        ("merges", ["ab"], "a merge must be two tokens with a space between, not 'ab'"),
+        ("merges", [" b"], "a merge must be two tokens with a space between, not ' b'"),
+        ("merges", ["a b 1"], "a merge must be two tokens with a space between, not 'a b 1'"),
+        ("merges", [1, 2], "merges must be a list of texts, not a list of 2"),
+        ("merges", None, "there is no field 'tokenizer.ggml.merges'"),
+        ("tokens", ["a", "b", "ab", "a"], "token 'a' is there twice"),
+        ("tokens", "a", "tokens must be a list of texts, not 'a'"),
+        ("pre", "llama-bpe", "pre must be 'smollm' or 'gpt-2', which cut texts into words, not 'l"),
+        ("pre", None, "there is no field 'tokenizer.ggml.pre'"),
+        ("token_type", [1, 4, 1], "token_type must be a list of kinds 1, 2, 3, 5, not a list of 3"),
+        ("add_space_prefix", True, "add_space_prefix must be false, not True"),
+        ("normalizer", "NFKC", "is unknown and may change results"),
+        ("model", "llama", "tokenizer must be 'gpt2'"),
+    ],
+)
+def test_tokenizers_that_cut_otherwise_are_refused(tmp_path, name, value, wanted):
+    pytest.importorskip("tokenizers")
+    path = write(tmp_path / "m.gguf", decoder(), fields={f"tokenizer.ggml.{name}": value})
+    with pytest.raises(ModelError, match=wanted):
+        read_tokenizer(path)
+
+
+def test_digits_are_tokens_of_their_own_where_the_file_says_so(tmp_path):
+    pytest.importorskip("tokenizers")
+    names = ["1", "2", "12", *(f"<{i}>" for i in range(47))]
+    fields = {"tokenizer.ggml.tokens": names, "tokenizer.ggml.merges": ["1 2"]}
+    path = tmp_path / "m.gguf"
+    for way, wanted in (("smollm", [0, 1]), ("gpt-2", [2])):
+        fields["tokenizer.ggml.pre"] = way
+        words = read_tokenizer(write(path, decoder(), fields=fields))
+        assert words.encode("12").tolist() == wanted
+    with pytest.raises(ModelError, match="no token for some byte of the text"):
+        words.encode("1x2")
 
 
 def test_the_pass_is_like_token_by_token():
