@@ -72,6 +72,13 @@ def test_registers_are_read_and_written(line):
     assert replies[0].payload == b"\x00" + (0x600DCAFE).to_bytes(4, "little")
     assert ask(line, Frame(Channel.WRITE, 2, write))[0].payload == b"\x00"
     assert ask(line, Frame(Channel.READ, 3, bytes(4)))[0].payload == b"\x00\x78\x56\x34\x12"
+    ident = (0x10).to_bytes(4, "little")
+    (reply,) = ask(line, Frame(Channel.WRITE, 4, ident + bytes(4)))
+    assert status_of(reply) == Status.BUS_ERROR, "each access has an address of its own"
+    assert ask(line, Frame(Channel.READ, 5, ident))[0].payload == bytes(5)
+    assert ask(line, Frame(Channel.READ, 6, bytes(4)))[0].payload == b"\x00\x78\x56\x34\x12"
+    assert ask(line, Frame(Channel.WRITE, 7, bytes(8)))[0].payload == b"\x00"
+    assert ask(line, Frame(Channel.READ, 8, bytes(4)))[0].payload == bytes(5)
 
 
 @pytest.mark.parametrize("address", [0x08, 0xFC, 0x100, 0x80000000])
