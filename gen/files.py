@@ -15,8 +15,8 @@ from typing import Any, ParamSpec, TypeVar
 from .errors import ToolError
 
 __all__ = [
-    "check_room", "check_writable", "read_json", "undone_on_failure", "whole_or_nothing",
-    "write_all", "write_file",
+    "check_room", "check_writable", "missing_folders", "naming", "read_json", "remove_empty",
+    "undone_on_failure", "whole_or_nothing", "write_all", "write_file",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -46,7 +46,7 @@ def write_all(directory: Path, files: Mapping[str, str | bytes]) -> list[Path]:
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
             _make(path.parent, made)
-            with _named(path):
+            with naming(path):
                 handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
                 written.append((temporary, path))
                 with open(handle, "wb") as file:
@@ -57,7 +57,7 @@ def write_all(directory: Path, files: Mapping[str, str | bytes]) -> list[Path]:
     except BaseException:
         for temporary, _ in written:
             Path(temporary).unlink(missing_ok=True)
-        _remove_empty(made)
+        remove_empty(made)
         raise
     return [path for _, path in written]
 
@@ -76,17 +76,17 @@ def undone_on_failure(*folders: Path) -> Iterator[None]:
     """
     missing: list[Path] = []
     for folder in folders:
-        missing += _missing(folder)
+        missing += missing_folders(folder)
     before = {folder: _files(folder) for folder in folders}
     try:
-        with _named(*folders[:1]):
+        with naming(*folders[:1]):
             yield
     except ToolError:
         raise
     except BaseException:
         for folder in folders:
             _restore(folder, before[folder])
-        _remove_empty(missing)
+        remove_empty(missing)
         raise
 
 
@@ -125,7 +125,7 @@ def check_room(folder: Path) -> None:
 
     Tools that find it so often end well, and leave a file without its end.
     """
-    with _named(folder), tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+    with naming(folder), tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         left = _ROOM
         while left:
             left -= file.write(bytes(left))
@@ -147,7 +147,7 @@ def _size_limit() -> int | None:
 
 
 @contextmanager
-def _named(*paths: Path) -> Iterator[None]:
+def naming(*paths: Path) -> Iterator[None]:
     """Let errors of writing, which know no file, name the first of ``paths``."""
     try:
         yield
@@ -159,16 +159,16 @@ def _named(*paths: Path) -> Iterator[None]:
 
 def _make(folder: Path, made: list[Path]) -> None:
     """Make a folder and remember it and every parent that was missing, outermost first."""
-    made += _missing(folder)
+    made += missing_folders(folder)
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _missing(folder: Path) -> list[Path]:
+def missing_folders(folder: Path) -> list[Path]:
     """Return those of a folder and its parents that are not there, outermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()][::-1]
 
 
-def _remove_empty(made: list[Path]) -> None:
+def remove_empty(made: list[Path]) -> None:
     """Remove those of the folders, innermost last, in which there is nothing."""
     for path in reversed(made):
         if path.is_dir() and not any(path.iterdir()):

@@ -7,10 +7,10 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..gen.errors import ToolError
 from ..hw.config import ConfigError
@@ -18,16 +18,15 @@ from ..hw.engine.config import EngineConfig
 from .job import Job, estimate_job, read_job
 from .mapping.network import MappingError
 
+if TYPE_CHECKING:
+    from .journal import Journal
+
 __all__ = ["Candidate", "Space", "explore", "read_choices"]
 
-JOURNAL = "journal.log"
-"""Name of the journal in the folder of a sweep."""
-_ABANDONED = timedelta(hours=1)
-"""A point that someone began so long ago and never finished is free again."""
 _CHOICES = re.compile(r"([\w.]+)=([^,]+(?:,[^,]+)*)")
 
 Area = Callable[[EngineConfig], Mapping[str, int]]
-"""Returns LUT4-equivalents and DSPs of an engine."""
+"""Returns the fields of a `Candidate` that say what an engine needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +74,10 @@ class Candidate:
         Per image, exact.
     peak : int
         Multiply-accumulates per cycle of the array.
-    lut4_equivalents, dsps : int or None
-        Of the engine after synthesis, None where nothing was synthesised.
+    lut4_equivalents, dsps : int
+        Of the engine.
+    estimated : bool
+        Whether they are estimated, not synthesised.
     best : bool
         No other candidate is as good in everything and better in something.
     """
@@ -86,17 +87,15 @@ class Candidate:
     accuracy: float = 0.0
     cycles: float = 0.0
     peak: int = 0
-    lut4_equivalents: int | None = None
-    dsps: int | None = None
+    lut4_equivalents: int = 0
+    dsps: int = 0
+    estimated: bool = False
     best: bool = False
 
     @property
     def costs(self) -> tuple[float, ...]:
         """What should be small."""
-        area = (self.peak,) if self.lut4_equivalents is None else (
-            self.lut4_equivalents, self.dsps or 0
-        )
-        return (-self.accuracy, self.cycles, *area)
+        return (-self.accuracy, self.cycles, self.lut4_equivalents, self.dsps)
 
 
 def read_choices(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -119,10 +118,10 @@ def explore(
     space: Space,
     folder: Path,
     *,
+    area: Area,
     trials: int | None = None,
     images: int | None = None,
     settings: tuple[str, ...] = (),
-    area: Area | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Candidate]:
     """Try the points of ``space`` that the journal in ``folder`` does not hold yet.
@@ -138,21 +137,21 @@ def explore(
         What to try.
     folder : Path
         For the journal; made if missing.
+    area : callable
+        Estimates or synthesises what an engine needs; the journal is kept by its name.
     trials : int, optional
         Stop once so many points are done, those of earlier calls included.
     images : int, optional
         Test images for the accuracy, all by default.
     settings : tuple of str
         Fields that all points have.
-    area : callable, optional
-        Synthesises an engine; without it, the array's peak stands for its cost.
     say : callable
         Progress.
 
     Returns
     -------
     list of Candidate
-        All that are done, in the order in which they were begun.
+        All that are done, in the order in which they were.
 
     Raises
     ------
@@ -164,26 +163,32 @@ def explore(
     """
     if find_spec("optuna") is None:
         raise ToolError("sweeps need Optuna: pip install 'tilewright[explore]'")
+    from .journal import Journal
+
     points = list(space.points(path))
-    fixed = {setting.partition("=")[0].strip() for setting in settings}
-    for key in space.choices:
-        if key in fixed:
-            raise ConfigError(f"{key} is both set and swept; do one of them")
-        if not any(key in point for point in points):
-            names = ", ".join(space.datapaths)
-            raise ConfigError(f"no field {key!r} to sweep in any of the datapaths {names}")
     jobs = _configure(path, points, settings)
-    digest = _digest(path, images, settings, area is not None)
-    study = _study(folder, digest)
+    digest = _digest(path, images, settings, area.__name__)
+    journal = Journal(folder, digest)
     random.Random(digest).shuffle(points)
     wanted = min(trials or len(points), len(points))
-    while len(done := _done(study, points)) < wanted:
-        point = _next(study, points)
-        if point is None:
-            say("the points that are left are being worked on elsewhere")
-            break
-        say(f"{len(done) + 1} of {wanted}: {_name(point)}")
-        _try(study, point, jobs[_name(point)], images, area)
+    waiting = False
+    try:
+        with journal.working():
+            while len(done := _done(journal, points)) < wanted:
+                point = _next(journal, done, points)
+                if point is None:
+                    if not waiting:
+                        say("waiting for the points that are left, which others are at work on")
+                    waiting = True
+                    journal.wait()
+                    continue
+                say(f"{len(done) + 1} of {wanted}: {_name(point)}")
+                find = partial(_evaluate, point, jobs[_name(point)], images, area)
+                journal.work(point, find)
+    finally:
+        journal.drop_if_useless()
+    if all(one.refused for one in done):
+        raise ConfigError(f"all {len(done)} candidates are refused, the first as {done[0].refused}")
     return _ranked(done)
 
 
@@ -219,80 +224,36 @@ def _configure(
     return jobs
 
 
-def _study(folder: Path, digest: str) -> Any:
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-
-    folder.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-    names = [study.study_name for study in storage.get_all_studies()]
-    if names and digest not in names:
-        raise ConfigError(
-            f"the journal in {folder} belongs to another model or other options; "
-            "choose another folder"
-        )
-    return optuna.create_study(storage=storage, study_name=digest, load_if_exists=True)
-
-
-def _done(study: Any, points: list[dict[str, str]]) -> list[Candidate]:
-    """Return the candidates of finished trials, each point once."""
-    found: dict[str, Candidate] = {}
+def _done(journal: "Journal", points: list[dict[str, str]]) -> list[Candidate]:
+    """Return those of the points that are done."""
     asked = set(map(_name, points))
-    for trial in study.get_trials(deepcopy=False):
-        candidate = trial.user_attrs.get("candidate")
-        if candidate and trial.state.is_finished():
-            name = _name(candidate["point"])
-            if name in asked:
-                found.setdefault(name, Candidate(**candidate))
-    return list(found.values())
+    return [Candidate(**kept) for kept in journal.done() if _name(kept["point"]) in asked]
 
 
-def _next(study: Any, points: list[dict[str, str]]) -> dict[str, str] | None:
-    """Return the first point that nobody has finished or is at work on."""
-    taken = set()
-    for trial in study.get_trials(deepcopy=False):
-        point = trial.user_attrs.get("point")
-        fresh = trial.datetime_start and datetime.now() - trial.datetime_start < _ABANDONED
-        finished = "candidate" in trial.user_attrs
-        if point and (finished or (fresh and not trial.state.is_finished())):
-            taken.add(_name(point))
+def _next(
+    journal: "Journal", done: list[Candidate], points: list[dict[str, str]]
+) -> dict[str, str] | None:
+    """Return the first point that is not done and that no living worker is at."""
+    taken = {_name(one.point) for one in done} | set(map(_name, journal.taken()))
     return next((point for point in points if _name(point) not in taken), None)
 
 
-def _try(
-    study: Any, point: dict[str, str], job: Job | ConfigError, images: int | None, area: Area | None
-) -> None:
-    """Do one trial; where it is cut short, its point is free again."""
-    from optuna.trial import TrialState
-
-    trial = study.ask()
-    trial.set_user_attr("point", point)
-    try:
-        candidate = _evaluate(point, job, images, area)
-        trial.set_user_attr("candidate", vars(candidate))
-    except BaseException:
-        study.tell(trial, state=TrialState.FAIL)
-        raise
-    if candidate.refused:
-        study.tell(trial, state=TrialState.PRUNED)
-    else:
-        study.tell(trial, candidate.cycles)
-
-
 def _evaluate(
-    point: dict[str, str], job: Job | ConfigError, images: int | None, area: Area | None
-) -> Candidate:
+    point: dict[str, str], job: Job | ConfigError, images: int | None, area: Area
+) -> dict[str, Any]:
+    """Return the fields of a candidate."""
     if isinstance(job, ConfigError):
-        return Candidate(point=point, refused=str(job))
+        return vars(Candidate(point=point, refused=str(job)))
     try:
         found = estimate_job(job, images=images)
-        cells = area(job.engine) if area else {}
+        cells = area(job.engine)
     except (ConfigError, MappingError) as error:
-        return Candidate(point=point, refused=str(error))
-    return Candidate(
-        point=point, accuracy=found.golden_accuracy, cycles=found.cycles / found.images,
-        peak=job.engine.datapath.act_lanes * job.engine.datapath.cols, **cells,
+        return vars(Candidate(point=point, refused=str(error)))
+    return vars(
+        Candidate(
+            point=point, accuracy=found.golden_accuracy, cycles=found.cycles / found.images,
+            peak=job.engine.datapath.act_lanes * job.engine.datapath.cols, **cells,
+        )
     )
 
 

@@ -45,15 +45,19 @@ def command(
     command goes on where it was stopped, and run several times at once, on machines that share the
     folder, it divides the work.
     """
+    from ...gen.files import check_writable
     from ..explore import Space, explore, read_choices
     from ..job import families_of
+    from ..report.html import check_packages
     from .output import print_json, print_table, say, show
 
+    check_packages()
+    check_writable(output)
     choices = read_choices(sweep or _SIZES)
     space = Space(datapaths=tuple(dict.fromkeys(datapath or families_of(job))), choices=choices)
     found = explore(
         job, space, output, trials=trials, images=images, settings=tuple(set_ or ()),
-        area=_area(output, say) if synthesise else None, say=say,
+        area=_synthesis(output, say) if synthesise else _estimate, say=say,
     )
     page = _write(job, found, output)
     if json:
@@ -61,23 +65,35 @@ def command(
         return
     say()
     print_table(_TITLES, _rows(found))
-    show(f"\ntable and picture: {page}")
+    show(f"\nLUTs and DSPs are {_way(found)}\ntable and picture: {page}")
 
 
-def _area(output: Path, say):
+def _estimate(config) -> dict[str, int]:
+    from ...fpga.estimate import estimate_area
+
+    return estimate_area(config) | {"estimated": True}
+
+
+def _synthesis(output: Path, say):
     """Return what synthesises an engine, each in a folder of its own."""
     from hashlib import sha256
 
     from ...fpga.flow import synthesise
+    from ...gen.files import undone_on_failure
     from ...gen.verilog import emit
     from ...hw.engine.engine import Engine
 
-    def area(config) -> dict[str, int]:
+    def synthesised(config) -> dict[str, int]:
         folder = output / "synthesis" / sha256(repr(config).encode()).hexdigest()[:12]
-        cells = synthesise(emit(Engine(config), "engine").rtlil, "engine", folder, say=say)
+        with undone_on_failure(folder):
+            cells = synthesise(emit(Engine(config), "engine").rtlil, "engine", folder, say=say)
         return {"lut4_equivalents": cells.lut4_equivalents, "dsps": cells.dsp}
 
-    return area
+    return synthesised
+
+
+def _way(found) -> str:
+    return "estimated" if any(one.estimated for one in found) else "found by synthesis"
 
 
 def _rows(found) -> list[tuple]:
@@ -100,23 +116,27 @@ def _rows(found) -> list[tuple]:
 
 
 def _write(job: Path, found, output: Path) -> Path:
+    from ...fpga.flow import Part
     from ..report.figures import draw_trade
     from ..report.html import write_table
 
     usable = [one for one in found if not one.refused]
-    synthesised = any(one.lut4_equivalents is not None for one in usable)
-    cost = "LUT4-equivalents" if synthesised else "multiply-accumulates per cycle at best"
     text = (
         f"{len(found)} candidates; {len(found) - len(usable)} of them were refused. Unbeaten is "
-        "one that no other equals in accuracy, cycles and cost and betters in any."
+        "one that no other equals in accuracy, cycles, LUTs and DSPs and betters in any. LUTs and "
+        f"DSPs are {_way(found)}."
     )
+    capacity = Part().capacity
+
+    def share(one) -> float:
+        return 100 * max(
+            one.lut4_equivalents / capacity["LUT4-equivalents"], one.dsps / capacity["DSPs"]
+        )
 
     def pictures():
-        points = [
-            (one.lut4_equivalents or one.peak, one.cycles, one.point["datapath"], one.best)
-            for one in usable
-        ]
-        return [("Cycles against cost", text, draw_trade(points, (cost, "cycles per image")))]
+        points = [(share(one), one.cycles, one.point["datapath"], one.best) for one in usable]
+        titles = (f"% of the LUTs or the DSPs of an {Part().name}", "cycles per image")
+        return [("Cycles against cost", text, draw_trade(points, titles))]
 
     rows = [["-" if cell is None else cell for cell in row] for row in _rows(found)]
     name = f"{job.resolve().name}: sizes and datapaths"

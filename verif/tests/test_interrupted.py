@@ -82,6 +82,7 @@ FULL = {
     "build": ([0, 1, 2], ["requantise", "--seeds", "1"]),
     "mutate": ([0, 1], ["requantise", "-n", "2"]),
     "prove": ([0, 1], ["requantise", "--only", "unit"]),
+    "explore": ([0, 1, 3], ["examples/lenet5", "--images", "1", "-n", "1", "-d", "systolic"]),
 }
 """Which writes find the disk full, and the command's arguments."""
 
