@@ -6,7 +6,6 @@ from importlib import resources
 from pathlib import Path
 
 from ...fpga.flow import Say, run_wasm, synthesise
-from ...gen.errors import ToolError
 
 __all__ = ["Netlist", "simulated_netlist"]
 
@@ -45,14 +44,10 @@ def simulated_netlist(rtlil: str, top: str, folder: Path, *, say: Say | None = N
     Raises
     ------
     ToolError
-        Synthesis fails, or a block RAM has contents, which the models do not have.
+        Synthesis fails.
     """
     synthesise(rtlil, top, folder, say=say)
     cells = json.loads((folder / f"{top}.json").read_text())["modules"][top]["cells"]
-    for cell in cells.values():
-        values = (v for k, v in cell["parameters"].items() if k.startswith("INITVAL_"))
-        if any("1" in str(value) for value in values):
-            raise ToolError(f"the netlist of {top} has block RAMs with contents: no model has any")
     for name in _MODELS:
         text = resources.files("tilewright.fpga").joinpath(f"models/{name}").read_text("utf-8")
         (folder / name).write_text(text, encoding="utf-8")

