@@ -10,9 +10,11 @@ from ..job import JobResult
 
 __all__ = [
     "LAYER_TITLES",
+    "LUT_NOTE",
     "BuildResult",
     "CellCount",
     "ReportData",
+    "headlines",
     "images_per_second",
     "layer_rows",
     "results_rows",
@@ -20,6 +22,13 @@ __all__ = [
 
 LAYER_TITLES = ("layer", "operator", "M x K x N", "MACs", "cycles per image", "utilisation")
 """Titles over `layer_rows`."""
+LUT_NOTE = (
+    "LUT4-equivalents in the table count the netlist after synthesis: a LUT4 as one, a carry cell "
+    "as two, a distributed RAM as six. LUT4 sites count what was placed: the ends of carry chains "
+    "and constants are added, and of a distributed RAM only the four sites that hold its words; "
+    "its writing is counted as distributed RAM."
+)
+"""Why figures of LUTs differ."""
 
 
 class CellCount(Protocol):
@@ -100,6 +109,37 @@ class ReportData:
     critical: Sequence[str] = ()
     floorplan: Path | None = None
     waveform: Path | None = None
+
+    @property
+    def subtitle(self) -> str:
+        """What ran where, in one line."""
+        d = self.engine.datapath
+        array = f"{d.family}, {d.act_lanes} lanes to {d.cols} columns, W{d.w_bits}A{d.x_bits}"
+        return f"{array}, {self.build.board}" if self.build else array
+
+
+def headlines(
+    result: JobResult, build: BuildResult | None = None
+) -> list[tuple[str, str, bool]]:
+    """Return what a reader wants first: a figure, what it is, and whether it is as it should be."""
+    exact = result.equal and result.cycles == result.predicted_cycles
+    found = [
+        (f"{result.rtl_accuracy:.2%}", f"accuracy on the RTL (float: {result.float_accuracy:.2%})",
+         True),
+        ("yes" if exact else "NO", "RTL equals its models, bit for bit and to the cycle", exact),
+        (f"{result.cycles / result.images:,.0f}", "cycles per image", True),
+        (f"{result.utilisation:.1%}", "of the array's peak in use", True),
+    ]  # fmt: skip
+    if build is None:
+        return found
+    return found + [
+        (f"{build.fmax:.1f} MHz", f"clock after routing ({build.mhz:g} asked)",
+         build.fmax >= build.mhz),
+        (f"{images_per_second(result, build.mhz):,.0f}", f"images a second at {build.mhz:g} MHz",
+         True),
+        (f"{build.area.lut4_equivalents:,}", "LUT4-equivalents", True),
+        (f"{build.area.dsp:,}", "DSPs", True),
+    ]  # fmt: skip
 
 
 def images_per_second(result: JobResult, mhz: float) -> float:

@@ -10,6 +10,7 @@ from ...hw.engine.config import EngineConfig
 from ..job import JobResult
 from .data import BuildResult
 from .floorplan import Placed
+from .labels import place_labels
 
 __all__ = [
     "draw_bars", "draw_floorplan", "draw_layers", "draw_resources", "draw_roofline", "draw_trade",
@@ -22,7 +23,7 @@ _COLOURS = (
     "#a0aec0",
 )  # fmt: skip
 _SITES = {
-    "TRELLIS_COMB": "LUT4",
+    "TRELLIS_COMB": "LUT4 site",
     "TRELLIS_FF": "flip-flop",
     "TRELLIS_RAMW": "distributed RAM",
     "MULT18X18D": "DSP",
@@ -54,7 +55,7 @@ def render(salt: str, size: tuple[float, float], draw, *, file: bool = False) ->
         FigureCanvasSVG(figure)
         draw(figure)
         text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
+        figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
     svg = text.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
     return svg if file else re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
@@ -106,15 +107,26 @@ def draw_roofline(result: JobResult, engine: EngineConfig) -> str:
             f"weight stream, {bandwidth:g} bytes per cycle", (low, low * bandwidth), (16, 2),
             textcoords="offset points", color=_GREY,
         )
-        for x, y, name in points:
+        for x, y, _ in points:
             axes.plot(x, y, "o", color=_BLUE)
-            axes.annotate(name, (x, y), (5, -10), textcoords="offset points")
         axes.set(
             xscale="log", yscale="log", xlabel="MACs per byte of weights streamed",
             ylabel="MACs per cycle",
         )
+        _plain_ticks(axes.xaxis, high / low)
+        _plain_ticks(axes.yaxis, peak / (low * bandwidth))
+        place_labels(axes, points)
 
-    return render("roofline", (6.5, 4), draw)
+    return render("roofline", (6.5, 4 + 0.05 * len(points)), draw)
+
+
+def _plain_ticks(axis: Any, span: float) -> None:
+    """Mark a logarithmic axis with plain numbers, few enough to stand side by side."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 1000 else (1,)))
+    axis.set_major_formatter("{x:,g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def draw_resources(build: BuildResult) -> str:
@@ -187,7 +199,7 @@ def draw_floorplan(cells: Sequence[Placed]) -> str:
         _tiles(right, [(cell.x, cell.y, cell.kind) for cell in cells])
         right.set_title("by kind of cell")
 
-    return render("floorplan", (9.5, 6), draw)
+    return render("floorplan", (9.5, 4.9), draw)
 
 
 def _tiles(axes: Any, found: Sequence[tuple[int, int, str]]) -> None:

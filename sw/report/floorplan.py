@@ -26,7 +26,7 @@ _PARTS = {
 _KINDS = {
     "TRELLIS_COMB": "LUTs",
     "TRELLIS_SLICE": "LUTs",
-    "TRELLIS_RAMW": "LUTs",
+    "TRELLIS_RAMW": "distributed RAM",
     "TRELLIS_FF": "flip-flops",
     "MULT18X18D": "DSPs",
     "ALU54B": "DSPs",

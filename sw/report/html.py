@@ -9,7 +9,7 @@ from ... import __version__
 from ...gen.configuration import fields_of
 from ...gen.errors import ToolError
 from ...gen.files import write_all
-from .data import LAYER_TITLES, ReportData, layer_rows, results_rows
+from .data import LAYER_TITLES, LUT_NOTE, ReportData, headlines, layer_rows, results_rows
 
 __all__ = ["check_packages", "write_report", "write_table"]
 
@@ -45,6 +45,8 @@ def write_report(path: Path, data: ReportData) -> Path:
         path,
         "report.html.j2",
         name=data.name,
+        text=data.subtitle,
+        headlines=headlines(data.result, data.build),
         rows=results_rows(data.result, data.build),
         layer_titles=LAYER_TITLES,
         layers=layer_rows(data.result),
@@ -116,15 +118,19 @@ def _pictures(data: ReportData) -> list[tuple[str, str, str]]:
     )
     pictures.append(("Roofline", caption, draw_roofline(data.result, data.engine)))
     if data.build is not None:
-        caption = f"After place and route for the {data.build.board}."
+        caption = f"After place and route for the {data.build.board}. {LUT_NOTE}"
         pictures.append(("Resources", caption, draw_resources(data.build)))
     if data.floorplan is not None:
-        caption = "Tiles of the part, coloured by what most of their cells are."
+        caption = (
+            "Tiles of the part, coloured by what most of their cells are. LUTs are LUT4 sites, as "
+            "under Resources."
+        )
         pictures.append(("Floorplan", caption, draw_floorplan(read_floorplan(data.floorplan))))
     if data.waveform is not None:
         caption = (
-            "The engine's streams around its first partial sums, from the simulation. Values are "
-            "hexadecimal; red is unknown (X)."
+            "The engine's streams while operands load and results leave, from the simulation of "
+            "small products. Values are hexadecimal and blue where a beat is transferred; red is "
+            "unknown (X)."
         )
-        pictures.append(("Waveform of one tile", caption, draw_waveform(data.waveform)))
+        pictures.append(("Waveform", caption, draw_waveform(data.waveform)))
     return pictures

@@ -1,6 +1,7 @@
-"""One tile's waveform, drawn from a dump of the engine's simulation."""
+"""The engine's streams at work, drawn from a dump of its simulation."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ __all__ = ["draw_waveform"]
 _STREAMS = ("s_axis_cmd", "s_axis_w", "s_axis_x", "psums", "m_axis_y")
 _CYCLES = 96
 """Most cycles that fit a page."""
-_BLUE, _PALE, _BAD = "#2b6cb0", "#bee3f8", "#c53030"
+_BLUE, _PALE, _IDLE, _BAD = "#2b6cb0", "#bee3f8", "#edf2f7", "#c53030"
 
 
 def draw_waveform(path: Path) -> str:
-    """Return the SVG of the engine's streams around its first tile.
+    """Return the SVG of the engine's streams in the cycles in which most of them move beats.
 
     Raises
     ------
@@ -35,13 +36,18 @@ def draw_waveform(path: Path) -> str:
         if trace.times and (held is None or trace.name.count(".") < held.name.count(".")):
             found[name] = trace
     cycles = _cycles(path, found)
+    moved = {stream: moves for stream in _STREAMS if (moves := _moves(found, stream, cycles))}
     rows = [name for stream in _STREAMS for name in sorted(found) if name.startswith(stream)]
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         for row, name in enumerate(rows):
             values = [found[name].at(time) for time in cycles]
-            (_draw_bit if found[name].width == 1 else _draw_bus)(axes, row, values)
+            if found[name].width == 1:
+                _draw_bit(axes, row, values)
+            else:
+                stream = next(stream for stream in _STREAMS if name.startswith(stream))
+                _draw_bus(axes, row, values, moved.get(stream, [True] * len(cycles)))
         axes.set_yticks([row + 0.4 for row in range(len(rows))], rows, family="monospace")
         axes.set(xlim=(0, len(cycles)), ylim=(len(rows), -0.2), xlabel="clock cycle")
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -51,19 +57,42 @@ def draw_waveform(path: Path) -> str:
 
 
 def _cycles(path: Path, found: dict[str, Trace]) -> list[int]:
-    """Return when to sample: just before rising clock edges, around the first partial sums."""
+    """Return when to sample: just before rising clock edges, where most streams move beats."""
     missing = {"clk", "s_axis_cmd_tvalid", "m_axis_y_tvalid"} - set(found)
     if missing:
         raise ToolError(f"the waveform {path} has no signal {min(missing)}")
     clock = found["clk"]
     edges = [t for t, v in zip(clock.times, clock.values, strict=True) if v == 1 and t > 0]
-    busy = found.get("psums__valid", found["m_axis_y_tvalid"])
-    first = next((t for t, v in zip(busy.times, busy.values, strict=True) if v), None)
-    if first is None:
+    samples = [edge - 1 for edge in edges]
+    if not any(_moves(found, "m_axis_y", samples)):
         raise ToolError(f"the waveform {path} shows no result")
-    middle = next((i for i, edge in enumerate(edges) if edge >= first), len(edges))
-    start = max(0, min(middle - 2 * _CYCLES // 3, len(edges) - _CYCLES))
-    return [edge - 1 for edge in edges[start : start + _CYCLES]]
+    start = busiest([_moves(found, stream, samples) for stream in _STREAMS], _CYCLES)
+    return samples[start : start + _CYCLES]
+
+
+def _moves(found: dict[str, Trace], stream: str, times: Sequence[int]) -> list[bool]:
+    """Return at which times a stream moves a beat; nothing where it is not in the dump."""
+    split = "_t" if "axis" in stream else "__"
+    valid, ready = (found.get(f"{stream}{split}{part}") for part in ("valid", "ready"))
+    if valid is None:
+        return []
+    return [valid.at(t) == 1 and (ready is None or ready.at(t) == 1) for t in times]
+
+
+def busiest(moves: Sequence[Sequence[bool]], length: int) -> int:
+    """Return where the ``length`` cycles begin in which most streams move beats.
+
+    Of several such places that in which the least busy stream moves most beats, then that in which
+    all together do, then the first one.
+    """
+    sums = [[0, *accumulate(map(int, stream))] for stream in moves if stream]
+    cycles = len(sums[0]) - 1
+
+    def beats(start: int) -> tuple[int, int, int, int]:
+        counts = [total[min(start + length, cycles)] - total[start] for total in sums]
+        return (sum(map(bool, counts)), min(counts), sum(counts), -start)
+
+    return max(range(max(1, cycles - length + 1)), key=beats)
 
 
 def _draw_bit(axes: Any, row: int, values: Sequence[int | None]) -> None:
@@ -74,17 +103,22 @@ def _draw_bit(axes: Any, row: int, values: Sequence[int | None]) -> None:
             axes.fill_between([cycle, cycle + 1], row, row + 0.8, color=_BAD, alpha=0.25, lw=0)
 
 
-def _draw_bus(axes: Any, row: int, values: Sequence[int | None]) -> None:
+def _draw_bus(
+    axes: Any, row: int, values: Sequence[int | None], moved: Sequence[bool]
+) -> None:
+    """Draw values; those that are not transferred are grey."""
+    shown = list(zip(values, moved, strict=True))
     start = 0
-    for cycle in range(1, len(values) + 1):
-        if cycle < len(values) and values[cycle] == values[start]:
+    for cycle in range(1, len(shown) + 1):
+        if cycle < len(shown) and shown[cycle] == shown[start]:
             continue
-        value = values[start]
+        value, is_moved = shown[start]
+        colour = "#fed7d7" if value is None else _PALE
         axes.fill_between(
-            [start, cycle], row, row + 0.8, facecolor=_PALE if value is not None else "#fed7d7",
-            edgecolor=_BLUE, lw=0.6,
+            [start, cycle], row, row + 0.8, facecolor=colour if is_moved else _IDLE,
+            edgecolor=_BLUE if is_moved else "#cbd5e0", lw=0.6,
         )
         text = "X" if value is None else f"{value:x}"
-        if len(text) * 0.75 <= cycle - start:
+        if is_moved and len(text) * 0.75 <= cycle - start:
             axes.text((start + cycle) / 2, row + 0.42, text, ha="center", va="center", size=6)
         start = cycle

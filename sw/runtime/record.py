@@ -7,17 +7,19 @@ import numpy as np
 from vcd import VCDWriter
 
 from ...gen.catalog import load
-from ..mapping.matmul import plan_matmul
+from ..mapping.matmul import plan_products
 from .simulated import SimulatedEngine
 
 __all__ = ["record_tile"]
 
 _NANOSECONDS = 10
 """Length of a cycle in the waves."""
+_PRODUCTS = 4
+"""From the third on, operands load while sums are made and results leave."""
 
 
 def record_tile(engine: SimulatedEngine, path: Path, rows: int = 16) -> None:
-    """Write the waves of a small random product: two K tiles, ``rows`` rows, one output tile.
+    """Write the waves of small random products: two K tiles, ``rows`` rows, one output tile each.
 
     Outputs are sampled before the clock edge; they follow from registers alone.
     """
@@ -29,9 +31,12 @@ def record_tile(engine: SimulatedEngine, path: Path, rows: int = 16) -> None:
         low = -(1 << bits - 1) if is_signed else 0
         return rng.integers(low, low + (1 << bits), shape)
 
-    x = operand((min(rows, config.tile_rows_max), 2 * d.act_lanes), d.x_bits, d.x_signed)
-    w = operand((2 * d.act_lanes, d.cols), d.w_bits, d.w_signed)
-    plan = plan_matmul(config, x, w, load(f"sw.pack.{d.family}:pack_tile"))
+    x_shape, w_shape = (min(rows, config.tile_rows_max), 2 * d.act_lanes), (2 * d.act_lanes, d.cols)
+    products = [
+        (operand(x_shape, d.x_bits, d.x_signed), operand(w_shape, d.w_bits, d.w_signed))
+        for _ in range(_PRODUCTS)
+    ]
+    plan, *_ = plan_products(config, products, load(f"sw.pack.{d.family}:pack_tile"))
     cycles = engine.record(plan.program)
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="ascii") as file, VCDWriter(file, timescale="1 ns") as writer:

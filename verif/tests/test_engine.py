@@ -20,6 +20,8 @@ from tilewright.sw.mapping.matmul import plan_matmul
 from tilewright.sw.mapping.network import MappingError, plan_network
 from tilewright.sw.program import Program, ProgramBuilder
 from tilewright.sw.quantise.layers import Formats, QuantisedGraph, QuantisedLayer, QuantisedTensor
+from tilewright.sw.report.vcd import read_vcd
+from tilewright.sw.runtime.record import record_tile
 from tilewright.sw.runtime.simulated import SimulatedEngine
 from tilewright.verif.golden import network as golden_network
 from tilewright.verif.simulate.compiled import CompiledUnit
@@ -395,6 +397,21 @@ def test_malformed_commands_are_dropped_and_flagged(seed):
         result = hardware.run(program)
         assert (plan.assemble(result.lanes, config.drain_lanes) == x @ w).all()
         assert hardware.errors() == expected.errors
+
+
+def test_waves_show_every_stream_at_work(tmp_path):
+    """While results of a product leave, the operands of the one after the next one load."""
+    hardware = SimulatedEngine(Engine("systolic", **ENGINES["ws"]).config)
+    record_tile(hardware, tmp_path / "tile.vcd")
+    traces = {trace.name: trace for trace in read_vcd(tmp_path / "tile.vcd", lambda name: True)}
+    cycles = range(9, traces["engine.clk"].times[-1], 10)
+    together = 0
+    for stream in ("s_axis_cmd", "s_axis_w", "s_axis_x", "m_axis_y"):
+        valid, ready = (traces[f"engine.{stream}_t{part}"] for part in ("valid", "ready"))
+        moves = np.array([valid.at(t) == ready.at(t) == 1 for t in cycles])
+        assert moves.sum() > 20
+        together = together + np.convolve(moves, np.ones(96), "valid").astype(bool)
+    assert max(together) == 4
 
 
 def test_a_store_past_the_end_writes_nothing_else():

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +12,7 @@ from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.job import JobResult, LayerResult
 from tilewright.sw.report import ReportData, layer_rows, results_rows, write_report
+from tilewright.sw.report.data import headlines
 from tilewright.sw.report.floorplan import read_floorplan
 from tilewright.sw.report.record import RECORD, WAVEFORM, BuildRecord, read_record, write_record
 from tilewright.sw.report.vcd import read_vcd
@@ -112,9 +113,46 @@ def test_page_has_every_number(page):
     assert "datapath.rows" in page
 
 
+def test_headlines_come_first(page):
+    first = page[: page.index("<h2>")]
+    figures = re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", first)
+    assert [value for _, value in figures] == [
+        "98.53%", "yes", "7,654", "43.2%", "151.7 MHz", "18,290", "7,111", "148",
+    ]  # fmt: skip
+    assert "systolic, 12 lanes to 12 columns, W8A8, ULX3S-85F" in first
+    assert "bad" not in first.partition("</style>")[2]
+
+
+@pytest.mark.parametrize("change", [{"equal": False}, {"predicted_cycles": 1}])
+def test_headlines_say_what_is_wrong(change):
+    found = headlines(replace(RESULT, **change), Build(mhz=152.0))
+    assert [(value, good) for value, _, good in found if not good] == [
+        ("NO", False), ("151.7 MHz", False),
+    ]  # fmt: skip
+    assert len(headlines(RESULT)) == 4
+    assert all(good for *_, good in headlines(RESULT, Build(mhz=151.7)))
+
+
+def test_tables_fit_narrow_screens(page):
+    """There a row of many columns becomes a list, each cell behind its column's title."""
+    assert "@media (max-width: 44rem)" in page
+    assert ".rows td::before { content: attr(data-title)" in page
+    (table,) = re.findall(r'<table class="rows">(.*?)</table>', page, re.S)
+    titles = re.findall(r"<th(?: [^>]*)?>(.*?)</th>", table)
+    for row in re.findall(r"<tr>(.*?)</tr>", table.partition("<tbody>")[2], re.S):
+        assert re.findall(r'<td[^>]* data-title="(.*?)">', row) == titles
+    assert set(re.findall(r"<table([^>]*)>", page)) == {' class="rows"', ' class="facts"'}
+
+
+def test_figures_of_luts_are_explained(page):
+    assert "LUT4-equivalents in the table count the netlist after synthesis" in page
+    assert "LUT4 sites count what was placed" in page
+    assert "LUTs are LUT4 sites" in page
+
+
 def test_page_has_every_picture(page):
     titles = re.findall(r"<h2>(.*?)</h2>\n<figure>\n<svg", page)
-    assert titles == ["Layers", "Roofline", "Resources", "Floorplan", "Waveform of one tile"]
+    assert titles == ["Layers", "Roofline", "Resources", "Floorplan", "Waveform"]
     assert "7,333 of 83,640, 9%" in page
     assert "peak 144 MACs per cycle" in page
     assert "datapath: 2" in page

@@ -10,8 +10,9 @@ from tilewright.sw.job import LayerResult
 from tilewright.sw.report import comparison, figures, images_per_second, layer_rows, results_rows
 from tilewright.sw.report.comparison import COMPARISON_TITLES, Compared, comparison_rows
 from tilewright.sw.report.floorplan import Placed, read_floorplan
+from tilewright.sw.report.labels import place_labels
 from tilewright.sw.report.record import CellRecord
-from tilewright.sw.report.waveform import draw_waveform
+from tilewright.sw.report.waveform import busiest, draw_waveform
 from tilewright.verif.tests.test_report import RESULT, Build, floorplan, waveform
 
 BUILD = Build(
@@ -147,12 +148,59 @@ def test_points_and_limits_of_the_roofline(drawn):
     assert any("6 bytes per cycle" in text for text in labels(axes))
 
 
+def crowd(count):
+    """Return points of which most lie on each other."""
+    return [(10.0 + i % 3, 5.0 * 1.01 ** (i // 3), f"layer_{i}") for i in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 30])
+def test_labels_are_over_nothing(count):
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    axes = Figure(figsize=(6.5, 4)).subplots()
+    axes.plot([1, 10, 1000], [1, 10, 10])
+    points = crowd(count)
+    for x, y, _ in points:
+        axes.plot(x, y, "o")
+    axes.annotate("a limit", (10, 10), (0, 4), textcoords="offset points")
+    axes.set(xscale="log", yscale="log", xlim=(1, 1000), ylim=(0.5, 20))
+    place_labels(axes, points)
+    assert sorted(labels(axes)[1:]) == sorted(name for _, _, name in points)
+    written = [Text.get_window_extent(text) for text in axes.texts]
+    for i, box in enumerate(written):
+        assert not box.count_overlaps(written[:i])
+        assert axes.bbox.x0 <= box.x0
+        assert box.x1 <= axes.bbox.x1
+        for x, y, _ in points if i else ():
+            assert not box.contains(*axes.transData.transform((x, y)))
+
+
+def test_the_nearest_room_is_taken():
+    """A name stands right of its point; where that is taken, left; a line leads to far ones."""
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(6.5, 4)).subplots()
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    axes.plot([5, 2], [5, 2], "o", linestyle="")
+    place_labels(axes, [(5, 5, "alone"), (2, 2, "first"), (2, 2, "second"), (2, 2, "third")])
+    at = {text.get_text(): text.get_position() for text in axes.texts}
+    assert at["alone"] == (7, 0)
+    assert at["first"] == (7, 0)
+    assert at["second"][0] < -7
+    assert at["third"][1] > 7
+    shown = {text.get_text(): text.arrow_patch.get_visible() for text in axes.texts}
+    assert shown == {"alone": False, "first": False, "second": False, "third": False}
+    place_labels(axes, [(5, 5, f"more {i}") for i in range(12)])
+    assert [text.arrow_patch.get_visible() for text in axes.texts[4:]].count(True) > 2
+
+
 def test_shares_of_the_part(drawn):
     figures.draw_resources(BUILD)
     (axes,) = drawn["resources"]
     assert bars(axes) == [100, 100, 25, 25]
     assert labels(axes) == ["20,910 of 83,640, 25%", "52 of 208, 25%"]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["LUT4", "block RAM"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["LUT4 site", "block RAM"]
 
 
 def test_bars_of_a_comparison(drawn):
@@ -197,6 +245,41 @@ def test_the_most_frequent_kind_colours_a_tile(drawn):
     shown = list(by_kind.images[0].get_array()[0][0])
     full = 0.45 + 3 / 16
     assert shown == pytest.approx([1 - full * (1 - part) for part in first.get_facecolor()[:3]])
+
+
+@pytest.mark.parametrize(("moves", "length", "start"), [
+    (["1111100000", "0000011111"], 4, 3),  # both, two beats each
+    (["1111100000", "0000011111"], 2, 4),
+    (["1111100000", "0000000001", "0000100000"], 6, 4),  # all three, where one alone is better
+    (["0001000000", []], 3, 1),  # a stream that was not recorded; the first of several places
+    (["1111", "0001"], 9, 0),  # fewer cycles than fit
+    (["0000", "0000"], 2, 0),
+])  # fmt: skip
+def test_the_window_in_which_most_streams_move(moves, length, start):
+    assert busiest([[bit == "1" for bit in stream] for stream in moves], length) == start
+
+
+def test_the_waveform_shows_streams_at_work(drawn, tmp_path):
+    """Of 300 cycles both streams move only about the 200th; what is not transferred is grey."""
+    lines = ["$timescale 1ns $end", "$scope module engine $end"]
+    names = {"!": "clk", "a": "s_axis_cmd_tvalid", "r": "s_axis_cmd_tready",
+             "d": "s_axis_cmd_tdata", "b": "m_axis_y_tvalid"}  # fmt: skip
+    lines += [f"$var wire {4 if key == 'd' else 1} {key} {n} $end" for key, n in names.items()]
+    lines += ["$upscope $end", "$enddefinitions $end", "#0", "0!", "1a", "0r", "0b", "b0 d"]
+    for cycle in range(300):
+        on = {5: "1r", 40: "0r", 198: "1r", 203: "0r", 200: "1b", 202: "0b"}.get(cycle)
+        lines += [f"#{10 * cycle + 5}", "1!", *([on] if on else []), f"b{cycle % 16:b} d"]
+        lines += [f"#{10 * cycle + 10}", "0!"]
+    (tmp_path / "dump.vcd").write_text("\n".join(lines) + "\n")
+    draw_waveform(tmp_path / "dump.vcd")
+    (axes,) = drawn["waveform"]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    (ready,) = [axes.lines[i] for i, name in enumerate(n for n in names if not n.endswith("data"))
+                if name == "s_axis_cmd_tready"]  # fmt: skip
+    levels = [names.index("s_axis_cmd_tready") + 0.8 - y for y in ready.get_ydata()[:-1]]
+    assert sum(map(round, levels)) == 5  # those of the second time alone
+    # Sampled before the edge, the values of the cycle before: 198 to 202 are transferred.
+    assert labels(axes) == ["6", "7", "8", "9", "a"]
 
 
 def test_values_of_the_waveform(drawn, tmp_path):
