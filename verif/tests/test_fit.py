@@ -137,8 +137,7 @@ def test_what_cannot_fit_is_said_before_synthesis(unit, quick, tmp_path, monkeyp
 @pytest.fixture
 def quick(monkeypatch):
     """Emit RTLIL only."""
-    monkeypatch.setattr(verilog, "raw_verilog", lambda text: "")
-    monkeypatch.setattr(verilog, "polish", lambda *arguments: "")
+    monkeypatch.setattr(verilog, "write_module", lambda *arguments: "")
 
 
 def counted(name, config):

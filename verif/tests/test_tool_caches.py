@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.gen import verilog
 from tilewright.gen.cache import cache_variables, find_cache
 from tilewright.gen.tools import find_tool, run_tool
+from tilewright.verif.simulate.yosys_verilog import yosys_verilog
 from tilewright.verif.tests.test_cli import tilewright
 
 HOMES = {"a file": "/dev/null", "below a file": "/dev/null/x", "not there": "/proc/nobody/x"}
@@ -78,7 +78,7 @@ def test_every_tool_is_told(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 0, told, "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert json.loads(verilog.raw_verilog("")) == seen
+    assert json.loads(yosys_verilog("")) == seen
     environment = {"PATH": os.environ["PATH"]}
     assert json.loads(
         run_tool([sys.executable, "-c", SHOW], folder, "a tool", env=environment)
