@@ -235,3 +235,15 @@ def test_figures_of_a_packing_worked_out_by_hand():
     assert packed.values.tolist() == [[-4, 1], [0, 2]]
     assert packed.selects.tolist() == [[1, 0], [0, 0]]
     assert packed.utilisation == 3 / 4
+
+
+def test_columns_move_only_where_there_is_room():
+    """Two columns would move to the group of the last one, which has room for one of them."""
+    weights = np.array([[3, 0, 0], [3, 3, 4], [0, 4, 0], [4, 4, 0], [2, 2, 4]])
+    groups = pack_columns(weights, 3, alpha=2, start=np.array([1, 2, 2, 1, 0]))
+    assert sorted(map(len, members(groups))) == [1, 2, 2]
+
+
+def test_columns_that_share_no_row_are_one_group():
+    assert fewest_columns(np.eye(4), 0, alpha=4).tolist() == [0, 0, 0, 0]
+    assert fewest_columns(np.eye(4), 0, alpha=3).max() == 1
