@@ -166,6 +166,7 @@ def explore(
     from .journal import Journal
 
     points = list(space.points(path))
+    _check_swept(space, points, settings)
     jobs = _configure(path, points, settings)
     digest = _digest(path, images, settings, area.__name__)
     journal = Journal(folder, digest)
@@ -190,6 +191,19 @@ def explore(
     if all(one.refused for one in done):
         raise ConfigError(f"all {len(done)} candidates are refused, the first as {done[0].refused}")
     return _ranked(done)
+
+
+def _check_swept(
+    space: Space, points: Sequence[Mapping[str, str]], settings: tuple[str, ...]
+) -> None:
+    """Refuse to sweep a field that is set too, or that no datapath has."""
+    fixed = {setting.partition("=")[0].strip() for setting in settings}
+    for key in space.choices:
+        if key in fixed:
+            raise ConfigError(f"{key} is both set and swept; do one of them")
+        if not any(key in point for point in points):
+            names = ", ".join(space.datapaths)
+            raise ConfigError(f"no field {key!r} to sweep in any of the datapaths {names}")
 
 
 def _digest(path: Path, *choices: object) -> str:
