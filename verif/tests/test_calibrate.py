@@ -5,7 +5,8 @@ import pytest
 from onnx import helper
 
 from tilewright.sw.quantise.calibrate import Observation, activation_scale, observe, weight_scales
-from tilewright.sw.quantise.layers import Formats
+from tilewright.sw.quantise.layers import Formats, QuantisedTensor
+from tilewright.sw.quantise.network import _clamp
 from tilewright.verif.tests.test_quantise import small
 
 BYTES = Formats(x_bits=8, x_signed=True)
@@ -55,3 +56,16 @@ def test_weights_with_one_outlier_are_cut_where_that_errs_less():
     ]
     assert scale == pytest.approx(fractions[int(np.argmin(errors))])
     assert abs(scale - 0.2) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("bound", "integer"),
+    [(1.0, 16), (-1.0, -10), (0.0, 3), (0.97, 15), (9.0, 100), (-9.0, -90),
+     (float("inf"), 100), (-float("inf"), -90)],
+)  # fmt: skip
+def test_bounds_are_the_nearest_integers(bound, integer):
+    """1 is 12.7 steps above zero, which is 3; nothing leaves -90..100."""
+    tensor = QuantisedTensor(
+        name="t", shape=(1, 1, 1), scale=1 / 12.7, zero_point=3, low=-90, high=100
+    )
+    assert _clamp(bound, tensor, (-90, 100)) == integer
