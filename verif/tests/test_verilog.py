@@ -264,3 +264,10 @@ def test_stream_names_and_padding():
         *(f"m_axis_o_{name}" for name in ("tdata", "tvalid", "tready")),
         "count",
     }
+
+
+def test_page_shows_what_is_emitted():
+    config = configure("engine", preset="tiny")
+    page = Path("docs/verilog.md").read_text().partition("```verilog\n")[2].partition("```")[0]
+    assert len(page) > 1000
+    assert page in emit(load(UNITS["engine"].component)(config), "engine").verilog
