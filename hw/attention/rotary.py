@@ -5,6 +5,7 @@ from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, registered
+from ..engine.buffer import buffer_memory
 from ..lib.component import Component
 from ..lib.fifo import Fifo
 from .config import ACT_BITS, SINE_BITS, RotaryConfig
@@ -128,8 +129,8 @@ class Rotary(Component):
         m = Module()
         config = self._config
         size = config.head_size
-        m.submodules.heads = heads = memory.Memory(
-            shape=signed(ACT_BITS), depth=2 << (size - 1).bit_length(), init=[]
+        m.submodules.heads = heads = buffer_memory(
+            signed(ACT_BITS), 2 << (size - 1).bit_length()
         )
         write = heads.write_port()
         slot = Signal(range(size))
@@ -193,7 +194,7 @@ class Rotary(Component):
         factors = []
         for name, slot, value in (("own", element, turn.cosine), ("other", partner, turn.sine)):
             read = heads.read_port()
-            m.d.comb += read.addr.eq(Cat(slot, bank))
+            m.d.comb += [read.addr.eq(Cat(slot, bank)), read.en.eq(issue)]
             operand = registered(m, read.data, turn.LATENCY - 1, name)
             factors.append(registered(m, operand * value, 1, f"{name}_turned"))
         own, other = factors

@@ -60,6 +60,8 @@ class Accumulator(Component):
 
     def __init__(self, config: EngineConfig):
         self._config = config
+        width = config.acc_width * config.datapath.cols
+        self.banks = [Buffer(width, config.acc_depth) for _ in range(2)]
         super().__init__(
             {
                 "psums": In(stream.Signature(psum_beat(config.datapath), always_ready=True)),
@@ -123,7 +125,7 @@ class Accumulator(Component):
             read_row.eq(self.read_row),
         ]
         for i in range(2):
-            m.submodules[f"bank_{i}"] = bank_ = Buffer(width * cols, config.acc_depth)
+            m.submodules[f"bank_{i}"] = bank_ = self.banks[i]
             m.d.comb += [
                 bank_.read_at.eq(Mux(asked[i], read_row, row)),
                 bank_.write.eq(stage[2].valid & (stage[2].bank == i)),

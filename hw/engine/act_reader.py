@@ -68,6 +68,7 @@ class ActReader(Component):
 
     def __init__(self, config: EngineConfig):
         self._config = config
+        self.issue = Signal()
         d = config.datapath
         super().__init__(
             {
@@ -94,7 +95,7 @@ class ActReader(Component):
         ready = Signal()
         takes = Signal()
         running = Signal()
-        issue = Signal()
+        issue = self.issue
         m.d.sync += ready.eq(0)
         with m.FSM():
             with m.State("Idle"):

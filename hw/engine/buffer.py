@@ -10,10 +10,10 @@ from .config import block_width
 __all__ = ["Buffer", "buffer_memory"]
 
 def buffer_memory(shape: ShapeLike, depth: int) -> memory.Memory:
-    """Return a memory whose reads never meet a write to the same word in the same cycle.
+    """Return a memory of which nobody needs what is read in the cycle of a write to the same word.
 
-    The engine orders reads after writes, so what a collision would return does not matter. Saying
-    so spares the comparators and bypass registers that synthesis would add around block RAM.
+    Saying so spares the comparators and bypass registers that synthesis would add around block RAM.
+    Whoever says so is in `tilewright.verif.formal.collisions`, where it is proved.
     """
     return memory.Memory(shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})
 

@@ -58,6 +58,7 @@ class WeightReader(Component):
 
     def __init__(self, config: EngineConfig):
         self._config = config
+        self.issue = Signal()
         bits = config.datapath.weight_beat_bits
         super().__init__(
             {
@@ -80,7 +81,7 @@ class WeightReader(Component):
         beat_left = Signal(range(beats), reset_less=True)
         beat_last = Signal(reset_less=True)
         credit = Signal(init=1)
-        issue = Signal()
+        issue = self.issue
         # The loops advance a cycle after the last beat of a tile, and their flags follow another
         # cycle later; where tiles are shorter than that, beats wait.
         hold = Signal(self.TILE_CYCLES, reset_less=True)

@@ -77,6 +77,8 @@ class BlockMemory(Component):
 
     def __init__(self, config: MemoryConfig):
         self._config = config
+        self.buffer = Buffer(config.data_bits, config.words)
+        self.outlet = Outlet(word_beat(config), config.outstanding)
         super().__init__(
             {
                 "requests": In(stream.Signature(request_word(config))),
@@ -88,8 +90,8 @@ class BlockMemory(Component):
     def elaborate(self, platform):
         m = Module()
         config, request = self._config, self.requests.payload
-        m.submodules.buffer = buffer = Buffer(config.data_bits, config.words)
-        m.submodules.outlet = outlet = Outlet(word_beat(config), config.outstanding)
+        buffer, outlet = self.buffer, self.outlet
+        m.submodules.buffer, m.submodules.outlet = buffer, outlet
         wiring.connect(m, outlet.o, wiring.flipped(self.words))
         taken = Signal()
         exists = Signal()

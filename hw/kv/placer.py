@@ -100,6 +100,7 @@ class Placer(Component):
         self.heads = memory.Memory(shape=head_entry(config), depth=config.heads, init=[])
         self.victims = memory.Memory(shape=config.slot_bits, depth=config.heads, init=[])
         self.outlet = Outlet(place_beat(config))
+        self.looks = Signal()
         entry, row = token_entry(config), range(config.rows)
         super().__init__(
             {
@@ -146,6 +147,7 @@ class Placer(Component):
         # The row is read, and written when what was there is known.
         chosen = Signal(data.StructLayout({"step": step.shape(), "slot": config.slot_bits}))
         m.d.comb += [
+            self.looks.eq(at.valid & at.full),
             chosen.step.eq(at), chosen.slot.eq(slot), self.check_at.eq(Cat(slot, at.head)),
         ]
         last = data.View(chosen.shape(), delay(m, chosen.as_value(), 2, "chosen"))

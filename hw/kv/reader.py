@@ -53,6 +53,7 @@ class Reader(Component):
 
     def __init__(self, config: KvConfig):
         self._config = config
+        self.ask = Signal()
         super().__init__(
             {
                 "load": In(1),
@@ -77,7 +78,7 @@ class Reader(Component):
         head = Signal(config.head_bits, reset_less=True)
         slot = Signal(config.slot_bits, reset_less=True)
         left = Signal(range(config.slots), reset_less=True)
-        ask = Signal()
+        ask = self.ask
         m.d.comb += [
             ask.eq(active & outlet.room),
             last.eq(left == 0),

@@ -89,6 +89,7 @@ class Scorer(Component):
         self.evictor = Evictor(config)
         self.slot = Signal(config.slot_bits)
         self.left = Signal(range(config.slots + 1))
+        self.looks = Signal()
         row = range(config.rows)
         super().__init__(
             {
@@ -120,6 +121,7 @@ class Scorer(Component):
         m = Module()
         config = self._config
         step = self._elaborate_walk(m)
+        m.d.comb += self.looks.eq(step.valid)
         dither, halve, newest = self._elaborate_rules(m)
         valid = Signal(SCORE_LATENCY + 1)
         m.d.sync += valid.eq(Cat(step.valid, valid))

