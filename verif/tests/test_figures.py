@@ -18,9 +18,13 @@ from amaranth.lib.wiring import In, Out
 from tilewright.fpga import bench, bench_kv, bench_serial, bench_sparse, board, flow, gates, measure
 from tilewright.fpga.block_ram import absorb_output_registers
 from tilewright.fpga.contents import Contents
+from tilewright.fpga.fit import check_fit
 from tilewright.fpga.flow import Area, Part, ReadBack, Routed, place_and_route, synthesise
 from tilewright.fpga.measure import Measurement
 from tilewright.gen.configuration import configure
+from tilewright.hw.config import ConfigError
+from tilewright.hw.engine.config import EngineConfig
+from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw import job
 from tilewright.sw.job import PreparedJob, _layers
 
@@ -491,6 +495,18 @@ def test_a_build_is_as_fast_as_its_slowest_engine_clock(build):
     assert build.run(mhz=100, seed=4).met
 
 
+def test_blocks_that_buffers_need_are_counted():
+    """32,768 vectors and beats of 64 bits, and 8 columns of 512 sums of 32 bits, twice."""
+    config = EngineConfig(
+        datapath=SystolicConfig(rows=8, cols=8), act_depth=1 << 15, weight_depth=1 << 15,
+        acc_depth=512,
+    )  # fmt: skip
+    assert config.acc_width == 32
+    assert -(-(2 * 32_768 * 64 + 2 * 8 * 512 * 32) // 18_432) == 242
+    with pytest.raises(ConfigError, match="at least 242 block RAMs, but it has 208"):
+        check_fit(config, Part(), "it")
+
+
 @pytest.mark.parametrize(
     "read", [ReadBack(False, 9, Contents()), ReadBack(True, 9, Contents(differences=["a LUT"]))]
 )
@@ -525,6 +541,9 @@ def test_the_pll_makes_the_clock_that_was_asked_for(mhz):
     assert 25 / value["CLKI_DIV"] * value["CLKFB_DIV"] == mhz
     assert 400 <= mhz * value["CLKOP_DIV"] <= 800
     assert value["CLKOP_CPHASE"] == value["CLKOP_DIV"] - 1
+    # The engine behind it is never reset: registers start as they are configured.
+    _, _, engine = design.partition("cell \\engine")
+    assert "connect \\rst 1'0\n" in engine.partition("\n  end")[0]
 
 
 def _number(text):

@@ -4,14 +4,17 @@ import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tilewright.gen.errors import ToolError
 from tilewright.hw.config import ConfigError
 from tilewright.sw.layerwise.network import Convolve, MaxPool, Network, Shift
 from tilewright.sw.layerwise.quantised import quantise, ranges
 from tilewright.sw.quantise.layers import Formats
+from tilewright.sw.sparse import chain as chain_module
 from tilewright.sw.sparse.chain import SimulatedChain, chain_of
 from tilewright.sw.sparse.columns import group_columns, prune_conflicts
 from tilewright.verif.golden.packed_chain import packed_chain
@@ -57,6 +60,52 @@ def test_a_chain_gives_the_integers_of_the_network(first, last):
         assert (found == values[chain.output]).all()
         assert len(np.unique(found)) > 8
         assert chain.source == {"a": "x", "b": "a", "c": "b"}[first]
+
+
+def test_biases_have_the_bits_that_they_need():
+    def least(biases):
+        ends = [int(end) for bias in biases for end in (bias.min(), bias.max())]
+        return max(8, *(max(end, ~end).bit_length() + 1 for end in ends))
+
+    seen = set()
+    for seed in range(8):
+        quantised, groups, _ = network(seed)
+        chain = chain_of(quantised, groups, "a", "c")
+        assert chain.config.bias_bits == least([layer.bias for layer in chain.layers])
+        seen.add(chain.config.bias_bits)
+    assert len(seen) > 1
+
+
+class FakeUnit:
+    """A compiled chain that took vectors in cycles 5 to 9 and gives results from 20 on."""
+
+    def forget(self):
+        self.sent = None
+
+    def offer(self, stream, fields):
+        self.sent = stream, fields["data"]
+
+    def run(self, stream, count, *, quiet):
+        self.asked = stream, count
+        return stream == "s_axis_params" or count == 20
+
+    def seen(self, stream):
+        first = {"s_axis_acts": 5, "m_axis_results": 20}[stream]
+        beats = {"data": np.zeros((20, 1), np.uint64)}
+        return SimpleNamespace(cycles=np.arange(first, first + 20), beats=beats)
+
+
+def test_cycles_are_those_from_the_first_vector_to_the_last_result(monkeypatch):
+    monkeypatch.setattr(chain_module, "load", lambda path: lambda *args: FakeUnit())
+    monkeypatch.setattr(chain_module, "emit", lambda *args: SimpleNamespace(rtlil=""))
+    quantised, groups, values = network()
+    simulated = SimulatedChain(chain_of(quantised, groups, "a", "c"))
+    found, cycles = simulated.run(values["x"][:1])
+    assert cycles == 39 - 5 + 1
+    assert found.shape == (1, 5, 4, 5)
+    assert simulated._unit.asked == ("m_axis_results", 20)
+    with pytest.raises(ToolError, match="stopped before all results were out"):
+        simulated.run(values["x"])
 
 
 def test_layers_without_groups_are_dense():

@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import hashlib
+import io
 import subprocess
 import sys
 import zipfile
@@ -66,6 +67,35 @@ def test_a_damaged_cache_is_fetched_again(tiny):
     assert zoo.fetch("mnist") == content
     assert kept.read_bytes() == content
     assert len(calls) == 2
+
+
+def test_a_damaged_cache_of_the_same_size_is_fetched_again(tiny):
+    _, _, content, calls = tiny
+    zoo.fetch("mnist")
+    (kept,) = (p for p in (zoo.cache_folder() / "zoo").rglob("*") if p.is_file())
+    kept.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert zoo.fetch("mnist") == content
+    assert len(calls) == 2
+
+
+def test_images_and_labels_of_the_published_formats(monkeypatch):
+    """Fashion-MNIST: images behind 16 bytes, labels behind 8. Faces: 100 faces, 100 others."""
+    crops = np.arange(200 * 625, dtype=float).reshape(200, 25, 25) / 125_000
+    kept = io.BytesIO()
+    np.save(kept, crops)
+    files = {
+        "fashion_test_images": gzip.compress(bytes(range(16)) + bytes(range(1, 255)) * 784),
+        "fashion_test_labels": gzip.compress(bytes(8) + bytes(i % 10 for i in range(254))),
+        "faces": kept.getvalue(),
+    }
+    monkeypatch.setattr(zoo, "fetch", files.__getitem__)
+    images, labels = zoo.fashion("test")
+    assert images.shape == (254, 28, 28)
+    assert images.ravel()[:3].tolist() == [1, 2, 3]
+    assert labels.tolist() == [i % 10 for i in range(254)]
+    found, are_faces = zoo.faces()
+    assert (found == crops).all()
+    assert are_faces.tolist() == [1] * 100 + [0] * 100
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tiny, monkeypatch, tmp_path):
