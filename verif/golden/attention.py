@@ -76,26 +76,27 @@ def rotary(config: RotaryConfig, x: Integers, positions: ArrayLike) -> Integers:
     ``x`` [..., head_size] and ``positions`` that broadcast to [...]; results round half up and
     saturate, as a pair may be longer than either of its elements.
     """
-    pairs = np.array([config.elements(i) for i in range(config.pairs)])
-    a, b = x[..., pairs[:, 0]], x[..., pairs[:, 1]]
-    turn = np.asarray(positions, np.int64)[..., None] * np.array(config.steps)
+    size, half = config.head_size, config.head_size // 2
+    first, second = (
+        (slice(0, None, 2), slice(1, None, 2))
+        if config.layout == "interleaved"
+        else (slice(0, half), slice(half, None))
+    )
+    a, b = x[..., first], x[..., second]
+    # How far each pair turns a position, in the smallest parts of a turn.
+    speed = np.exp(np.arange(half) * (-2 / size * np.log(config.base)))
+    step = np.rint(speed * 2.0**config.phase_bits / (2 * np.pi)).astype(np.int64)
+    turn = np.asarray(positions, np.int64)[..., None] * step
     cut = config.phase_bits - config.angle_bits
-    angle = (turn + (1 << cut >> 1) >> cut) & (1 << config.angle_bits) - 1
-    quarter = 1 << config.angle_bits - 2
-    sine, cosine = _sine(config, angle), _sine(config, angle + quarter)
-    out = np.empty(np.broadcast_shapes(x.shape, (*angle.shape[:-1], x.shape[-1])), np.int64)
-    out[..., pairs[:, 0]] = a * cosine - b * sine + (1 << 13) >> 14
-    out[..., pairs[:, 1]] = a * sine + b * cosine + (1 << 13) >> 14
+    part = (turn + (1 << cut >> 1) >> cut) % (1 << config.angle_bits)
+    angle = part * (2 * np.pi / (1 << config.angle_bits))
+    sine, cosine = (
+        np.rint(function(angle) * (1 << 14)).astype(np.int64) for function in (np.sin, np.cos)
+    )
+    out = np.empty(np.broadcast_shapes(x.shape, (*angle.shape[:-1], size)), np.int64)
+    out[..., first] = a * cosine - b * sine + (1 << 13) >> 14
+    out[..., second] = a * sine + b * cosine + (1 << 13) >> 14
     return np.clip(out, -_TOP - 1, _TOP)
-
-
-def _sine(config: RotaryConfig, angle: Integers) -> Integers:
-    """Return the sine of angles from the table of the first quarter."""
-    quarter = 1 << config.angle_bits - 2
-    within = angle % quarter
-    table = np.array(config.sines)
-    odd, lower = angle // quarter % 2 == 1, angle // (2 * quarter) % 2 == 1
-    return np.where(lower, -1, 1) * table[np.where(odd, quarter - within, within)]
 
 
 def store(config: AttentionConfig, x: Integers) -> Stored:
@@ -142,7 +143,9 @@ def softmax(config: AttentionConfig, scores: Integers, valid: ArrayLike) -> Inte
     valid = np.broadcast_to(np.asarray(valid, bool), scores.shape)
     fraction = config.fraction_bits
     whole = np.where(valid, scores >> fraction, -(1 << 20))
-    power = np.array(config.powers)[scores & (1 << fraction) - 1]
+    half, longest = 1 << config.weight_bits - 1, (1 << config.weight_bits) - 1
+    part = (scores & (1 << fraction) - 1) / (1 << fraction)
+    power = np.minimum(np.rint(half * np.exp2(part)).astype(np.int64), longest)
     running = np.maximum.accumulate(whole, -1)
     top = running[..., -1:]
     widest = config.sum_width

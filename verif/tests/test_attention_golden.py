@@ -231,7 +231,46 @@ def test_refusals_are_sentences(fields, message):
         RotaryConfig(head_size=33)
 
 
-def test_powers_are_rounded_powers():
-    config = AttentionConfig(fraction_bits=6, weight_bits=12)
+@pytest.mark.parametrize(("fraction", "weight_bits"), [(4, 8), (6, 12), (8, 16), (12, 16)])
+def test_powers_are_rounded_powers(fraction, weight_bits):
+    config = AttentionConfig(fraction_bits=fraction, weight_bits=weight_bits)
+    assert len(config.powers) == 1 << fraction
+    half = 1 << weight_bits - 1
     for i, power in enumerate(config.powers):
-        assert abs(Fraction(power) - Fraction(2048 * math.exp2(i / 64))) <= Fraction(1, 2)
+        exact = min(half * math.exp2(i / (1 << fraction)), 2 * half - 1)
+        assert abs(Fraction(power) - Fraction(exact)) <= Fraction(1, 2)
+
+
+@pytest.mark.parametrize("angle_bits", range(8, 15))
+def test_sines_are_rounded_sines(angle_bits):
+    table = RotaryConfig(angle_bits=angle_bits).sines
+    assert len(table) == (1 << angle_bits - 2) + 1
+    for i, size in enumerate(table):
+        exact = (np.exp(2j * np.pi * i / (1 << angle_bits)) * (1 << 14)).imag
+        assert abs(size - exact) <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("size", [32, 80, 256])
+@pytest.mark.parametrize("base", [100, 10_000, 500_000, 10_000_000])
+def test_steps_are_powers_of_the_base(size, base):
+    config = RotaryConfig(head_size=size, base=base, phase_bits=32)
+    steps = config.steps
+    assert len(steps) == size // 2
+    for i, step in enumerate(steps):
+        exact = (1 << 32) / (2 * math.pi) * math.exp(-2 * i / size * math.log(base))
+        assert abs(step - exact) <= 0.5 + 1e-5
+
+
+def test_golden_shares_no_table_with_the_hardware(monkeypatch):
+    config, rng = RotaryConfig(), np.random.default_rng(8)
+    x, at = rng.integers(-20000, 20000, (40, 64)), rng.integers(0, 1 << 16, 40)
+    softened = AttentionConfig(slots=8)
+    row = rng.integers(-3000, 3000, (5, 8))
+    turned, weights = rotary(config, x, at), softmax(softened, row, True)
+    for owner, name in ((RotaryConfig, "sines"), (RotaryConfig, "steps"),
+                        (AttentionConfig, "powers")):  # fmt: skip
+        whole = getattr(owner, name).fget
+        monkeypatch.setattr(owner, name, property(lambda self, whole=whole: whole(self)[::-1]))
+    monkeypatch.setattr(RotaryConfig, "elements", lambda self, pair: (pair, 0))
+    assert np.array_equal(rotary(config, x, at), turned)
+    assert np.array_equal(softmax(softened, row, True), weights)
