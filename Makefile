@@ -71,7 +71,7 @@ test-extras: extras
 	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 bench: setup
-	@$(BIN)/python -m tilewright.fpga.bench
+	@$(BIN)/tilewright bench arrays
 
 docs: $(VENV)/ready-docs
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs

@@ -1,9 +1,9 @@
 """Area and clock of arrays against a textbook array, all measured in one run.
 
-``python -m tilewright.fpga.bench`` (or ``make bench``) prints the table; ``--json`` prints it for
+``tilewright bench arrays`` (or ``make bench``) prints the table; ``--json`` prints it for
 programs. Every array is 8x8 INT8 on an ECP5-85F of speed grade 6, alone between registers. The
 term-revealing arrays have the budgets of the Fashion-MNIST example: a loss of less than half a
-point, see ``python -m tilewright.verif.terms``.
+point, see ``tilewright study terms``.
 """
 
 from dataclasses import dataclass
@@ -160,7 +160,3 @@ def _record(case: Case, result: Measurement) -> dict:
         "ff": area.ff,
         "dsp": area.dsp,
     }
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,6 +1,6 @@
 """Area of the cache controller against its slots, and the clock that it reaches.
 
-``python -m tilewright.fpga.bench_kv`` prints the table; ``--json`` prints it for programs. A
+``tilewright bench kv`` prints the table; ``--json`` prints it for programs. A
 controller of 8 heads and 8-bit scores, registers included, is synthesised for every number of slots
 and placed and routed, between registers on an ECP5-85F of speed grade 6, where ``--route`` says.
 """
@@ -102,7 +102,3 @@ def main(
         clock = f"{statistics.median(r.mhz)} ({min(r.mhz)} to {max(r.mhz)})" if r.mhz else ""
         table.append([r.slots, r.lut4, r.ccu2c, r.dpr16x4, r.ff, r.bram, clock])
     print_table(titles, table)
-
-
-if __name__ == "__main__":
-    typer.run(main)

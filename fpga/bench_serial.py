@@ -1,6 +1,6 @@
 """Area, clock and throughput of the serial arrays, all measured in one run.
 
-``python -m tilewright.fpga.bench_serial`` prints the table; ``--json`` prints it for programs. An
+``tilewright bench serial`` prints the table; ``--json`` prints it for programs. An
 array stands between registers on an ECP5-85F of speed grade 6, without DSPs. Recoded digits are
 counted from the weights of a job's network, Fashion-MNIST's by default.
 """
@@ -172,7 +172,3 @@ def main(
     else:
         print_table(list(asdict(rows[0])), [list(asdict(row).values()) for row in rows])
         say(f"MHz: median, least and most of seeds 1 to {seeds}, placer {placer}.")
-
-
-if __name__ == "__main__":
-    typer.run(main)

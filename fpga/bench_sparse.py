@@ -1,6 +1,6 @@
 """Clock and throughput of engines for sparse weights beside the dense one, all routed in one run.
 
-``python -m tilewright.fpga.bench_sparse`` prints the table; ``--json`` prints it for programs. Each
+``tilewright bench sparse`` prints the table; ``--json`` prints it for programs. Each
 engine stands between registers on an ECP5-85F of speed grade 6, its multipliers made from DSPs.
 Throughput counts the products of a dense network; for packed columns they are as many times those
 of the array as the columns before packing are those after it, which ``--ratio`` says: by default
@@ -130,7 +130,3 @@ def main(
                 for r in rows
             ],
         )  # fmt: skip
-
-
-if __name__ == "__main__":
-    typer.run(main)

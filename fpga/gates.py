@@ -1,6 +1,6 @@
 """Gate equivalents of processing elements: area where multipliers have no carry chains.
 
-``python -m tilewright.fpga.gates`` prints the table; ``--json`` prints it for programs. Yosys maps
+``tilewright bench gates`` prints the table; ``--json`` prints it for programs. Yosys maps
 to generic gates, and a gate counts as many NANDs of two inputs as have its transistors.
 """
 
@@ -8,7 +8,6 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import typer
 from amaranth.lib import wiring
 
 from ..gen.verilog import emit
@@ -115,7 +114,3 @@ def main(output: OutputFolder = Path("build/gates"), json: Json = False) -> None
         print_json([asdict(row) for row in found])
     else:
         print_table(list(asdict(found[0])), [list(asdict(row).values()) for row in found])
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,18 +1,19 @@
 """Cycles of a decode step's parts for engines of several shapes: what bounds a step.
 
-``python -m tilewright.verif.attention_steps`` prints the table of docs/units/attention.md, by the
+``tilewright study attention`` prints the table of docs/units/attention.md, by the
 cycle models of engine and attention unit, which are exact.
 """
 
-import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from ..hw.attention.config import ACT_BITS, AttentionConfig
 from ..hw.engine.config import EngineConfig
 from ..hw.systolic.config import SystolicConfig
+from ..sw.cli.options import Json
 from ..sw.cli.output import print_json, print_table
 from ..sw.cycles import predict
 from ..sw.mapping.matmul import plan_products
@@ -67,26 +68,22 @@ def steps(
     return found
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description="Cycles of a decode step's parts.")
-    parser.add_argument("--head-size", type=int, default=64)
-    parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--heads", type=int, default=3, help="KV heads")
-    parser.add_argument("--queries", type=int, default=3, help="query heads that share a KV head")
-    parser.add_argument("--kv-bits", type=int, default=8)
-    parser.add_argument("--json", action="store_true")
-    chosen = parser.parse_args()
+def main(
+    head_size: Annotated[int, typer.Option("--head-size", help="Elements of a key.")] = 64,
+    tokens: Annotated[int, typer.Option("--tokens", help="Tokens in the cache.", min=1)] = 128,
+    heads: Annotated[int, typer.Option("--heads", help="KV heads.", min=1)] = 3,
+    queries: Annotated[
+        int, typer.Option("--queries", help="Query heads that share a KV head.", min=1)
+    ] = 3,
+    kv_bits: Annotated[int, typer.Option("--kv-bits", help="Of keys and values.")] = 8,
+    json: Json = False,
+) -> None:
+    """Count the cycles of a decode step's parts for engines of several shapes."""
     config = AttentionConfig(
-        head_size=chosen.head_size, group=chosen.head_size, slots=max(2, chosen.tokens),
-        kv_bits=chosen.kv_bits,
+        head_size=head_size, group=head_size, slots=max(2, tokens), kv_bits=kv_bits
     )
-    found = steps(config, chosen.tokens, chosen.heads, chosen.queries)
-    if chosen.json:
+    found = steps(config, tokens, heads, queries)
+    if json:
         print_json(found)
         return
     print_table(tuple(found[0]), [tuple(row.values()) for row in found])
-
-
-if __name__ == "__main__":
-    main()

@@ -1,26 +1,25 @@
 """Accuracy of a network against term budgets, on the golden model, and the choice of budgets.
 
-``python -m tilewright.verif.terms examples/fashion -k 7 8 -s 3 0`` prints the table; ``--json``
+``tilewright study terms examples/fashion -k 7 8 -s 3 0`` prints the table; ``--json``
 prints it for programs. Slots are what the arrays compute: cycles of a batch of vectors. Chosen is
 the cheapest setting that loses at most ``--target`` points on training images that calibration has
 not seen. Test images have no part in it; they are scored to be reported.
 """
 
-import argparse
 import dataclasses
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
 from ..gen.catalog import load
 from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
 from ..hw.term.config import TermConfig
+from ..sw.cli.options import Images, JobPath, Json, Settings
 from ..sw.cli.output import print_json, print_table, say
 from ..sw.job import DATA, Job, read_job
 from ..sw.mapping.network import k_tiles
@@ -34,6 +33,10 @@ from .golden.term import truncated
 __all__ = ["Row", "Trial", "choose", "main", "slots"]
 
 Ints = NDArray[np.int64]
+
+
+BUDGETS = (6, 7, 8, 10, 12, 16)
+DATA_TERMS = (1, 2, 3, 4, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,46 +171,47 @@ def slots(engine: EngineConfig, config: TermConfig, network: QuantisedGraph) -> 
     return total / uses
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the table that was asked for."""
-    parser = argparse.ArgumentParser(prog="tilewright.verif.terms", description=__doc__)
-    parser.add_argument("job", type=Path)
-    parser.add_argument("-k", type=int, nargs="+", default=[6, 7, 8, 10, 12, 16])
-    parser.add_argument("-s", type=int, nargs="+", default=[1, 2, 3, 4, 0])
-    parser.add_argument("--target", type=float, default=0.5, help="points that may be lost")
-    parser.add_argument("--images", type=int, help="test images, all by default")
-    parser.add_argument("--validation", type=int, default=10_000, help="at most so many images")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
-    parser.add_argument("--json", action="store_true", help="print JSON to standard output")
-    chosen = parser.parse_args(arguments)
-    try:
-        job = read_job(chosen.job, datapath="term", settings=chosen.set)
-        trial = Trial(job, chosen.images, chosen.validation)
-        found = []
-        for budget in chosen.k:
-            say(f"budget {budget}")
-            found += trial.rows(budget, chosen.s)
-    except (ConfigError, OSError) as error:
-        say(f"error: {error}")
-        return 1
-    best = choose(found, chosen.target)
+def main(
+    job: JobPath,
+    budgets: Annotated[
+        list[int] | None,
+        typer.Option("-k", help="Terms of a group of weights; repeatable.", min=1),
+    ] = None,
+    data_terms: Annotated[
+        list[int] | None,
+        typer.Option("-s", help="Terms of a data value, 0 for all; repeatable.", min=0),
+    ] = None,
+    target: Annotated[float, typer.Option("--target", help="Points that may be lost.")] = 0.5,
+    images: Images = None,
+    validation: Annotated[
+        int, typer.Option("--validation", help="At most so many images.", min=1)
+    ] = 10_000,
+    settings: Settings = None,
+    json: Json = False,
+) -> None:
+    """Score a network under term budgets and choose one."""
+    trial = Trial(read_job(job, datapath="term", settings=settings or ()), images, validation)
+    found = []
+    for budget in budgets or BUDGETS:
+        say(f"budget {budget}")
+        found += trial.rows(budget, data_terms or DATA_TERMS)
+    best = choose(found, target)
     given = trial.layers[best.budget, best.data_terms] if best else []
     layers = [_record(layer) for layer in given]
-    if chosen.json:
+    if json:
         print_json(
             {"whole": trial.whole, "rows": [dataclasses.asdict(row) for row in found],
              "chosen": dataclasses.asdict(best) if best else None, "layers": layers}
         )  # fmt: skip
-        return 0
+        return
     titles = [field.name for field in dataclasses.fields(Row)]
     print_table(titles, [list(dataclasses.astuple(row)) for row in found])
     say(f"without limits: {trial.whole:.4f}")
     if best is None:
-        say(f"every setting loses more than {chosen.target} points of the validation images")
-        return 1
+        say(f"every setting loses more than {target} points of the validation images")
+        raise typer.Exit(1)
     say(f"chosen by validation: budget {best.budget}, data_terms {best.data_terms}")
     print_table(list(layers[0]), [list(layer.values()) for layer in layers])
-    return 0
 
 
 def _record(layer: LayerBudget) -> dict[str, Any]:
@@ -215,7 +219,3 @@ def _record(layer: LayerBudget) -> dict[str, Any]:
         field.name: getattr(layer, field.name)
         for field in dataclasses.fields(layer) if field.name != "weights"
     }  # fmt: skip
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["COMMANDS", "app", "main"]
+__all__ = ["COMMANDS", "GROUPS", "app", "main"]
 
 COMMANDS = (
     "list",
@@ -33,6 +33,9 @@ COMMANDS = (
     "zoo",
 )
 """Every command; ``name`` is the function ``command`` of the module ``name_``."""
+
+GROUPS = ("bench", "study")
+"""Commands with programs of their own: ``PROGRAMS`` of the module ``name_``."""
 
 _STOPPED = {
     128 + number: name
@@ -114,7 +117,7 @@ class _Command(TyperCommand):
         given, _, order = self.make_parser(ctx).parse_args(list(args))
         for param, count in Counter(order).items():
             is_option = param.param_type_name == "option"
-            name = param.opts[0] if is_option else param.metavar.strip("[]")
+            name = param.opts[0] if is_option else (param.metavar or param.name or "").strip("[]")
             value = given.get(param.name)
             if "" in (value if isinstance(value, list) else [value]):
                 _refuse(f"{name} is empty; give it a value or leave it out")
@@ -132,15 +135,37 @@ class _LazyGroup(TyperGroup):
     """Imports the module of a command only when that command, or the list of all, is wanted."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *GROUPS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in (*COMMANDS, *GROUPS):
             return None
         module = import_module(f".{cmd_name}_", __name__)
-        single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name, cls=_Command)(_guard(module.command))
-        return typer.main.get_command(single)
+        if cmd_name in GROUPS:
+            return _Programs(cmd_name, module.__doc__, module.PROGRAMS)
+        return _single(cmd_name, module.command)
+
+
+def _single(name: str, function: Callable[..., Any]) -> Any:
+    """Return the command that a function is."""
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name, cls=_Command)(_guard(function))
+    return typer.main.get_command(single)
+
+
+class _Programs(TyperGroup):
+    """Imports a program only when that one, or the list of all, is wanted."""
+
+    def __init__(self, name: str, text: str, programs: dict[str, Callable[[], Any]]):
+        super().__init__(name=name, help=text, no_args_is_help=True, rich_markup_mode=None)
+        self._programs = programs
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self._programs)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        load = self._programs.get(cmd_name)
+        return _single(cmd_name, load()) if load else None
 
 
 app = typer.Typer(

@@ -1,6 +1,6 @@
 """Digits of the INT8 weights of real networks, and what is lost where few of them are kept.
 
-``python -m tilewright.sw.quantise.weight_errors ocr_det ocr_rec`` prints two tables of all weights
+``tilewright study weights ocr_det ocr_rec`` prints two tables of all weights
 of these models of the zoo; ``--json`` prints them for programs.
 """
 
@@ -144,7 +144,3 @@ def main(
         errors = {loss.budget / group: f"{loss.error:.2%}" for loss in losses}
         rows.append((group, *(errors.get(terms) for terms in TERMS)))
     print_table(("group", *(f"{terms:g}" for terms in TERMS)), rows)
-
-
-if __name__ == "__main__":
-    typer.run(main)

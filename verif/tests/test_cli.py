@@ -1,6 +1,7 @@
 """The command line: quick, honest about mistakes, and nothing half-written."""
 
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from tilewright.gen.catalog import UNITS
 from tilewright.gen.files import write_all
 from tilewright.gen.scaffold import scaffold
 from tilewright.hw.config import ConfigError
-from tilewright.sw.cli import COMMANDS
+from tilewright.sw.cli import COMMANDS, GROUPS, bench_, study_
 
 COMMAND = [sys.executable, "-c", "from tilewright.sw.cli import main; main()"]
 
@@ -72,11 +73,27 @@ def test_imports_little(arguments):
 
 def test_help_names_every_command():
     text = tilewright("--help").stdout
-    assert [name for name in COMMANDS if not re.search(rf"^  {name} ", text, re.M)] == []
+    known = (*COMMANDS, *GROUPS)
+    assert [name for name in known if not re.search(rf"^  {name} ", text, re.M)] == []
     for name in COMMANDS:
         done = tilewright(name, "--help")
         assert done.returncode == 0
         assert f"tilewright {name}" in done.stdout
+
+
+@pytest.mark.parametrize("group", [bench_, study_])
+def test_help_names_every_program(group):
+    name = group.__name__.rpartition(".")[2].removesuffix("_")
+    text = tilewright(name, "--help").stdout
+    assert [what for what in group.PROGRAMS if not re.search(rf"^  {what} ", text, re.M)] == []
+    for what, program in group.PROGRAMS.items():
+        assert "json" in inspect.signature(program()).parameters, what
+    assert "No such command 'nothing'" in tilewright(name, "nothing").stderr
+
+
+def test_a_study_as_json():
+    done = tilewright("study", "attention", "--tokens", "16", "--json")
+    assert [row["rows"] for row in json.loads(done.stdout)][:3] == [4, 8, 16]
 
 
 def test_list_as_json():

@@ -7,7 +7,7 @@ from pathlib import Path
 from tilewright.gen.catalog import UNITS
 from tilewright.gen.configuration import configure
 from tilewright.gen.generate import generate_files
-from tilewright.sw.cli import COMMANDS
+from tilewright.sw.cli import COMMANDS, GROUPS
 
 README = Path("README.md").read_text(encoding="utf-8")
 
@@ -38,7 +38,7 @@ def test_the_instantiation_is_complete(tmp_path):
 def test_commands_exist():
     shown = re.findall(r"(?:bin/|`)tilewright (\w+)[ `]", README)
     assert len(shown) > 8
-    assert set(shown) - set(COMMANDS) == set()
+    assert set(shown) - {*COMMANDS, *GROUPS} == set()
 
 
 def test_families_and_files_exist():

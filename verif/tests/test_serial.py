@@ -1,8 +1,6 @@
 """Serial arrays: exact sums in exactly the stated cycles, for every PE and precision."""
 
 import dataclasses
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -23,6 +21,7 @@ from tilewright.verif.mutate.datapath import DatapathJudge
 from tilewright.verif.mutate.unit import mutate_unit
 from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.simulate.runner import run_unit
+from tilewright.verif.tests.test_cli import tilewright
 from tilewright.verif.tests.test_systolic_primitives import models
 
 SERIAL = UNITS["serial"]
@@ -280,10 +279,7 @@ def test_digits_of_real_weights_are_counted():
 
 
 def test_what_to_measure_is_checked():
-    result = subprocess.run(
-        [sys.executable, "-m", "tilewright.fpga.bench_serial", "nothing"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    result = tilewright("bench", "serial", "nothing")
     assert result.returncode == 2
     assert "'nothing' is not one of 'planes', 'digits', 'tables', 'bit_mac'" in " ".join(
         result.stderr.replace("│", " ").split()

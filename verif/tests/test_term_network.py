@@ -9,6 +9,7 @@ from tilewright.fpga import gates
 from tilewright.sw import zoo
 from tilewright.sw.job import read_job, run_job
 from tilewright.verif import terms
+from tilewright.verif.tests.test_cli import tilewright
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -21,8 +22,10 @@ def fashion():
 
 @pytest.mark.slow
 def test_few_terms_cost_little_accuracy(capsys):
-    images = ["--images", "1000", "--validation", "2000", "--target", "1.5"]
-    assert terms.main(["examples/fashion", "-k", "7", "-s", "1", "4", "0", *images, "--json"]) == 0
+    terms.main(
+        Path("examples/fashion"), [7], [1, 4, 0], target=1.5, images=1000, validation=2000,
+        json=True,
+    )  # fmt: skip
     found = json.loads(capsys.readouterr().out)
     one, few, all_data = found["rows"]
     assert few["slots"] == all_data["slots"] == 8
@@ -56,9 +59,10 @@ def test_logits_equal_golden(example):
     assert result.golden_accuracy > 0.75
 
 
-def test_only_arrays_of_terms_have_budgets(capsys):
-    assert terms.main(["examples/fashion", "--set", "datapath.budget=99"]) == 1
-    assert "budget must be an integer from 0 to 64, not 99" in capsys.readouterr().err
+def test_only_arrays_of_terms_have_budgets():
+    done = tilewright("study", "terms", "examples/fashion", "--set", "datapath.budget=99")
+    assert done.returncode == 1
+    assert "budget must be an integer from 0 to 64, not 99" in done.stderr
 
 
 @pytest.mark.slow
