@@ -103,7 +103,7 @@ def fold(node: OnnxNode, inputs: Sequence[Constant | None]) -> Constant:
             kept = None
             if node.op in ("Transpose", "Identity") and steps[0] is not None:
                 kept = np.asarray(FOLDED[node.op](node, steps))
-    except (ValueError, IndexError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         if isinstance(error, ModelError):
             raise
         raise node.fail(f"its constants cannot be computed ({error})") from None
@@ -182,7 +182,8 @@ def _reshape(node: OnnxNode, values: Values) -> NDArray:
 
 def _flatten(node: OnnxNode, values: Values) -> NDArray:
     data = _given(values, 0)
-    axis = node.integer("axis", 1) % (data.ndim + 1)
+    axis = node.integer("axis", 1)
+    axis += data.ndim if axis < 0 else 0
     return data.reshape(math.prod(data.shape[:axis]), -1)
 
 

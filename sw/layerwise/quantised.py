@@ -153,10 +153,11 @@ def quantise(
             weights = step.weights
             top = np.abs(weights).reshape(-1, weights.shape[-1]).max(axis=0)
             scales = np.where(top > 0, top, 1) / formats.w_high
+            # A bias that the accumulator does not hold coarsens its channel.
+            room = (1 << formats.acc_width - 1) - 1
+            scales = np.maximum(scales, np.abs(step.bias) / (source[0].scale * room))
             units = scales.astype(np.float64) * source[0].scale
             bias = np.rint(step.bias / units).astype(np.int64)
-            limit = 1 << formats.acc_width - 1
-            bias = np.clip(bias, -limit, limit - 1)
             step = replace(step, weights=np.rint(weights / scales).astype(np.int64), bias=bias)
         elif isinstance(step, Add):
             largest = max(tensor.scale for tensor in source)
@@ -191,6 +192,4 @@ def _tensor(
 
 
 def _bound(out: QuantisedTensor, value: float) -> int:
-    if math.isinf(value):
-        return out.low if value < 0 else out.high
     return int(out.quantise(np.array([value]))[0])

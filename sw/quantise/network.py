@@ -102,8 +102,7 @@ def quantise(
                 name=chain.output, shape=shape, scale=1.0, zero_point=0, low=-bound, high=bound - 1
             )
         else:
-            if chain.pool is not None:
-                shape = chain.pooled(graph, shape)
+            chain.check_pool(graph, shape)
             if chain.inherits and chain.quantisation is None:
                 tensors[chain.output] = dataclasses.replace(
                     inputs[0], name=chain.output, shape=shape
@@ -172,18 +171,14 @@ class _Chain:
         """Whether the output may keep the scale of the input: its values are all among it."""
         return self.node is None and all(map(_keeps_grid, self.clips))
 
-    def pooled(self, graph: Graph, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Return the shape after the pool of a tensor of ``shape``, padding included before."""
-        assert self.pool is not None
-        if graph.tensors[self.pool.inputs[0]].shape != (shape[2], shape[0], shape[1]):
+    def check_pool(self, graph: Graph, shape: tuple[int, int, int]) -> None:
+        """Refuse a pool of another shape than that of the layer's sums: of flattened images."""
+        said = self.pool and graph.tensors[self.pool.inputs[0]].shape
+        if self.pool is not None and said != (shape[2], shape[0], shape[1]):
             raise ModelError(
                 f"layer {self.pool.name!r}, operator {self.pool.op}: windows over a flattened "
                 "input are not supported; supported: a pool before the flattening"
             )
-        (kh, kw), (sh, sw) = self.pool.kernel, self.pool.stride
-        top, left, bottom, right = self.pool.pads
-        h, w = shape[0] + top + bottom, shape[1] + left + right
-        return (h - kh) // sh + 1, (w - kw) // sw + 1, shape[2]
 
 
 def _keeps_grid(clip: Clip) -> bool:

@@ -238,6 +238,60 @@ def test_squeezing_the_batch_away_is_refused():
             load_model(build(nodes, x))
 
 
+@pytest.mark.parametrize(
+    ("size", "target"), [(30, [1, 1, 30]), (30, [1, 2, 3, 5]), (30, [30, 1]), (30, [1, 1, 1, 5, 6])]
+)
+def test_shapes_that_are_no_image_are_refused(size, target):
+    x = np.zeros((1, size), np.float32)
+    with pytest.raises(ModelError, match="Reshape_r.*supported: "):
+        load_model(build([node("Reshape", "x s", "r"), node("Relu", "r", "y")], x, s=target))
+
+
+def test_convolutions_of_flattened_images():
+    """A kernel of 1 x 1 is a product; another has no place to stand."""
+    nodes = [node("Relu", "x", "r"), node("Reshape", "r s", "f")]
+    conv = node("Conv", "f w", "y", strides=[2, 3])
+    agrees(build([*nodes, conv], s=[1, 60, 1, 1], w=RNG.normal(size=(3, 60, 1, 1))))
+    for kernel, pads in (((3, 3), [1] * 4), ((1, 1), [0, 0, 0, 1]), ((3, 1), [1, 0, 1, 0])):
+        conv = node("Conv", "f w", "y", pads=pads)
+        kernels = RNG.normal(size=(3, 60, *kernel))
+        graph = load_model(build([*nodes, conv], s=[1, 60, 1, 1], w=kernels))
+        with pytest.raises(ModelError, match="Conv_y.*on a flattened input.*1 x 1 without pads"):
+            quantise(graph, WIDE, X)
+
+
+def test_dropout_is_the_identity_unless_it_trains():
+    nodes = [node("Dropout", "x ratio training", "d"), node("Relu", "d", "y")]
+    constants = {"ratio": np.array(0.5, np.float32), "training": np.array(False)}
+    graph = load_model(model(nodes, constants, [1, *X.shape[1:]]))
+    np.testing.assert_array_equal(floats(graph, X), np.maximum(X, 0))
+    constants["training"] = np.array(True)
+    with pytest.raises(ModelError, match="Dropout_d.*training mode"):
+        load_model(model(nodes, constants, [1, *X.shape[1:]]))
+
+
+def test_batch_normalisation_in_training_is_refused():
+    norm = node("BatchNormalization", "x a a a b", "y", training_mode=1)
+    with pytest.raises(ModelError, match="BatchNormalization_y.*training mode"):
+        load_model(build([norm], a=[1.0, 1.0] * np.ones(2), b=np.ones(2)))
+
+
+def test_the_older_domain_of_quantisation_is_the_same():
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"),
+        node("Relu", "d", "y"),
+    ]  # fmt: skip
+    for part in nodes[:2]:
+        part.domain = "com.microsoft"
+    constants = {"s": np.float32(0.03), "z": np.int8(0)}
+    proto = model(nodes, constants, [1, *X.shape[1:]])
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    assert load_model(proto).tensors["x"].quantisation is not None
+    proto.graph.node[2].domain = "com.microsoft"
+    with pytest.raises(ModelError, match="Relu_y.*domain 'com.microsoft'"):
+        load_model(proto)
+
+
 def test_batches_and_inputs_in_another_shape():
     x = RNG.normal(size=(4, 12)).astype(np.float32)
     nodes = [

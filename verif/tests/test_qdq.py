@@ -270,6 +270,19 @@ def test_averages_with_a_pool_and_a_clip_behind_them():
     np.testing.assert_array_equal(run(q, x), wanted)
 
 
+@pytest.mark.parametrize("acc_width", [16, 17, 20, 32])
+def test_weights_of_exact_ties_stay_within_the_accumulator(acc_width):
+    b = Builder()
+    pool = b.op("AveragePool", b.qdq("x", (0.05, 0, np.uint8)), kernel_shape=[6, 14])
+    proto = b.model(b.qdq(pool, (0.05, 0, np.uint8)), (1, 1, 6, 14))
+    q = quantise(load_model(proto), Formats(acc_width=acc_width))
+    assert len(q.layers) == 2
+    assert q.layers[0].weights.max() == 1 or acc_width > 17
+    for layer in q.layers:
+        assert 128 * np.abs(layer.weights).sum(0).max() < 1 << acc_width - 1
+        assert np.abs(layer.bias).max() < 1 << acc_width - 1
+
+
 @pytest.mark.parametrize(
     ("factor", "ratio"),
     [

@@ -44,6 +44,9 @@ def test_powers_of_two_are_exact():
     mult, shift = multiplier(2.0 ** np.arange(-30.0, 15.0))
     assert (mult == 1 << 15).all()
     assert (shift == 15 - np.arange(-30, 15)).all()
+    mult, shift = multiplier(np.nextafter(2.0 ** np.arange(-30.0, 15.0), 0))
+    assert (mult == 1 << 15).all()
+    assert (shift == 15 - np.arange(-30, 15)).all()
 
 
 @given(st.floats(1e-4, 1e4), st.floats(1e-4, 1e4), st.sampled_from(WIDTHS))
@@ -87,6 +90,17 @@ def test_mse_is_no_worse_than_the_other_ways():
             errors[method] = float((((q - zero) * scale - sample) ** 2).mean())
         assert errors["mse"] <= min(errors.values()) * 1.05
         assert errors["mse"] < errors["minmax"] or bits == 8
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(98.5, -0.8, 0.9), (93, -0.6, 0.8), (100, -1, 1)])
+def test_percentiles_leave_out_whole_bins(share, low, high):
+    """Bins of 0.1, with 0.5 to 4 % of the values at the ends."""
+    counts = np.full(20, 50.0)
+    counts[:5], counts[17:] = (5, 5, 10, 40, 40), (40, 40, 5)
+    counts[10] += 1000 - counts.sum()
+    scale, zero = activation_scale(Observation(-1.0, 1.0, counts), Formats(), "percentile", share)
+    assert scale * 255 == pytest.approx(high - low)
+    assert zero == round(-128 - low / scale)
 
 
 @pytest.mark.parametrize("bits", WIDTHS)
@@ -336,7 +350,7 @@ def test_a_constant_tensor_needs_no_scale():
 
 def test_refusals_name_the_layer():
     graph = small(CONV, helper.make_node("Relu", ["c"], ["y"]), output="y", w=KERNEL)
-    with pytest.raises(ModelError, match=r"'conv7', operator Conv: .* more than .* 12"):
+    with pytest.raises(ModelError, match=r"'conv7', operator Conv: .* 17 bits, more than .* 12$"):
         quantise(graph, Formats(acc_width=12), X)
     with pytest.raises(ModelError, match="'x' has no scale in the model; calibration needs"):
         quantise(graph, Formats())

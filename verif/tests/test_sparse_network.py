@@ -195,6 +195,31 @@ def test_means_round_ties_as_configured(rounding, height, width):
         assert mean - zero == (round(exact) if rounding == "half_even" else away)
 
 
+@given(st.integers(0, 99))
+def test_shifts_read_beside_each_pixel(seed):
+    rng = np.random.default_rng(seed)
+    offsets, x = rng.integers(-2, 3, (4, 2)), rng.normal(size=(2, 3, 4, 4))
+    result = step(Shift, "y", "x", offsets=offsets).compute([x], None)
+    wanted = np.zeros_like(x)
+    for n, row, column, channel in np.ndindex(x.shape):
+        r, c = row + offsets[channel, 0], column + offsets[channel, 1]
+        if 0 <= r < 3 and 0 <= c < 4:
+            wanted[n, row, column, channel] = x[n, r, c, channel]
+    np.testing.assert_array_equal(result, wanted)
+
+
+def test_a_bias_beyond_the_accumulator_coarsens_its_channel():
+    weights = np.array([[1.0, 1e-9, 0.0, -1.0]])[None, None]
+    bias = np.array([0.5, -3.0, 2.0, 0.0])
+    conv = step(Convolve, "y", "x", weights=weights, bias=bias)
+    net = Network(name="n", input="x", outputs=("y",), shape=(1, 1, 1), steps=(conv,))
+    x = np.linspace(-1, 1, 9).reshape(9, 1, 1, 1)
+    quantised = quantise(net, ranges(net, x), Formats(acc_width=17))
+    assert np.abs(quantised.network.steps[0].bias).max() < 1 << 16
+    result = quantised.results(quantised.run(x))["y"]
+    np.testing.assert_allclose(result, x * weights[0, 0] + bias, atol=0.02)
+
+
 def test_bounds_of_what_moves_hold_in_integers():
     """A bound beyond the range or between two steps is a bound all the same."""
     x = np.random.default_rng(2).normal(size=(8, 4, 4, 2)).astype(np.float32)
@@ -214,6 +239,8 @@ def test_bounds_of_what_moves_hold_in_integers():
             scale = max(quantised.tensors[name].scale for name in "xy")
             np.testing.assert_allclose(result, real, atol=0.76 * scale)
             step_size = quantised.tensors["y"].scale
+            if np.isinf((low, high)).any() and 0 in (low, high):
+                assert step_size == quantised.tensors["x"].scale
             assert result.max() <= high + step_size / 2
             assert low - step_size / 2 <= result.min()
 

@@ -59,6 +59,7 @@ def ints(*values):
 
 
 CODES = {
+    "DEQUANTIZE": 6, "SOFTMAX": 25,
     "ADD": 0, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 4, "MAX_POOL_2D": 17, "RELU": 19,
     "RELU_N1_TO_1": 20, "RELU6": 21, "RESHAPE": 22, "RESIZE_BILINEAR": 23, "PAD": 34,
     "DENSIFY": 124,
@@ -241,6 +242,15 @@ def test_resizing_between_corners_is_refused():
         one_operator("RESIZE_BILINEAR", aligned=1)
 
 
+def test_kernels_larger_than_their_input_are_refused():
+    tensors, operators, *_ = sample()
+    operators[3] = ("DEPTHWISE_CONV_2D", (4, 7, 3), (8,), CONV | {0: ("b", 1)})
+    tensors[0] = ("x", (1, 2, 7, 6), None)
+    tensors[4] = ("a", (1, 2, 7, 4), None)
+    with pytest.raises(ModelError, match="the kernel is larger than its input"):
+        build_network(read_model(model(tensors, [*operators[:2], operators[3]], outputs=(8,))))
+
+
 def test_bounds_meet_those_of_the_operator_before():
     network = one_operator("MAX_POOL_2D", fused=2, behind=3)
     assert (network.steps[0].low, network.steps[0].high) == (0, 1)
@@ -327,6 +337,25 @@ def changed(place, value):
         (("operator", 1), ("CONV_2D", (0, 2, 3), (4,), CONV | {3: ("b", 4)}), "activation 4"),
         (("operator", 1), ("CONV_2D", (0, 2, 3), (4,), CONV | {4: ("i", 2)}), "dilation"),
         (("operator", 1), ("CONV_2D", (0, 4, 3), (4,), CONV), "input 1 is no constant"),
+        (("operator", 1), ("CONV_2D", (0,), (4,), CONV), "input 1 is no constant"),
+        (("operator", 1), ("CONV_2D", (), (4,), CONV), "CONV_2D: has no input or no output"),
+        (("operator", 1), ("CONV_2D", (-1, 2, 3), (4,), CONV), "has no input or no output"),
+        (("operator", 1), ("CONV_2D", (0, 2, 3), (), CONV), "has no input or no output"),
+        (("operator", 1), ("CONV_2D", (0, 2, 3), (4,), CONV | {1: ("i", 0), 2: ("i", 0)}),
+         "strides of 1 to"),
+        (("operator", 1), ("CONV_2D", (0, 2, 3), (4,), CONV | {5: ("i", 2)}), "dilation"),
+        (("operator", 4), ("ADD", (4,), (9,)), "ADD: needs 2 inputs"),
+        (("operator", 4), ("ADD", (4, 6), (9,)), "ADD: supported: two inputs of one shape"),
+        (("operator", 4), ("SOFTMAX", (8,), (9,)), "SOFTMAX: is not supported"),
+        (("operator", 0), ("DEQUANTIZE", (5,), (2,)), "DEQUANTIZE: supported: constants of half"),
+        (("operator", 0), ("DEQUANTIZE", (0,), (2,)), "DEQUANTIZE: supported: constants of half"),
+        (("operator", 0), ("DENSIFY", (0,), (2,)), "DENSIFY: supported: constants"),
+        (("tensor", 7), ("depth", (2, 3, 3, 4), np.zeros((2, 3, 3, 4), "<f4")),
+         "as many output channels as input"),
+        (("tensor", 7), ("depth", (1, 3, 3, 3), np.zeros((1, 3, 3, 3), "<f4")),
+         "as many output channels as input"),
+        (("tensor", 0), ("x", (2, 5, 7, 6), None), r"the input has shape \[2, 5, 7, 6\]"),
+        (("tensor", 4), ("a", (2, 5, 7, 4), None), "the file says"),
         (("operator", 2), ("PAD", (9, 5), (6,)), "reads 'y', which nothing before"),
         (("operator", 2), ("PAD", (4, 5), (8,)), "the file says"),
         (("operator", 1), ("CONV_2D", (0, 99, 3), (4,), CONV), "names tensor 99 of 10"),
