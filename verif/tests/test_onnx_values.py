@@ -95,6 +95,7 @@ def test_automatic_padding_of_windows_far_apart_is_refused():
         (5, {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}),
         (6, {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
         (5, {"kernel_shape": [2, 3], "strides": [3, 3], "ceil_mode": 1, "pads": [1, 1, 1, 1]}),
+        (6, {"kernel_shape": [3, 3], "strides": [2, 3], "ceil_mode": 1, "pads": [0, 0, 1, 2]}),
         (5, {"kernel_shape": [3, 2], "strides": [1, 2], "pads": [2, 0, 1, 1]}),
         (5, {"kernel_shape": [3, 2]}),
     ],
@@ -228,6 +229,20 @@ def test_a_shape_that_is_taken_from_another_layer_takes_nothing_else():
     late.insert(7, node("Concat", "batch minus", "flat", axis=0))
     q = agrees(build(late, first=[0], minus=[-1], **constants))
     assert [layer.name for layer in q.layers] == ["Conv_y0", "Conv_c"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "wanted"),
+    [({}, [1, 2, 5, 6]), ({"start": 1}, [2, 5, 6]), ({"start": -2, "end": -1}, [5])],
+)
+@pytest.mark.parametrize("name", ["x", "k"])
+def test_parts_of_shapes(ends, wanted, name):
+    """Of what is computed and of constants."""
+    nodes = [node("Shape", name, "s", **ends), node("Cast", "s", "f", to=onnx.TensorProto.FLOAT)]
+    nodes += [node("Flatten", "x", "v"), node("MatMul", "v ones", "m"), node("Add", "m f", "y")]
+    constants = {"k": np.zeros((1, 2, 5, 6)), "ones": np.zeros((60, len(wanted)))}
+    graph = load_model(build(nodes, **constants))
+    np.testing.assert_array_equal(floats(graph, X), np.tile(wanted, (4, 1)))
 
 
 def test_squeezing_the_batch_away_is_refused():

@@ -92,7 +92,9 @@ def test_mse_is_no_worse_than_the_other_ways():
         assert errors["mse"] < errors["minmax"] or bits == 8
 
 
-@pytest.mark.parametrize(("share", "low", "high"), [(98.5, -0.8, 0.9), (93, -0.6, 0.8), (100, -1, 1)])
+@pytest.mark.parametrize(
+    ("share", "low", "high"), [(98.5, -0.8, 0.9), (93, -0.6, 0.8), (100, -1, 1)]
+)
 def test_percentiles_leave_out_whole_bins(share, low, high):
     """Bins of 0.1, with 0.5 to 4 % of the values at the ends."""
     counts = np.full(20, 50.0)
