@@ -91,8 +91,13 @@ class AttentionConfig:
 
     @property
     def score_width(self) -> int:
-        """Signed bits of a score: eight before the point, where it saturates."""
-        return 8 + self.fraction_bits
+        """Signed bits of a score: those of a sum that loses none, so that no score saturates."""
+        return self.scaled_width
+
+    @property
+    def whole_bits(self) -> int:
+        """Signed bits of a score before the point."""
+        return self.score_width - self.fraction_bits
 
     @property
     def shift_bits(self) -> int:

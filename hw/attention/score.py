@@ -49,7 +49,7 @@ class Score(Component):
     Throughput
         One beat a cycle.
     Numerics
-        Sums exact; rounding half up, then saturation.
+        Sums exact, whatever the shift; rounding half up.
     Reference
         verif.golden.attention.scores.
     """
@@ -91,9 +91,7 @@ class Score(Component):
         shift = delay(m, beat.shift, 4, "shift")
         moved = registered(m, Cat(Const(0, 1), total).as_signed() >> shift, 1, "moved")
         rounded = registered(m, (moved + 1) >> 1, 1, "rounded")
-        top = (1 << config.score_width - 1) - 1
-        above, below = rounded > top, rounded < -top - 1
-        m.d.sync += self.score.eq(Mux(above, top, Mux(below, -top - 1, rounded)))
+        m.d.sync += self.score.eq(rounded)
         m.d.comb += [
             self.o_valid.eq(delay(m, self.valid & end, self.LATENCY, "valid_out", reset=True)),
             self.last.eq(delay(m, beat.last, self.LATENCY, "last")),
@@ -161,7 +159,7 @@ class RunningSum(Component):
         A row's sum is there.
     total : Out(sum_width)
         The sum, ``guard_bits`` below a power's lowest bit.
-    top : Out(signed(8))
+    top : Out(signed(whole_bits))
         Whole part of the row's largest score.
 
     Attributes
@@ -187,7 +185,7 @@ class RunningSum(Component):
     def __init__(self, config: AttentionConfig):
         self._config = config
         self.first = Signal(init=1)
-        self.highest = Signal(signed(8))
+        self.highest = Signal(signed(config.whole_bits))
         super().__init__(
             {
                 "valid": In(1),
@@ -195,7 +193,7 @@ class RunningSum(Component):
                 "last": In(1),
                 "done": Out(1),
                 "total": Out(config.sum_width),
-                "top": Out(signed(8)),
+                "top": Out(signed(config.whole_bits)),
             }
         )
 
@@ -211,7 +209,7 @@ class RunningSum(Component):
         rises = Signal()
         m.d.comb += rises.eq(first | (whole > top))
         distance = Mux(whole > top, whole - top, top - whole)
-        by = Signal(8)
+        by = Signal(config.whole_bits)
         begins = Signal()
         moves = Signal()
         adds = Signal()
@@ -225,11 +223,13 @@ class RunningSum(Component):
             with m.If(rises):
                 m.d.sync += top.eq(whole)
         # The power is at its place a cycle before the sum moves; further than far, nothing is left.
-        term = Cat(Const(0, config.guard_bits), power)
-        term = registered(m, Mux(moves, term, term >> by), 1, "term")
         near = (config.sum_width - 1).bit_length()
-        far = registered(m, by[near:].any(), 1, "far")
-        short = registered(m, by[:near], 1, "short")
+        distant, short = by[near:].any(), by[:near]
+        term = Cat(Const(0, config.guard_bits), power)
+        term = Mux(moves, term, Mux(distant, 0, term >> short))
+        term = registered(m, term, 1, "term")
+        far = registered(m, distant, 1, "far")
+        short = registered(m, short, 1, "short")
         starts = registered(m, begins, 1, "starts")
         shifts = registered(m, moves, 1, "shifts")
         moved = Mux(shifts, Mux(far, 0, self.total >> short), self.total)

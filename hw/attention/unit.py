@@ -110,7 +110,7 @@ class Attention(Component):
         """Return a queue of rows' sums, maxima and last slots."""
         config = self._config
         m.submodules.sum = total = RunningSum(config)
-        width = config.sum_width + 8 + config.guard_bits
+        width = config.sum_width + config.whole_bits + config.guard_bits
         m.submodules.sums = sums = Fifo(width, ROWS)
         m.d.comb += [
             total.valid.eq(score.o_valid), total.score.eq(score.score), total.last.eq(score.last),
@@ -153,7 +153,7 @@ class Attention(Component):
         room = Signal()
         reciprocal = Signal.like(weigh.reciprocal)
         extra = Signal.like(weigh.extra)
-        top = Signal(signed(8))
+        top = Signal(signed(config.whole_bits))
         last_slot = Signal(config.guard_bits)
         m.d.comb += Cat(reciprocal, extra, top, last_slot).eq(inverses.r_data)
         issue = Signal()

@@ -23,7 +23,7 @@ class Weigh(Component):
     -------
     score : In(signed(score_width))
         The slot's score.
-    top : In(signed(8))
+    top : In(signed(whole_bits))
         Whole part of the row's largest score.
     extra : In(range(guard_bits + 1))
         Bits of the row's sum beyond the fewest.
@@ -60,7 +60,7 @@ class Weigh(Component):
         super().__init__(
             {
                 "score": In(signed(config.score_width)),
-                "top": In(signed(8)),
+                "top": In(signed(config.whole_bits)),
                 "extra": In(range(config.guard_bits + 1)),
                 "reciprocal": In(config.reciprocal_bits),
                 "scale": In(ACT_BITS),
@@ -78,14 +78,17 @@ class Weigh(Component):
         score = registered(m, self.score, 1, "score")
         top = registered(m, self.top, 1, "top")
         m.d.comb += powers.fraction.eq(score[: config.fraction_bits])
-        below = Signal(9)
+        below = Signal(config.whole_bits)
         m.d.sync += below.eq(top - score[config.fraction_bits :].as_signed())
         extra = delay(m, self.extra, 2, "extra")
         reciprocal = delay(m, self.reciprocal, 2, "reciprocal")
         power = registered(m, powers.power, 1, "power")
         reciprocal = registered(m, reciprocal, 1, "reciprocal_again")
-        far = below + extra
-        cut = registered(m, Mux(far > bits + 2, bits + 2, far)[:5], 1, "cut")
+        # A weight is zero well before the power has moved by twice its bits.
+        near = (bits + 2).bit_length()
+        far = below[:near] + extra
+        beyond = below[near:].any() | (far > bits + 2)
+        cut = registered(m, Mux(beyond, bits + 2, far)[:5], 1, "cut")
         product = self.product
         m.d.sync += product.eq((power * reciprocal)[bits - 1 :])
         cut = registered(m, cut, 1, "cut_again")

@@ -109,7 +109,7 @@ class SumSpec(wiring.Component):
         valid = delay(m, self.valid, 1, "valid_then", reset=True)
         first = delay(m, count, 1, "count_before", reset=True) == 0
         whole = registered(m, self.score[config.fraction_bits :].as_signed(), 1, "whole_then")
-        largest = Signal(signed(8))
+        largest = Signal(signed(config.whole_bits))
         with m.If(valid):
             m.d.sync += largest.eq(Mux(first | (whole > largest), whole, largest))
         m.d.comb += [Assert(unit.first == first), Assert(unit.highest == largest)]
@@ -144,7 +144,7 @@ class WeighSpec(wiring.Component):
     -------
     score : In(signed(score_width))
         Any whose whole part is at most ``top``.
-    top : In(signed(8))
+    top : In(signed(whole_bits))
         Any.
     extra : In(range(guard_bits + 1))
         Any.
@@ -159,7 +159,7 @@ class WeighSpec(wiring.Component):
         super().__init__(
             {
                 "score": In(signed(config.score_width)),
-                "top": In(signed(8)),
+                "top": In(signed(config.whole_bits)),
                 "extra": In(range(config.guard_bits + 1)),
                 "reciprocal": In(config.reciprocal_bits),
                 "scale": In(ACT_BITS),

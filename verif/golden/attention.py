@@ -125,13 +125,12 @@ def restore(config: AttentionConfig, stored: Stored) -> Integers:
 def scores(config: AttentionConfig, q: Integers, keys: Integers, shift: ArrayLike) -> Integers:
     """Return the products of queries and restored keys, [..., queries, slots], in powers of two.
 
-    They lose ``shift`` bits, round half up and saturate at eight bits before the point.
+    They lose ``shift`` bits and round half up.
     """
     sums = _product(q, np.swapaxes(keys, -1, -2))
     shift = np.asarray(shift, np.int64)
-    rounded = sums + (1 << shift >> 1) >> shift
-    top = (1 << config.score_width - 1) - 1
-    return np.clip(rounded, -top - 1, top)
+    half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
+    return sums + half >> shift
 
 
 def softmax(config: AttentionConfig, scores: Integers, valid: ArrayLike) -> Integers:
@@ -142,7 +141,7 @@ def softmax(config: AttentionConfig, scores: Integers, valid: ArrayLike) -> Inte
     """
     valid = np.broadcast_to(np.asarray(valid, bool), scores.shape)
     fraction = config.fraction_bits
-    whole = np.where(valid, scores >> fraction, -(1 << 20))
+    whole = np.where(valid, scores >> fraction, -(1 << 60))
     half, longest = 1 << config.weight_bits - 1, (1 << config.weight_bits) - 1
     part = (scores & (1 << fraction) - 1) / (1 << fraction)
     power = np.minimum(np.rint(half * np.exp2(part)).astype(np.int64), longest)

@@ -10,7 +10,7 @@ from tilewright.verif.golden.attention import factors, softmax
 __all__ = ["KINDS", "Row", "extreme_row", "random_row", "row_of"]
 
 KINDS = (
-    "even", "near", "far", "rising", "falling", "saturated", "tiny", "high", "low", "brim",
+    "even", "near", "far", "rising", "falling", "huge", "tiny", "high", "low", "brim",
     "fine",
 )  # fmt: skip
 
@@ -37,8 +37,7 @@ class Row:
 def row_of(config: AttentionConfig, dot, key_scales, shift: int, value_scales) -> Row:
     """Return a row of products [slots, groups], scales of keys and of values alike, and a shift."""
     sums = (dot * key_scales).sum(1)
-    top = (1 << config.score_width - 1) - 1
-    found = np.clip(sums + (1 << shift >> 1) >> shift, -top - 1, top)
+    found = sums + (1 << shift >> 1) >> shift
     weights = softmax(config, found, True)
     scaled = factors(config, weights[None], value_scales)[0]
     slots, groups = dot.shape
@@ -63,7 +62,7 @@ def random_row(config: AttentionConfig, rng: np.random.Generator, kind: str, slo
     shape = (slots, config.groups)
     limit = (1 << config.dot_width - 1) - 1
     key_scales = rng.integers(1 << ACT_BITS - 1, 1 << ACT_BITS, shape)
-    spread = {"even": 0, "near": 1, "far": 30, "saturated": 400, "tiny": 0.02}.get(kind, 12)
+    spread = {"even": 0, "near": 1, "far": 30, "huge": 400, "tiny": 0.02}.get(kind, 12)
     most = min(limit.bit_length() + ACT_BITS - 9 - config.fraction_bits, 40)
     shift = int(rng.integers(0, most + 1))
     unit = 2.0 ** (shift + config.fraction_bits - ACT_BITS)
@@ -71,8 +70,8 @@ def random_row(config: AttentionConfig, rng: np.random.Generator, kind: str, slo
     exact = rng.normal(level, 3 if level else spread, shape) * unit
     if kind in ("brim", "fine"):
         steps = rng.integers(-12, 13, shape)
-        if kind == "brim":  # a few steps from where scores saturate
-            steps += int(rng.choice((-1, 1))) << config.score_width - 1
+        if kind == "brim":  # some far above the others
+            steps += rng.integers(-1, 2, shape) << 7 + config.fraction_bits
         else:  # every bit of a sum counts
             shift, key_scales = int(rng.integers(0, 3)), rng.integers(1, 16, shape)
             steps *= 8

@@ -31,9 +31,9 @@ def one_by_one(config, row, valid):
             continue
         whole, power = score >> config.fraction_bits, config.powers[score % len(config.powers)]
         if top is None or whole > top:
-            total >>= 0 if top is None else whole - top
+            total >>= 0 if top is None else min(whole - top, 99)
             top = whole
-        total += power << config.guard_bits >> top - whole
+        total += power << config.guard_bits >> min(top - whole, 99)
     assert total < 1 << config.sum_width
     length, bits = total.bit_length(), config.reciprocal_bits
     inverse = min((1 << 2 * bits - 1) // (total >> length - bits), (1 << bits) - 1)
@@ -43,7 +43,7 @@ def one_by_one(config, row, valid):
             weights.append(0)
             continue
         power = config.powers[score % len(config.powers)]
-        cut = length - config.guard_bits + top - (score >> config.fraction_bits)
+        cut = min(length - config.guard_bits + top - (score >> config.fraction_bits), 99)
         weight = min((power * inverse + (1 << cut >> 1)) >> cut, (1 << config.weight_bits) - 1)
         weights.append(weight)
     return weights
@@ -169,16 +169,32 @@ def test_results_are_within_the_bound_of_floats(fields):
     assert bound.max() < 0.02 * np.abs(elements).max()
 
 
-def test_scores_round_half_up_and_saturate():
+def test_scores_round_half_up_and_never_saturate():
     config = AttentionConfig(slots=4, kv_bits=8, head_size=32, group=32)
     q = np.zeros((1, 32), np.int64)
     q[0, 0] = 1
     keys = Stored(np.zeros((4, 32), np.int64), np.full((4, 1), 1))
     keys.codes[:, 0] = 1, 2, -2, -6
     assert scores(config, q, restore(config, keys), 2)[0].tolist() == [0, 1, 0, -1]
+    assert scores(config, q, restore(config, keys), 63)[0].tolist() == [0, 0, 0, 0]
     q[0, 0] = 32767
     keys.scales[:] = 60000
-    assert scores(config, q, restore(config, keys), 0)[0].tolist() == [32767, 32767, -32768, -32768]
+    unit = 32767 * 60000
+    wanted = [unit, 2 * unit, -2 * unit, -6 * unit]
+    assert scores(config, q, restore(config, keys), 0)[0].tolist() == wanted
+
+
+def test_large_scores_are_told_apart():
+    """200, 150 and 400 powers of two: only the largest counts; 200 and 199 share by two to one."""
+    config = AttentionConfig(slots=4)
+    whole = 1 << config.fraction_bits
+    def weights(*scores):
+        return softmax(config, np.array(scores) * whole, True).tolist()
+
+    assert weights(200, 150) == weights(150 + 200, 150 + 150) == weights(50, 0) == [65535, 0]
+    assert weights(150, 400, 200) == weights(-400, 0, -150) == [0, 65535, 0]
+    assert weights(200, 199) == weights(1, 0) == weights(-(1 << 30), -(1 << 30) - 1)
+    assert weights(-300, -300) == weights(0, 0)
 
 
 def test_empty_slots_are_ignored():
