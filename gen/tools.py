@@ -63,6 +63,7 @@ def run_tool(
     env: Mapping[str, str] | None = None,
     log: str | None = None,
     say: Callable[[str], None] | None = None,
+    phases: Mapping[str, str] | None = None,
 ) -> str:
     """Run a program in ``folder`` and return all that it printed.
 
@@ -81,8 +82,9 @@ def run_tool(
     log : str, optional
         File in ``folder`` that it writes errors to, where it does not print them.
     say : callable, optional
-        Told now and then that it is still at work.
-
+        Told each new phase, and now and then that it is still at work.
+    phases : mapping, optional
+        How a line begins with which a phase of the program does, and what messages call the phase.
 
     Raises
     ------
@@ -92,6 +94,7 @@ def run_tool(
         The disk is full, whether the program noticed or not.
     """
     lines: list[str] = []
+    phase = ""
     with started(
         command, folder, what, env=env, text=True, encoding="utf-8", errors="replace",
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -102,8 +105,13 @@ def run_tool(
                 name = Path(command[0]).name
                 print(f"first start of {name}: translating it takes 1 to 2 minutes, only once",
                       file=sys.stderr, flush=True)  # fmt: skip
-            else:
-                lines.append(line)
+                continue
+            lines.append(line)
+            begun = next((name for start, name in (phases or {}).items()
+                          if line.startswith(start)), phase)  # fmt: skip
+            if say is not None and begun != phase:
+                say(f"{what}: {begun}")
+            phase = begun
     check_room(folder)
     if process.returncode:
         raise ToolError(f"{what} failed: {_said(lines, folder / log if log else None)}")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..gen.catalog import find_family, load
+from ..gen.progress import waiting
 from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
 from .cycles import predict
@@ -86,7 +87,8 @@ class Engine:
         rest.setdefault("weight_depth", max(4096, 4 * datapath.weight_beats))
         self.config = EngineConfig(datapath=datapath, **rest)
         self._weights = load(f"sw.pack.{family}")
-        self._hardware = SimulatedEngine(self.config)
+        with waiting(f"compiling the engine around {family}"):
+            self._hardware = SimulatedEngine(self.config)
 
     def matmul(
         self,

@@ -42,6 +42,7 @@ def command(
     from ...gen.catalog import find_unit, load
     from ...gen.configuration import configure, fields_of
     from ...gen.generate import module_name
+    from ...gen.progress import waiting
     from ...gen.verilog import emit
     from ...hw.config import ConfigError, check_choice
     from .output import print_json, print_table, say
@@ -53,7 +54,8 @@ def command(
     part = find_board(board).part if board else Part()
     check_fit(chosen, part, board or part.name)
     name = module_name(unit)
-    design = emit(load(find_unit(unit).component)(chosen), name)
+    with waiting(f"writing the design of {unit}"):
+        design = emit(load(find_unit(unit).component)(chosen), name)
     found = measure(
         design.rtlil, name, output / unit, part=part, mhz=mhz, seeds=range(1, seeds + 1),
         placer=placer, say=say,

@@ -24,10 +24,12 @@ def command(
     """Write Verilog, manifest, FuseSoC core and configuration of one unit."""
     from ...gen.configuration import configure
     from ...gen.generate import generate
+    from ...gen.progress import waiting
     from .output import print_json, show
 
     chosen = configure(unit, preset=preset, file=config, settings=set_ or ())
-    paths = generate(unit, chosen, output, name)
+    with waiting(f"writing the Verilog of {unit}"):
+        paths = generate(unit, chosen, output, name)
     if json:
         print_json({path.suffix[1:]: str(path) for path in paths})
     else:

@@ -96,8 +96,10 @@ def nextpnr(monkeypatch, tmp_path):
     """Replace nextpnr by one that gives `REPORT`; return its arguments."""
     calls = []
 
-    def run(tool, arguments, folder, *, log, say=None):
+    def run(tool, arguments, folder, *, log, say=None, phases=None):
         assert tool == "nextpnr-ecp5"
+        assert list(phases.values()) == ["packing", "placing", "routing"]
+        assert "-q" not in arguments  # which would silence the phases
         given = dict(zip(arguments, [*arguments[1:], ""], strict=True))
         calls.append(given)
         (folder / given["--report"]).write_text(json.dumps(REPORT))
