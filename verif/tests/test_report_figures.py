@@ -1,5 +1,6 @@
 """Tables and pictures of reports: every number against one worked out by hand."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -236,6 +237,29 @@ def test_tiles_of_the_floorplan(drawn, tmp_path):
     texts = [text.get_text() for text in by_part.get_legend().get_texts()]
     assert texts == ["datapath: 2", "buffers and readers: 1"]
     assert len(by_kind.get_legend().get_texts()) == 3
+
+
+def test_every_part_of_an_engine_has_its_name(tmp_path):
+    parts = {
+        "datapath": "datapath", "act_buffer": "buffers and readers",
+        "act_reader": "buffers and readers", "weight_reader": "buffers and readers",
+        "accumulator": "accumulators", "drain": "drain", "load_x": "loaders", "load_w": "loaders",
+        "dispatcher": "control", "registers": "control", "host": "serial host", "relay": "other",
+    }  # fmt: skip
+    kinds = {
+        "TRELLIS_COMB": "LUTs", "TRELLIS_SLICE": "LUTs", "TRELLIS_RAMW": "distributed RAM",
+        "TRELLIS_FF": "flip-flops", "MULT18X18D": "DSPs", "ALU54B": "DSPs", "DP16KD": "block RAMs",
+        "EHXPLLL": "other",
+    }  # fmt: skip
+    cells = {f"engine.core.{part}.cell$1": "TRELLIS_FF" for part in parts}
+    cells |= {f"pin {kind}": kind for kind in kinds}
+    place = {"NEXTPNR_BEL": "X1/Y2/BEL"}
+    made = {name: {"type": kind, "attributes": place} for name, kind in cells.items()}
+    path = tmp_path / "placed.json"
+    path.write_text(json.dumps({"modules": {"top": {"cells": made}}}))
+    found = read_floorplan(path)
+    assert [cell.part for cell in found] == [*parts.values(), *["other"] * len(kinds)]
+    assert [cell.kind for cell in found[len(parts) :]] == list(kinds.values())
 
 
 def test_the_most_frequent_kind_colours_a_tile(drawn):

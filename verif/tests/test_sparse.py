@@ -1,6 +1,7 @@
 """Column combining: grouping, pruning, packing, the packer against rules and optimum."""
 
 import itertools
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tilewright.sw.report.packing import packing_svg
+from tilewright.sw.report.packing import COLOURS, PRUNED, packing_svg
 from tilewright.sw.sparse.columns import (
     RULES,
     combine,
@@ -235,6 +236,15 @@ def test_figures_of_a_packing_worked_out_by_hand():
     assert packed.values.tolist() == [[-4, 1], [0, 2]]
     assert packed.selects.tolist() == [[1, 0], [0, 0]]
     assert packed.utilisation == 3 / 4
+    # Before: columns 0 to 3, what goes in grey; after: both groups under a gap of 24.
+    paths = re.findall(r'<path fill="(#\w+)" d="(.*?)"/>', packing_svg(weights, groups, alpha=4))
+    drawn = [(colour, re.findall(r"M(\d+) (\d+)h", path)) for colour, path in paths]
+    first, second = COLOURS[:2]
+    assert drawn == [
+        (PRUNED, [("0", "0"), ("12", "0"), ("12", "6")]), (first, [("0", "6"), ("18", "6")]),
+        (second, [("6", "0")]),
+        (second, [("0", "36")]), (first, [("0", "42"), ("6", "42")]),
+    ]  # fmt: skip
 
 
 def test_columns_move_only_where_there_is_room():
