@@ -403,17 +403,16 @@ class Gates(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        held = Signal()
+        held = Signal(reset_less=True)
         m.d.sync += held.eq(self.a ^ self.b)
         m.d.comb += [self.nand.eq(~(self.a & self.b)), self.held.eq(held)]
         return m
 
 
 def test_gate_equivalents():
-    """By transistors: a NAND 4, an XOR 12, a flip-flop 16; the reset is a NOR or two more."""
+    """By transistors: a NAND 4, an XOR 12, a flip-flop 16."""
     everything, logic = gates.gate_equivalents(Gates(), "gates", Path("build/test/gates"))
-    assert everything - logic == 16 / 4
-    assert 1 + 3 <= logic <= 1 + 3 + 2.5
+    assert (everything, logic) == (1 + 3 + 4, 1 + 3)
 
 
 def test_products_a_cycle_of_single_units(quiet, monkeypatch, capsys):
@@ -485,10 +484,10 @@ def build(monkeypatch, tmp_path):
 
 def test_a_build_is_as_fast_as_its_slowest_engine_clock(build):
     """The oscillator's clock drives nothing but the PLL and is not the engine's."""
-    found = build.run(mhz=100, seed=3)
-    assert (found.mhz, found.fmax, found.met, found.identical) == (100, 91.5, False, True)
-    assert build.asked == (Part("85k", "CABGA381", 6), 100, 3)
-    assert (build.uart.clock_hz, build.uart.baud) == (100_000_000, 1_000_000)
+    found = build.run(mhz=125, seed=3)
+    assert (found.mhz, found.fmax, found.met, found.identical) == (125, 91.5, False, True)
+    assert build.asked == (Part("85k", "CABGA381", 6), 125, 3)
+    assert (build.uart.clock_hz, build.uart.baud) == (125_000_000, 1_000_000)
     assert (found.used, found.available) == ({"DP16KD": 6}, {"DP16KD": 208})
     assert found.area == Area(1, 2, 3, 4, 5, 6)
     assert found.bitstream.read_bytes() == b"bits"
