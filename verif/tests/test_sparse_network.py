@@ -145,6 +145,21 @@ def test_a_fitted_weight_is_held_where_it_is():
         np.testing.assert_allclose(layer.bias, [5], atol=1e-4)
 
 
+def test_a_layer_is_fitted_to_what_the_whole_network_gave():
+    """The first layer now gives a third of what it gave; the second makes up for it."""
+    def layer(output, source, weight):
+        matrix = np.array([[[[weight]]]], np.float32)
+        return step(Convolve, output, source, weights=matrix, bias=np.zeros(1, np.float32))
+
+    def net(weight):
+        steps = (layer("a", "x", weight), layer("b", "a", 2))
+        return Network(name="n", input="x", outputs=("b",), shape=(1, 1, 1), steps=steps)
+
+    x = np.array([-1.0, 1.0]).reshape(2, 1, 1, 1)
+    found = refit(net(3), net(1), {"b"}, x, ridge=0).convolutions()
+    np.testing.assert_allclose([found[name].matrix.item() for name in "ab"], [1, 6], atol=1e-4)
+
+
 @given(st.integers(0, 30))
 def test_arranged_channels_change_nothing_but_the_order(seed):
     """Only e's input is its alone, through a shift and a convolution by channels."""
