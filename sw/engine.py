@@ -15,7 +15,7 @@ from ..hw.engine.config import EngineConfig
 from .cycles import predict
 from .mapping.matmul import plan_matmul
 from .pack.by_mode import for_mode, tile_k, useful_products, utilisation
-from .pack.operand import Operand
+from .pack.operand import Operand, check_values
 from .runtime.simulated import SimulatedEngine
 from .sparse.columns import PackedColumns
 from .sparse.nm import PackedNm
@@ -166,11 +166,5 @@ def _matrix(name: str, values: ArrayLike, bits: int, is_signed: bool) -> NDArray
         raise ValueError(f"{name} must be a matrix with rows and columns, not of {array.shape}")
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} must hold integers, not {array.dtype}")
-    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
-    if array.min() < low or array.max() > high:
-        kind = "signed" if is_signed else "unsigned"
-        raise ValueError(
-            f"{name} must lie in {low}..{high} ({bits} bits, {kind}), "
-            f"but holds {array.min()}..{array.max()}"
-        )
+    check_values(name, array, bits, is_signed)
     return array.astype(np.int64)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from ..hw.engine.commands import NO_WAIT, encode
 from ..hw.engine.config import EngineConfig
+from ..hw.engine.requantise_config import MULT_BITS, SHIFT_BITS
+from .pack.operand import check_values
 
 __all__ = ["Program", "ProgramBuilder"]
 
@@ -116,8 +118,17 @@ class ProgramBuilder:
         *,
         results: int | None = None,
     ) -> None:
-        """Write parameters of as many channels as ``bias`` holds, tile by tile of ``cols``."""
+        """Write parameters of as many channels as ``bias`` holds, tile by tile of ``cols``.
+
+        Raises
+        ------
+        ValueError
+            A bias has more bits than sums, a multiplier more than 16, or a shift more than 6.
+        """
         config = self.config
+        check_values("bias", np.asarray(bias), config.acc_width, True)
+        check_values("mult", np.asarray(mult), MULT_BITS, False)
+        check_values("shift", np.asarray(shift), SHIFT_BITS, False)
         words: list[int] = []
         cols, lanes = config.datapath.cols, config.drain_lanes
         rows = 0

@@ -18,7 +18,8 @@ class SelectArray(WeightStationary):
     Channels stand in groups of ``span`` side by side, ``share`` rows serve a group; the GEMM's mode
     chooses the span. Row ``i`` of a group has lines for channels ``i`` and up of it. A smaller span
     uses fewer lines and packs its groups closer, so that a line takes another element of the
-    vector in each mode.
+    vector in each mode. The other lines carry 0: a weight that selects one of them counts for
+    nothing.
 
     Parameters
     ----------
@@ -81,15 +82,15 @@ def row_lines(m: Module, config: SelectConfig, held: View) -> list[Value]:
         group, first = divmod(r, config.share)
         lines = Signal(config.lines * config.x_bits, name=f"lines_{r}")
         for j in range(config.lines):
-            # In modes whose groups are smaller nothing selects the line.
-            spans = [span for span in config.spans if j <= span - config.share]
-            at = [span * group + first + j for span in spans]
             line = lines.word_select(j, config.x_bits)
-            m.d.comb += line.eq(held.data[at[-1]])
-            if group and len(spans) > 1:
+            m.d.comb += line.eq(held.data[config.spans[-1] * group + first + j])
+            if len(config.spans) > 1:
                 with m.Switch(held.mode):
-                    for span, lane in zip(spans[:-1], at, strict=False):
-                        with m.Case(config.spans.index(span)):
-                            m.d.comb += line.eq(held.data[lane])
+                    for code, span in enumerate(config.spans[:-1]):
+                        with m.Case(code):
+                            # What lies beyond a smaller group belongs to another one.
+                            inside = j <= span - config.share
+                            lane = span * group + first + j
+                            m.d.comb += line.eq(held.data[lane] if inside else 0)
         rows.append(lines)
     return rows

@@ -5,9 +5,39 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Operand"]
+from ...hw.engine.config import DatapathConfig
+
+__all__ = ["Operand", "check_values", "checked_tile"]
 
 Ints = NDArray[np.int64]
+
+
+def check_values(name: str, values: Ints, bits: int, is_signed: bool) -> None:
+    """Raise `ValueError` unless all values are numbers of that format."""
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
+    if values.size and (values.min() < low or values.max() > high):
+        kind = "signed" if is_signed else "unsigned"
+        raise ValueError(
+            f"{name} must lie in {low}..{high} ({bits} bits, {kind}), "
+            f"but holds {values.min()}..{values.max()}"
+        )
+
+
+def checked_tile(config: DatapathConfig, tile: Ints, mode: int = 0) -> Ints:
+    """Return a weight tile as int64.
+
+    Raises
+    ------
+    ValueError
+        It has another shape, or weights that ``mode`` has no numbers for.
+    """
+    tile = np.asarray(tile, np.int64)
+    shape = (config.act_lanes, config.cols)
+    if tile.shape != shape:
+        raise ValueError(f"tile must have shape {shape}, not {tile.shape}")
+    full = (config.w_bits, config.w_signed)
+    check_values("w", tile, *(config.operand_formats(mode)[1] if config.mode_bits else full))
+    return tile
 
 
 @dataclass(frozen=True, eq=False)

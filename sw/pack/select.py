@@ -10,7 +10,7 @@ from ...hw.packed.select_config import SelectConfig
 from ..mapping.network import k_tiles
 from ..quantise.layers import QuantisedGraph
 from .by_mode import useful_products
-from .operand import Operand
+from .operand import Operand, checked_tile
 
 __all__ = ["kept_places", "pack_tile", "plain_operand", "prepare", "unpack_tile"]
 
@@ -71,10 +71,7 @@ def pack_tile(config: SelectConfig, tile: Ints, mode: int = 0) -> list[int]:
         ``rows`` beats, the last row first (bit-serial: the first), column 0 in the least
         significant bits; of each column the weight and above it the line that its cell selects.
     """
-    tile = np.asarray(tile, np.int64)
-    if tile.shape != (config.act_lanes, config.cols):
-        shape = (config.act_lanes, config.cols)
-        raise ValueError(f"tile must have shape {shape}, not {tile.shape}")
+    tile = checked_tile(config, tile, mode)
     groups = tile[: config.tile_k(mode)].reshape(-1, config.span(mode), config.cols)
     places = kept_places(groups, config.share)
     weights = np.take_along_axis(groups, places, axis=1) & (1 << config.w_bits) - 1
@@ -90,7 +87,12 @@ def pack_tile(config: SelectConfig, tile: Ints, mode: int = 0) -> list[int]:
 
 
 def unpack_tile(config: SelectConfig, beats: list[int], mode: int = 0) -> Ints:
-    """Return the weight tile (act_lanes, cols) of its beats: the inverse of `pack_tile`."""
+    """Return the weight tile (act_lanes, cols) of its beats: the inverse of `pack_tile`.
+
+    Beats from elsewhere may hold what `pack_tile` never writes, and mean what the array computes:
+    a place beyond the last line is the last line, a line that the mode's groups do not have counts
+    for nothing, and rows that select the same channel add up.
+    """
     bits, mask = config.word_bits, (1 << config.word_bits) - 1
     rows = beats if config.pe == "bit_mac" else reversed(beats)
     words = [[beat >> bits * c & mask for c in range(config.cols)] for beat in rows]
@@ -104,8 +106,8 @@ def unpack_tile(config: SelectConfig, beats: list[int], mode: int = 0) -> Ints:
     tile = np.zeros((config.act_lanes, config.cols), np.int64)
     channels = places + span * np.arange(len(words))[:, None, None]
     columns = np.broadcast_to(np.arange(config.cols), channels.shape)
-    inside = (places < span) & (weights != 0)
-    tile[channels[inside], columns[inside]] = weights[inside]
+    inside = lines <= span - config.share
+    np.add.at(tile, (channels[inside], columns[inside]), weights[inside])
     return tile
 
 

@@ -4,11 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.serial.config import SerialConfig
+from .operand import checked_tile
 
 __all__ = ["pack_tile", "unpack_tile"]
 
 
-def pack_tile(config: SerialConfig, tile: NDArray[np.int64]) -> list[int]:
+def pack_tile(config: SerialConfig, tile: NDArray[np.int64], mode: int = 0) -> list[int]:
     """Return the beats of a weight tile.
 
     Parameters
@@ -17,6 +18,8 @@ def pack_tile(config: SerialConfig, tile: NDArray[np.int64]) -> list[int]:
         The array.
     tile : ndarray
         (rows, cols), rows along K, values in the range of the weights.
+    mode : int
+        That of the GEMM, which may ask for fewer bits.
 
     Returns
     -------
@@ -25,9 +28,7 @@ def pack_tile(config: SerialConfig, tile: NDArray[np.int64]) -> list[int]:
         plane of each column (``"planes"``), column by column (``"digits"``, ``"tables"``), or row
         by row (``"bit_mac"``).
     """
-    tile = np.asarray(tile)
-    if tile.shape != (config.rows, config.cols):
-        raise ValueError(f"tile must have shape {(config.rows, config.cols)}, not {tile.shape}")
+    tile = checked_tile(config, tile, mode)
     bits = tile[:, :, None] >> np.arange(config.w_bits) & 1
     order = {"planes": (1, 2, 0), "bit_mac": (0, 1, 2)}.get(config.pe, (1, 0, 2))
     beats = bits.astype(np.uint8).transpose(order).reshape(config.weight_beats, -1)

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.systolic.config import SystolicConfig
+from .operand import checked_tile
 
 __all__ = ["pack_tile", "unpack_tile"]
 
@@ -24,9 +25,7 @@ def pack_tile(config: SystolicConfig, tile: NDArray[np.int64]) -> list[int]:
         ``rows`` beats of ``cols * w_bits`` bits, column 0 in the least significant bits: the last
         row first where weights stay, the first row first where sums stay.
     """
-    tile = np.asarray(tile)
-    if tile.shape != (config.rows, config.cols):
-        raise ValueError(f"tile must have shape {(config.rows, config.cols)}, not {tile.shape}")
+    tile = checked_tile(config, tile)
     if config.dataflow == "ws":
         tile = tile[::-1]
     bits = tile[:, :, None] >> np.arange(config.w_bits) & 1

@@ -8,6 +8,7 @@ from ..quantise.budgets import search_budgets, with_budgets
 from ..quantise.digits import masks
 from ..quantise.layers import QuantisedGraph
 from ..quantise.terms import reveal
+from .operand import checked_tile
 
 __all__ = ["pack_tile", "prepare", "schedule", "slot_counts", "unpack_tile"]
 
@@ -72,9 +73,7 @@ def pack_tile(config: TermConfig, tile: Ints, mode: int = 0) -> list[int]:
         ``weight_beats`` beats: a slot for every column, column 0 in the least significant bits,
         and above them whether the slots are in use. Shorter columns start with empty slots.
     """
-    tile = np.asarray(tile, np.int64)
-    if tile.shape != (config.rows, config.cols):
-        raise ValueError(f"tile must have shape {(config.rows, config.cols)}, not {tile.shape}")
+    tile = checked_tile(config, tile, mode)
     kept = reveal(tile, config.encoding, *config.weight_limit(mode))
     columns = [schedule(config, column) for column in kept.T]
     used = max(config.shortest, *map(len, columns))

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.engine.config import EngineConfig
+from ..pack.operand import check_values
 from ..program import Program
 
 __all__ = ["input_beats", "pack_bits", "unpack_bits", "words_of"]
@@ -53,20 +54,30 @@ def unpack_bits(
 def input_beats(
     config: EngineConfig, program: Program
 ) -> dict[str, tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
-    """Return for each input stream its data words and its end-of-packet bits."""
+    """Return for each input stream its data words and its end-of-packet bits.
+
+    Raises
+    ------
+    ValueError
+        An activation or a weight beat does not fit its bits.
+    """
     d = config.datapath
-    empty = np.zeros((0, d.act_lanes), np.int64)
+    x = np.concatenate([np.zeros((0, d.act_lanes), np.int64), *program.x_packets])
+    check_values("x", x, d.x_bits, d.x_signed)
+    beats = [beat for packet in program.w_packets for beat in packet]
+    if any(beat >> d.weight_beat_bits for beat in beats):
+        raise ValueError(f"weight beats must have {d.weight_beat_bits} bits, but some have more")
     return {
         "cmd": (
             np.array([w for packet in program.commands for w in packet], np.uint64).reshape(-1, 1),
             _ends([len(packet) for packet in program.commands]),
         ),
         "x": (
-            pack_bits(np.concatenate([empty, *program.x_packets]), d.x_bits),
+            pack_bits(x, d.x_bits),
             _ends([len(packet) for packet in program.x_packets]),
         ),
         "w": (
-            words_of([b for packet in program.w_packets for b in packet], d.weight_beat_bits),
+            words_of(beats, d.weight_beat_bits),
             _ends([len(packet) for packet in program.w_packets]),
         ),
     }

@@ -48,6 +48,31 @@ class PackedColumns:
     sources: NDArray[np.int64]
     columns: int
 
+    def __post_init__(self) -> None:
+        values, selects, sources = map(np.asarray, (self.values, self.selects, self.sources))
+        if values.ndim != 2 or selects.shape != values.shape or sources.ndim != 2:
+            raise ValueError("values and selects must have the shape [G, N], sources [G, alpha]")
+        if len(sources) != len(values):
+            raise ValueError(f"sources must be of {len(values)} groups, not {len(sources)}")
+        sizes = (sources >= 0).sum(axis=1)
+        named = sources[sources >= 0]
+        if (np.diff(np.where(sources < 0, self.columns, sources), axis=1) < 0).any() or (
+            named.size and (sources.min() < -1 or named.max() >= self.columns)
+        ):
+            raise ValueError(
+                f"sources must be columns from 0 to {self.columns - 1}, ascending, then -1"
+            )
+        if len(np.unique(named)) < len(named):
+            raise ValueError("sources must name each column once, in one group")
+        beyond = (selects < 0) | (selects >= np.where(values != 0, sizes[:, None], 1))
+        if beyond.any():
+            group, output = np.argwhere(beyond)[0]
+            raise ValueError(
+                f"selects must be below the {sizes[group]} columns of a group, and 0 where there "
+                f"is no weight, but that of group {group} and output {output} is "
+                f"{selects[group, output]}"
+            )
+
     @property
     def utilisation(self) -> float:
         """Cells of the packed columns that hold a weight, of all their cells."""

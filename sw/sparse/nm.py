@@ -47,6 +47,24 @@ class PackedNm:
     m: int
     channels: int
 
+    def __post_init__(self) -> None:
+        values, places = np.asarray(self.values), np.asarray(self.places)
+        if values.ndim != 3 or places.shape != values.shape:
+            raise ValueError("values and places must have the shape [groups, n, N]")
+        if places.size and not 0 <= places.min() <= places.max() < self.m:
+            raise ValueError(
+                f"places must lie in 0..{self.m - 1}, in groups of m={self.m} channels, but hold "
+                f"{places.min()}..{places.max()}"
+            )
+        if (np.diff(places, axis=1) <= 0).any():
+            raise ValueError("places must rise within a group: each channel has one weight")
+        held = np.arange(len(values))[:, None, None] * self.m + places
+        beyond = (held >= self.channels) & (values != 0)
+        if len(values) * self.m < self.channels or beyond.any():
+            raise ValueError(
+                f"groups must hold all {self.channels} channels, and no weights of others"
+            )
+
     @property
     def place_bits(self) -> int:
         """Bits of metadata for each kept weight."""

@@ -83,9 +83,9 @@ class DatapathJudge:
             return self._rng.choice([low, high - 1], shape)
         return self._rng.integers(low, high, shape)
 
-    def _tile(self, w: NDArray[np.int64], mode: int) -> list[int]:
-        """Return the beats of a weight tile."""
-        return for_mode(self._pack, mode)(self._config, w)
+    def _tile(self, w: NDArray[np.int64], mode: int) -> tuple[list[int], NDArray[np.int64]]:
+        """Return the beats of a weight tile, and what they mean."""
+        return for_mode(self._pack, mode)(self._config, w), w
 
     def _make(self, steps: int) -> _Run:
         config, rng, timing = self._config, self._rng, self._config.timing()
@@ -108,7 +108,7 @@ class DatapathJudge:
             w = self._values((config.act_lanes, config.cols), *w_format)
             w >>= int(rng.choice((0, rng.integers(w_format[0]))))
             w[tile_k(config, mode) :] = 0
-            tile = self._tile(w, mode)
+            tile, w = self._tile(w, mode)
             flags = {"first": first, "last": last}
             beats["weights"] += map(self._codecs["weights"].encode, tile)
             with_mode = flags | ({"mode": mode} if config.mode_bits else {})

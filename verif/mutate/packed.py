@@ -1,23 +1,25 @@
-"""Judge of arrays whose cells select: also places beyond the last line, which mean the last."""
+"""Judge of arrays whose cells select: also places that no packer writes."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...sw.pack.select import unpack_tile
 from .datapath import DatapathJudge
 
 __all__ = ["SelectJudge"]
 
 
 class SelectJudge(DatapathJudge):
-    """A `DatapathJudge` whose weight tiles name the last line by every number that means it."""
+    """A `DatapathJudge` half of whose weight tiles select any line, also those beyond the group."""
 
-    def _tile(self, w: NDArray[np.int64], mode: int) -> list[int]:
+    def _tile(self, w: NDArray[np.int64], mode: int) -> tuple[list[int], NDArray[np.int64]]:
         config = self._config
-        beats = super()._tile(w, mode)
-        last, most = config.lines - 1, (1 << config.index_bits) - 1
-        for row, beat in enumerate(beats):
-            for column in range(config.cols):
-                lsb = config.word_bits * column + config.w_bits
-                if beat >> lsb & most == last:
-                    beats[row] += int(self._rng.integers(last, most + 1)) - last << lsb
-        return beats
+        beats, w = super()._tile(w, mode)
+        if self._rng.random() < 0.5:
+            return beats, w
+        any_place = self._rng.integers(1 << config.index_bits, size=(len(beats), config.cols))
+        for column in range(config.cols):
+            lsb = config.word_bits * column + config.w_bits
+            for row, place in enumerate(any_place[:, column].tolist()):
+                beats[row] = beats[row] & ~((1 << config.index_bits) - 1 << lsb) | place << lsb
+        return beats, unpack_tile(config, beats, mode)

@@ -13,7 +13,7 @@ from tilewright.hw.nm.array import NmArray
 from tilewright.hw.nm.config import NmConfig
 from tilewright.sw.engine import Engine
 from tilewright.sw.pack.nm import operand, pack_tile, unpack_tile
-from tilewright.sw.sparse.nm import pack_nm
+from tilewright.sw.sparse.nm import PackedNm, pack_nm, unpack_nm
 from tilewright.verif.golden.nm import nm
 from tilewright.verif.mutate.packed import SelectJudge
 from tilewright.verif.simulate.compiled import compile_unit
@@ -68,6 +68,26 @@ def test_two_of_four_is_stored_as_published():
         assert ((first >> 8), (last >> 8) + 1) == places
         codes.add((last >> 8) + 1 << 2 | first >> 8)
     assert codes == {0b0100, 0b1000, 0b1001, 0b1100, 0b1101, 0b1110}
+
+
+BAD_PLACES = [
+    ({"places": [[[0], [4]]]}, "places must lie in 0..3, in groups of m=4 channels, but hold 0..4"),
+    ({"places": [[[-1], [2]]]}, "places must lie in 0..3"),
+    ({"places": [[[2], [1]]]}, "places must rise within a group"),
+    ({"places": [[[1], [1]]]}, "places must rise within a group"),
+    ({"places": [[[1], [3]]]}, "groups must hold all 3 channels, and no weights of others"),
+    ({"channels": 5}, "groups must hold all 5 channels"),
+    ({"places": [[0, 1]]}, "values and places must have the shape"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), BAD_PLACES)
+def test_packed_weights_that_mean_nothing_are_refused(fields, message):
+    good = {"values": np.array([[[5], [7]]]), "places": np.array([[[0], [2]]]), "channels": 3}
+    assert unpack_nm(PackedNm(m=4, **good)).tolist() == [[5], [0], [7]]
+    fields = {name: np.array(v) if name == "places" else v for name, v in fields.items()}
+    with pytest.raises(ValueError, match=message):
+        PackedNm(m=4, **good | fields)
 
 
 def check_products(engine, rng, shapes):

@@ -1,6 +1,7 @@
 """Arrays whose cells select: exact and on time; column combining on the engine."""
 
 import dataclasses
+import itertools
 import json
 import math
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from tilewright.hw.packed.config import PackedConfig
 from tilewright.sw.engine import Engine
 from tilewright.sw.pack.by_mode import useful_products, utilisation
 from tilewright.sw.pack.packed import operand, pack_tile, unpack_tile
-from tilewright.sw.sparse.columns import combine, prune_conflicts, unpack
+from tilewright.sw.sparse.columns import PackedColumns, combine, prune_conflicts, unpack
 from tilewright.verif.golden.packed import packed
 from tilewright.verif.mutate.packed import SelectJudge
 from tilewright.verif.simulate.compiled import compile_unit
@@ -139,6 +140,48 @@ def test_golden_is_the_definition(config, seed):
     assert (unpack_tile(config, beats, mode) == kept).all()
     if span == 1:
         assert (kept == w).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_beats_from_elsewhere_mean_what_is_documented(family):
+    """Any word: which channel a place is, what lies beyond the group, channels chosen twice."""
+    config = configure(family, preset="default" if family == "packed" else "half")
+    rng = np.random.default_rng(5)
+    for mode in range(1 << config.mode_bits):
+        words = rng.integers(1 << config.word_bits, size=(config.rows, config.cols)).tolist()
+        tile = np.zeros((config.act_lanes, config.cols), int)
+        for row, column in itertools.product(range(config.rows), range(config.cols)):
+            weight, place = words[row][column] & 255, words[row][column] >> 8
+            weight -= weight >> 7 << 8
+            group, first = divmod(row, config.share)
+            place = min(place, config.lines - 1)
+            if place <= config.span(mode) - config.share:
+                tile[group * config.span(mode) + first + place, column] += weight
+        beats = [sum(w << config.word_bits * c for c, w in enumerate(row)) for row in words]
+        assert (unpack_tile(config, beats[::-1], mode) == tile).all()
+
+
+BAD_COLUMNS = [
+    ({"selects": [[2, 0]]}, "selects must be below the 2 columns of a group, .* group 0"),
+    ({"selects": [[-1, 0]]}, "selects must be below"),
+    ({"selects": [[0, 1]]}, "selects must be below .* group 0 and output 1 is 1"),
+    ({"sources": [[0, 3, -1]]}, "sources must be columns from 0 to 2, ascending, then -1"),
+    ({"sources": [[1, 0, -1]]}, "ascending"),
+    ({"sources": [[0, -2, -1]]}, "sources must be columns"),
+    ({"sources": [[-1, 0, 1]]}, "then -1"),
+    ({"sources": [[0, 0, -1]]}, "sources must name each column once"),
+    ({"sources": [[0, 1], [2, -1]]}, "sources must be of 1 groups, not 2"),
+    ({"selects": [[0]]}, "values and selects must have the shape"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), BAD_COLUMNS)
+def test_packed_columns_that_mean_nothing_are_refused(fields, message):
+    good = {"values": [[3, 0]], "selects": [[1, 0]], "sources": [[0, 2, -1]]}
+    arrays = {name: np.array(value) for name, value in (good | fields).items()}
+    PackedColumns(**{name: np.array(value) for name, value in good.items()}, columns=3)
+    with pytest.raises(ValueError, match=message):
+        PackedColumns(**arrays, columns=3)
 
 
 def random_groups(rng, k, alpha):
