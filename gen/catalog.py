@@ -329,7 +329,10 @@ UNITS: dict[str, Unit] = {
         cycles="tilewright.sw.cycles.predict, exact; see docs/units/engine.md",
         tables={
             "commands": "hw.engine.commands:COMMANDS",
-            "operands": "gen.manifest:operands",
+            "operands": "gen.engine_tables:operands",
+            "parameters": "gen.engine_tables:parameters",
+            "results": "gen.engine_tables:results",
+            "requantisation": "gen.engine_tables:requantisation",
             "errors": "hw.engine.commands:ERRORS",
             "registers": "hw.engine.registers:engine_registers",
             "register_values": "hw.engine.registers:register_values",

@@ -1,7 +1,6 @@
 """The manifest beside each Verilog file: all that a stranger needs to drive the design."""
 
 import dataclasses
-import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ from .catalog import find_unit, load
 from .configuration import derived, fields_of
 from .verilog import sections, summary
 
-__all__ = ["bit_fields", "manifest", "operands"]
+__all__ = ["bit_fields", "manifest"]
 
 _PROSE = ("Latency", "Throughput", "Numerics", "Reference")
 _STREAM = re.compile(r"(.+)_(tdata|tkeep|tlast|tvalid|tready)")
@@ -67,37 +66,9 @@ def manifest(unit: str, name: str, config: Any, top: wiring.Component) -> str:
         },
         "latency": getattr(config, "latency", None),
         "cycles": row.cycles,
-        **{section: _table(load(path), config) for section, path in row.tables.items()},
+        **_tables(row.tables, config),
     }
     return json.dumps(document, indent=2) + "\n"
-
-
-def operands(config: Any) -> dict[str, Any]:
-    """Return how an engine's operands lie in the beats of its streams.
-
-    The order within a weight tile is the datapath's own, and is said by its documentation.
-    """
-    d = config.datapath
-    said = inspect.getdoc(load(f"hw.{d.component}")) or ""
-    order = re.search(r"^weights : .*\n((?:    .*\n)+)", said, re.MULTILINE)
-    return {
-        "x": {
-            "stream": "s_axis_x",
-            "elements": d.act_lanes,
-            "stride": d.x_bits,
-            "signed": d.x_signed,
-            "order": "one vector of consecutive elements of K per beat, element 0 at bit 0",
-        },
-        "w": {
-            "stream": "s_axis_w",
-            "tile_rows": d.act_lanes,
-            "tile_columns": d.cols,
-            "beats_per_tile": d.weight_beats,
-            "width": d.w_bits,
-            "signed": d.w_signed,
-            "order": " ".join(order[1].split()) if order else "",
-        },
-    }
 
 
 def _ports(top: wiring.Component, streams: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
@@ -159,8 +130,17 @@ def _layout(shape: Any) -> data.Layout | None:
         return None
 
 
-def _table(source: Any, config: Any) -> Any:
-    return _plain(source(config) if callable(source) else source)
+def _tables(paths: Mapping[str, str], config: Any) -> dict[str, Any]:
+    """Return the tables of a unit; registers that are constant have their value after reset."""
+    sources = {section: load(path) for section, path in paths.items()}
+    tables = {
+        section: _plain(source(config) if callable(source) else source)
+        for section, source in sources.items()
+    }
+    constants = tables.get("register_values", {})
+    for register in tables.get("registers", {}).get("registers", ()):
+        register["reset"] = constants.get(register["name"], register["reset"])
+    return tables
 
 
 def _plain(value: Any) -> Any:
