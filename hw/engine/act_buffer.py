@@ -17,9 +17,9 @@ class ActBuffer(Component):
 
     Lane ``i`` of every vector lives in bank ``i``. A read at (vector, lane) returns the
     ``act_lanes`` elements from there on: banks below ``lane`` are read one vector further and the
-    result is rotated. A store writes up to ``drain_lanes`` elements from any element on and goes
-    before a load of a whole vector. A read in the cycle of a write to the same word may return
-    either value.
+    result is rotated. Behind the last vector comes the first one. A store writes up to
+    ``drain_lanes`` elements from any element on and goes before a load of a whole vector. A read in
+    the cycle of a write to the same word may return either value.
 
     Parameters
     ----------
@@ -30,6 +30,8 @@ class ActBuffer(Component):
     -------
     read_at : In(Position)
         First element to read.
+    outside : Out(1)
+        The position of the cycle before lay beyond the buffer; vector 0 is read in its place.
     read_data : Out(ArrayLayout(x_bits, act_lanes))
         The elements, ``config.read_latency`` cycles later.
     load : In(1)
@@ -55,7 +57,7 @@ class ActBuffer(Component):
     Throughput
         One read and one write a cycle.
     Numerics
-        None; addresses beyond the depth are the caller's mistake.
+        None; a write beyond the depth is the caller's mistake.
     Reference
         Unaligned vector access by banking and rotation.
     """
@@ -66,6 +68,7 @@ class ActBuffer(Component):
         super().__init__(
             {
                 "read_at": In(Position),
+                "outside": Out(1),
                 "read_data": Out(data.ArrayLayout(d.x_bits, d.act_lanes)),
                 "load": In(1),
                 "load_ready": Out(1),
@@ -82,9 +85,16 @@ class ActBuffer(Component):
         m = Module()
         config = self._config
         lanes = config.datapath.act_lanes
-        address_bits = (config.act_depth - 1).bit_length()
+        depth = config.act_depth
+        address_bits = (depth - 1).bit_length()
         # Banks lie far apart: what they have in common is registered before it goes there.
         read = self._elaborate_ends(m, "read", self.read_at, address_bits)
+        outside = self.read_at.vector >= depth
+        m.d.sync += self.outside.eq(outside)
+        with m.If(self.read_at.vector == depth - 1):
+            m.d.sync += read.following.eq(0)
+        with m.If(outside):
+            m.d.sync += [read.vector.eq(0), read.following.eq(1)]
         written = Signal(2)
         write = self._elaborate_ends(m, "store", self.store_at, address_bits)
         load_at = Signal(address_bits)
@@ -97,7 +107,7 @@ class ActBuffer(Component):
         ]
         banks = []
         for i in range(lanes):
-            m.submodules[f"bank_{i}"] = bank = Buffer(config.datapath.x_bits, config.act_depth)
+            m.submodules[f"bank_{i}"] = bank = Buffer(config.datapath.x_bits, depth)
             self._elaborate_write(m, i, bank, write, written, (load_at, load_data[i]), stored)
             here = Signal(address_bits, name=f"read_address_{i}")
             m.d.sync += here.eq(Mux(read.further[i], read.following, read.vector))

@@ -44,6 +44,8 @@ class ActReader(Component):
         Commands.
     read_at : Out(Position)
         To the activation buffer.
+    reading : Out(1)
+        The position of the cycle before is read.
     read_data : In(ArrayLayout(x_bits, act_lanes))
         From the activation buffer, ``config.read_latency`` cycles later.
     bank_freed : In(1)
@@ -59,7 +61,7 @@ class ActReader(Component):
     Throughput
         One vector a cycle; `GAP` = 6 cycles between commands.
     Numerics
-        Positions wrap modulo the least power of two that is the buffer's depth or more.
+        Vectors wrap modulo 65536; what lies beyond the buffer is the buffer's business.
     Reference
         None.
     """
@@ -74,6 +76,7 @@ class ActReader(Component):
             {
                 "cmd": In(stream.Signature(command_layout("GEMM"))),
                 "read_at": Out(Position),
+                "reading": Out(1),
                 "read_data": In(data.ArrayLayout(d.x_bits, d.act_lanes)),
                 "bank_freed": In(1),
                 "acts": Out(stream.Signature(act_beat(d))),
@@ -176,9 +179,7 @@ class ActReader(Component):
     def _elaborate_positions(self, m, words, place, row_first, issue):
         """Add the position of the row and that of the K tile."""
         lanes = self._config.datapath.act_lanes
-        # Of a vector only the bits that address the buffer.
-        vector_bits = (self._config.act_depth - 1).bit_length()
-        m.submodules.walker = walker = Walker(5, lanes, vector_bits)
+        m.submodules.walker = walker = Walker(5, lanes)
         m.d.sync += walker.op.eq(Walk.HOLD)
         with m.If(issue):
             m.d.sync += walker.op.eq(Mux(row_first, place.walk, Walk.NEXT))
@@ -190,7 +191,7 @@ class ActReader(Component):
             ]
         # The K tile's offset, lane and vector in step with the walker's.
         reset = Signal(4)
-        shape = position_within(vector_bits, lanes)
+        shape = position_within(lanes)
         step = Signal(shape, reset_less=True)
         offset = Signal(shape, reset_less=True)
         select = Signal(2, reset_less=True)
@@ -198,7 +199,7 @@ class ActReader(Component):
         next_row, next_chunk = position(words, "k_row"), position(words, "k_chunk")
         excess = Signal.like(lane_excess(next_row.lane, lanes), name="excess", reset_less=True)
         row_excess, chunk_excess = (lane_excess(p.lane, lanes) for p in (next_row, next_chunk))
-        step_vector = Signal(vector_bits, reset_less=True)
+        step_vector = Signal(16, reset_less=True)
         carried = Signal(reset_less=True)
         lane, carry = add_lanes(offset.lane, step.lane, lanes, excess)
         m.d.sync += [
@@ -224,7 +225,8 @@ class ActReader(Component):
 
     def _elaborate_queue(self, m, issue, flags):
         """Queue what the buffer returns; a credit is a free place for a vector in flight."""
-        latency = 7 + self._config.read_latency
+        ahead = 7
+        latency = ahead + self._config.read_latency
         beat = act_beat(self._config.datapath)
         m.submodules.queue = queue = Queue(beat.size, QUEUE_DEPTH)
         in_flight, following = issue, flags
@@ -235,6 +237,8 @@ class ActReader(Component):
             )
             m.d.sync += [delayed[0].eq(in_flight), delayed[1].eq(following)]
             in_flight, following = delayed
+            if i == ahead:
+                m.d.comb += self.reading.eq(in_flight)
         arriving = Signal(beat)
         m.d.comb += [
             arriving.data.eq(self.read_data),

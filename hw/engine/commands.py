@@ -150,6 +150,7 @@ ERRORS = (
     "X packet length differs from its command",
     "W packet length differs from its command",
     "store outside the activation buffer",
+    "activations, weights or parameters read outside their buffer",
 )
 """Meaning of each error flag, from bit 0."""
 

@@ -10,6 +10,7 @@ from ..lib.component import Component
 from .accumulator import Accumulator
 from .act_buffer import ActBuffer
 from .act_reader import ActReader
+from .commands import ERRORS
 from .config import DatapathConfig, EngineConfig
 from .dispatch import Dispatcher, word_beat
 from .drain import Drain, result_beat
@@ -19,7 +20,14 @@ from .weight_reader import WeightReader
 __all__ = ["EngineCore", "status_layout"]
 
 status_layout = data.StructLayout(
-    {"busy": 1, "errors": 6, "x_starved": 1, "w_starved": 1, "acts_stalled": 1, "y_stalled": 1}
+    {
+        "busy": 1,
+        "errors": len(ERRORS),
+        "x_starved": 1,
+        "w_starved": 1,
+        "acts_stalled": 1,
+        "y_stalled": 1,
+    }
 )
 """What the engine tells its registers every cycle; ``errors`` are pulses, see `ERRORS`."""
 
@@ -141,7 +149,9 @@ class EngineCore(Component):
         m.d.sync += [
             self.status.busy.eq(dispatcher.busy | self.y.valid),
             self.status.errors.eq(
-                Cat(dispatcher.errors, load_x.mismatch, load_w.mismatch, drain.outside)
+                Cat(dispatcher.errors, load_x.mismatch, load_w.mismatch, drain.outside,
+                    (act_reader.reading & act_buffer.outside) | weight_reader.outside
+                    | drain.param_outside)
             ),
             self.status.x_starved.eq(load_x.starved),
             self.status.w_starved.eq(load_w.starved),

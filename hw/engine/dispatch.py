@@ -70,6 +70,23 @@ def _limits(config: EngineConfig) -> dict[tuple[str, int], list]:
     for name, (first, last) in _bounds(config).items():
         of = COMMANDS["GEMM"].field(name)
         limits.setdefault(("GEMM", of.word), []).append(outside(of, first, last))
+    bits, is_signed = config.datapath.x_bits, config.datapath.x_signed
+
+    def beyond(lsb):
+        """Say of a half of the word whether it is more than a result can be."""
+        def bad(w, total, ws):
+            above = w[lsb + bits - is_signed : lsb + 16]
+            return above.any() & ~above.all() if is_signed else above.any()
+
+        return bad
+
+    def crossed(w, total, ws):
+        low, high = w[:bits], w[16 : 16 + bits]
+        return low.as_signed() > high.as_signed() if is_signed else low > high
+
+    wide = bits == 16
+    limits["GEMM", 20] += [] if wide else [beyond(16)]
+    limits["GEMM", 21] = [crossed] if wide else [beyond(0), beyond(16), crossed]
     limits["GEMM", 7].append(lambda w, total, ws: w[:16] > field(ws, "GEMM", "tile_rows"))
     return limits
 
@@ -82,10 +99,6 @@ def _used(config: EngineConfig, index: int) -> int:
     }
     for command, depth in depths.items():
         widths |= {(command, name): depth.bit_length() for name in ("base", "count")}
-    # Reads wrap in the activation buffer.
-    reads = ("x", "k_chunk", "k_row", *(f"m{i}" for i in range(5)))
-    address_bits = (config.act_depth - 1).bit_length()
-    widths |= {("GEMM", f"{name}_vector"): address_bits for name in reads}
     bits = {
         1 << field.lsb + bit
         for command in COMMANDS.values() for field in command.fields if field.word == index
@@ -343,19 +356,23 @@ class Dispatcher(Component):
         accumulate, keep, raw, store = (
             field(words, "GEMM", name) for name in ("accumulate", "keep", "raw", "store")
         )
+        kept_rows = Signal(range(self._config.tile_rows_max + 1), reset_less=True)
         # The words that these are in come long before the last.
         single = Signal(reset_less=True)
         pools = Signal(reset_less=True)
+        more = Signal(reset_less=True)
+        last_rows = field(words, "GEMM", "last_rows")
         m.d.sync += [
+            more.eq(last_rows > kept_rows),
             single.eq(Cat(field(words, "GEMM", n) == 1 for n in ("m_tiles", "n_tiles")).all()),
             pools.eq(field(words, "GEMM", "pool") != 1),
         ]
-        self._keeps = (kept, keep)
+        self._keeps = [kept.eq(keep), kept_rows.eq(last_rows)]
         inconsistent = Signal(reset_less=True)
         m.d.sync += inconsistent.eq(
             (opcode == COMMANDS["GEMM"].opcode)
             & (((accumulate | keep) & ~single) | (accumulate != kept)
-               | (raw & (pools | store)))
+               | (accumulate & more) | (raw & (pools | store)))
         )
         return inconsistent
 
@@ -369,9 +386,8 @@ class Dispatcher(Component):
             m.d.comb += self._starts[i].eq(pending[i] & target.ready)
             with m.If(target.ready):
                 m.d.sync += pending[i].eq(0)
-        kept, keep = self._keeps
         with m.If(pending[2]):
-            m.d.sync += kept.eq(keep)
+            m.d.sync += self._keeps
 
     def _begin_parameters(self, m, words):
         """Go to the first word of the body of PARAM."""

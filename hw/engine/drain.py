@@ -22,7 +22,12 @@ _QUEUE = 32
 
 
 def result_beat(config: EngineConfig) -> data.StructLayout:
-    """One beat of results: ``drain_lanes`` numbers, a bit for each that is real, end of GEMM."""
+    """One beat of results: ``drain_lanes`` numbers, a bit for each that counts, end of GEMM.
+
+    Who writes packets to memory expects beats that are full but for the last one: a row whose
+    channels do not fill its last beat is filled up with zeros, of which only those that would end
+    the packet are left out of ``keep``.
+    """
     lanes = config.drain_lanes
     return data.StructLayout(
         {"data": data.ArrayLayout(signed(config.lane_bits), lanes), "keep": lanes, "last": 1}
@@ -78,6 +83,8 @@ class Drain(Component):
         Elements to store.
     outside : Out(1)
         Pulses when a store beyond the buffer was dropped.
+    param_outside : Out(1)
+        Pulses when parameters beyond their rows were asked for; row 0 is read in their place.
     done : Out(1)
         Pulses when a command's results are out.
 
@@ -113,6 +120,7 @@ class Drain(Component):
                 "store_at": Out(Position),
                 "store_data": Out(data.ArrayLayout(d.x_bits, config.drain_lanes)),
                 "outside": Out(1),
+                "param_outside": Out(1),
                 "done": Out(1),
             }
         )
@@ -424,7 +432,7 @@ class Drain(Component):
             m.d.sync += [
                 best.eq(Mux(keeps, best, lane.value)),
                 biased.eq(add.sum),
-                result.data[i].eq(Mux(raw, biased, best)),
+                result.data[i].eq(Mux(out_tag.mask[i], Mux(raw, biased, best), 0)),
                 self.store_data[i].eq(best),
             ]
         emits = out_tag.valid & out_tag.emit
@@ -432,7 +440,7 @@ class Drain(Component):
         beyond = Cat(at_end & (store_at.lane >= lanes - i) for i in range(config.drain_lanes))
         m.d.sync += [
             result_valid.eq(emits & ~stores),
-            result.keep.eq(out_tag.mask),
+            result.keep.eq(out_tag.mask | ~out_tag.end.replicate(config.drain_lanes)),
             result.last.eq(out_tag.end),
             self.store_at.vector.eq(store_at.vector), self.store_at.lane.eq(store_at.lane),
             self.storing.eq(emits & stores),
@@ -449,14 +457,21 @@ class Drain(Component):
         config = self._config
         layout = parameter_layout(config)
         base = Signal(16, reset_less=True)
+        wanted = Signal(16, reset_less=True)
         address = Signal(range(config.param_depth), reset_less=True)
+        asked = Signal()
+        beyond = wanted >= config.param_depth
+        raw, has_bias = (field(words, "GEMM", name) for name in ("raw", "bias"))
         with m.If(self.cmd.ready):
             m.d.sync += base.eq(field(self.cmd.payload, "GEMM", "p_base"))
         with m.Elif(self._tile_ends):
             following = Mux(self._last_n, field(words, "GEMM", "p_base"), base + config.groups)
             m.d.sync += base.eq(following)
-        m.d.sync += address.eq(base + tag.group)
-        read_at = self._delay(m, address, 2, "address")
+        m.d.sync += [
+            wanted.eq(base + tag.group), address.eq(Mux(beyond, 0, wanted)), asked.eq(tag.valid),
+            self.param_outside.eq(asked & beyond & (~raw | has_bias)),
+        ]
+        read_at = self._delay(m, address, 1, "address")
         row = Signal.like(self.param_row, reset_less=True)
         record = Signal(layout, reset_less=True)
         writes = Signal(config.drain_lanes)

@@ -20,9 +20,9 @@ class Position(data.Struct):
     lane: unsigned(8)
 
 
-def position_within(vector_bits: int, lanes: int) -> data.StructLayout:
-    """A `Position` of which only so many bits of the vector, and lanes below ``lanes``, matter."""
-    return data.StructLayout({"vector": vector_bits, "lane": max(1, (lanes - 1).bit_length())})
+def position_within(lanes: int) -> data.StructLayout:
+    """A `Position` whose lane is below ``lanes``."""
+    return data.StructLayout({"vector": 16, "lane": max(1, (lanes - 1).bit_length())})
 
 
 def field(words, command: str, name: str):
@@ -61,7 +61,7 @@ def add_lanes(a, b, lanes: int, excess=None):
 
 def sum_positions(m, a, b, lanes: int):
     """Return ``a + b``, 3 cycles after their lanes; their vectors come a cycle after those."""
-    shape = position_within(len(a.vector), lanes)
+    shape = position_within(lanes)
     lane_a = Signal(shape["lane"].width, reset_less=True)
     lane_b = Signal(shape["lane"].width, reset_less=True)
     excess = Signal.like(lane_excess(b.lane, lanes), reset_less=True)
@@ -95,7 +95,7 @@ class Walker(Component):
     at its end, adds that loop's step and restarts the loops inside it; ``TILE`` does the same and
     remembers the new state; ``RESTART`` goes back to the remembered state (``START`` remembers
     too). Steps are jumps: the mapper subtracts what the inner loops have advanced. After the last
-    iteration of all loops ``NEXT`` wraps the counters and adds the outermost loop's step.
+    iteration of all loops ``NEXT`` goes on with the outermost one, as if it had no end.
 
     Parameters
     ----------
@@ -103,8 +103,6 @@ class Walker(Component):
         Number of loops.
     lanes : int
         Lanes per vector.
-    vector_bits : int
-        Bits of a vector that matter.
 
     Members
     -------
@@ -118,7 +116,7 @@ class Walker(Component):
         Jump per loop; must be stable one cycle after the beat.
     lane : Out(range(lanes))
         Lane of the beat given three cycles earlier.
-    vector : Out(vector_bits)
+    vector : Out(16)
         Vector of the beat given four cycles earlier.
 
     Latency
@@ -126,15 +124,15 @@ class Walker(Component):
     Throughput
         One beat a cycle.
     Numerics
-        Vectors wrap modulo 2**vector_bits.
+        Vectors wrap modulo 65536.
     Reference
         None; the nest is that of an implicit-GEMM convolution.
     """
 
-    def __init__(self, loops: int, lanes: int, vector_bits: int = 16):
+    def __init__(self, loops: int, lanes: int):
         self._loops = loops
         self._lanes = lanes
-        self._shape = shape = position_within(vector_bits, lanes)
+        self._shape = shape = position_within(lanes)
         super().__init__(
             {
                 "op": In(Walk),

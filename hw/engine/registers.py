@@ -9,7 +9,7 @@ __all__ = ["IDENTIFICATION", "INTERFACE_VERSION", "engine_registers", "register_
 IDENTIFICATION = 0x54574731
 """Value of the register ``id``: "TWG1" in ASCII, most significant character first."""
 
-INTERFACE_VERSION = 1
+INTERFACE_VERSION = 2
 """Counts changes of commands or registers that old hosts do not understand."""
 
 

@@ -39,6 +39,8 @@ class WeightReader(Component):
         The beat.
     weights : Out(stream.Signature(weight_beat_bits))
         To the datapath.
+    outside : Out(1)
+        Pulses when a beat past the end of the buffer was read: those from address 0 on.
     done : Out(1)
         Pulses when a command reads no more.
 
@@ -67,6 +69,7 @@ class WeightReader(Component):
                 "write_at": In(16),
                 "write_data": In(bits),
                 "weights": Out(stream.Signature(bits)),
+                "outside": Out(1),
                 "done": Out(1),
             }
         )
@@ -99,10 +102,18 @@ class WeightReader(Component):
         with m.If(advances):
             loops.advance()
         # The address moves a cycle after the issue: it is near the buffer, which may be far away.
+        last, past = Signal(name="at_last_address"), Signal(name="past_the_end")
+        m.d.sync += self.outside.eq(reads & past)
+
+        def go_to(base):
+            return [address.eq(base), last.eq(base == config.weight_depth - 1), past.eq(0)]
+
         with m.If(reads):
-            m.d.sync += address.eq(address + 1)
+            m.d.sync += [address.eq(address + 1), last.eq(address == config.weight_depth - 2)]
+            with m.If(last):
+                m.d.sync += [address.eq(0), past.eq(1)]
             with m.If(rewinds):
-                m.d.sync += address.eq(field(words, "GEMM", "w_base"))
+                m.d.sync += go_to(field(words, "GEMM", "w_base"))
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.cmd.ready.eq(1)
@@ -114,7 +125,7 @@ class WeightReader(Component):
                 ]
                 loops.load(self.cmd.payload)
                 with m.If(self.cmd.valid):
-                    m.d.sync += address.eq(field(self.cmd.payload, "GEMM", "w_base"))
+                    m.d.sync += go_to(field(self.cmd.payload, "GEMM", "w_base"))
                     m.next = "Run"
             with m.State("Run"):
                 m.d.comb += issue.eq(credit & ~hold[0])

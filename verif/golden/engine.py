@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,10 @@ class GoldenEngine:
     """Executes commands in order on plain arrays; malformed ones set a flag and do nothing else.
 
     The exception is a ``PARAM`` of the wrong length, which writes the parameters that it carries.
-    Reads of elements outside the activation buffer return 0, which no correct program relies on.
-    Weights, sums and results are exact integers; requantisation is that of
+    A read past the end of a buffer sets a flag too. What it finds is defined: a vector of
+    activations that begins outside begins in vector 0, parameters outside are those of row 0, and
+    behind the last word of a buffer comes the first. Weights, sums and results are exact integers,
+    sums up to the width of the accumulators; requantisation is that of
     `tilewright.verif.golden.requantise`.
     """
 
@@ -116,9 +119,14 @@ class GoldenEngine:
         bad |= values["w_base"] >= config.weight_depth or values["p_base"] >= config.param_depth
         bad |= values["tile_rows"] > config.tile_rows_max
         bad |= values["last_rows"] > values["tile_rows"] or values["n_last"] > d.cols
+        zero_point, low, high = (self._clamp(values[n]) for n in ("zero_point", "low", "high"))
+        least, most = config.lane.out_range
+        bad |= not least <= zero_point <= most or not least <= low <= high <= most
         several = values["m_tiles"] > 1 or values["n_tiles"] > 1
         bad |= bool(values["accumulate"] or values["keep"]) and several
         bad |= bool(values["accumulate"]) != (self._kept is not None)
+        if values["accumulate"] and self._kept is not None:
+            bad |= values["last_rows"] > len(self._kept)
         bad |= bool(values["raw"]) and (values["pool"] > 1 or bool(values["store"]))
         return command.name, values, 2 if bad else None
 
@@ -142,10 +150,16 @@ class GoldenEngine:
 
     # -- GEMM
 
-    def _walk(self, values: dict[str, int], base: str, steps: list[str]) -> Integers:
-        """Return the element addresses of a loop nest over the row loops, in order."""
+    def _walk(
+        self, values: dict[str, int], base: str, steps: list[str], total: int
+    ) -> Integers:
+        """Return the first ``total`` element addresses of a nest over the row loops, in order.
+
+        The outermost loop goes on for as long as there are rows.
+        """
         lanes = self.config.datapath.act_lanes
         counts = [values[f"m{i}_count"] for i in range(len(steps))]
+        counts[0] = -(-total // prod(counts[1:]))
         jumps = [values[f"{s}_vector"] * lanes + values[f"{s}_lane"] for s in steps]
         space = 65536 * lanes
         at = values[f"{base}_vector"] * lanes + values[f"{base}_lane"]
@@ -157,20 +171,25 @@ class GoldenEngine:
         addresses = np.array([at], np.int64)
         for count, stride in zip(counts, strides, strict=True):
             addresses = (addresses[:, None] + np.arange(count) * stride).reshape(-1)
-        return addresses % space
+        return addresses[:total] % space
 
-    def _read(self, addresses: Integers) -> Integers:
+    def _read(self, addresses: Integers, result: GoldenResult) -> Integers:
         """Return ``act_lanes`` elements from each element address on."""
+        lanes = self.config.datapath.act_lanes
         flat = self._acts.reshape(-1)
-        index = addresses[..., None] + np.arange(self.config.datapath.act_lanes)
-        index %= 65536 * self.config.datapath.act_lanes
-        return np.where(index < len(flat), flat[np.minimum(index, len(flat) - 1)], 0)
+        addresses = addresses % (65536 * lanes)
+        outside = addresses >= len(flat)
+        result.errors |= int(outside.any()) << 6
+        starts = np.where(outside, addresses % lanes, addresses)
+        return flat[(starts[..., None] + np.arange(lanes)) % len(flat)]
 
     def _gemm(self, values: dict[str, int], result: GoldenResult) -> None:
         d = self.config.datapath
         beats, unpack = d.weight_beats, for_mode(self._unpack, values["mode"])
-        positions = self._walk(values, "x", [f"m{i}" for i in range(5)])
-        targets = self._walk(values, "y", ["y0", "y1", "y2"])
+        tiles = [values["tile_rows"]] * (values["m_tiles"] - 1) + [values["last_rows"]]
+        pooled = [-(-rows // values["pool"]) for rows in tiles]
+        positions = self._walk(values, "x", [f"m{i}" for i in range(5)], sum(tiles))
+        targets = self._walk(values, "y", ["y0", "y1", "y2"], sum(pooled))
         k_offsets = []
         offset = 0
         for _ in range(values["k_rows"]):
@@ -181,13 +200,9 @@ class GoldenEngine:
         lanes_out: list[Integers] = []
         keeps: list[NDArray[np.bool_]] = []
         row = window = 0
-        for tile in range(values["m_tiles"]):
-            final = tile == values["m_tiles"] - 1
-            rows = values["last_rows"] if final else values["tile_rows"]
-            # Row loops wrap once all are through; the mapper never asks for more rows than that.
-            at = positions[np.arange(row, row + rows) % len(positions)]
-            windows = -(-rows // values["pool"])
-            where = targets[np.arange(window, window + windows) % len(targets)]
+        for rows, windows in zip(tiles, pooled, strict=True):
+            at = positions[row : row + rows]
+            where = targets[window : window + windows]
             weight = values["w_base"]
             for n in range(values["n_tiles"]):
                 sums = np.zeros((rows, d.cols), np.int64)
@@ -196,7 +211,8 @@ class GoldenEngine:
                 for k_offset in k_offsets:
                     around = range(weight, weight + beats)
                     tile_beats = [self._beats[i % len(self._beats)] for i in around]
-                    acts, weights = self._read(at + k_offset), unpack(d, tile_beats)
+                    result.errors |= int(weight + beats > len(self._beats)) << 6
+                    acts, weights = self._read(at + k_offset, result), unpack(d, tile_beats)
                     sums += self._product(d, acts, weights, values["mode"])
                     weight += beats
                 if values["keep"]:
@@ -206,7 +222,9 @@ class GoldenEngine:
             row, window = row + rows, window + windows
         self._kept = None
         if not values["store"]:
-            result.packets.append((np.concatenate(lanes_out), np.concatenate(keeps)))
+            keep = np.concatenate(keeps)
+            keep[:-1] = True  # only a packet's last beat may be partial
+            result.packets.append((np.concatenate(lanes_out), keep))
 
     def _finish(self, values, n, sums, where, lanes_out, keeps, result) -> None:
         """Requantise and pool one tile; emit or store it."""
@@ -215,12 +233,18 @@ class GoldenEngine:
         groups = -(-channels // config.drain_lanes)
         width = groups * config.drain_lanes
         first = values["p_base"] + n * config.groups
-        parameter_rows = np.arange(first, first + groups) % config.param_depth
+        parameter_rows = np.arange(first, first + groups) % 65536
+        outside = parameter_rows >= config.param_depth
+        if values["bias"] or not values["raw"]:
+            result.errors |= int(outside.any()) << 6
+        parameter_rows[outside] = 0
         bias, mult, shift = (
             table[parameter_rows].reshape(-1) for table in (self._bias, self._mult, self._shift)
         )
         padded = np.zeros((len(sums), width), np.int64)
         padded[:, : min(width, d.cols)] = sums[:, :width]
+        half = 1 << config.acc_width - 1
+        padded = (padded + half) % (2 * half) - half
         if values["raw"]:
             outputs = padded + (bias if values["bias"] else 0)
         else:
@@ -232,14 +256,16 @@ class GoldenEngine:
             )
         keep = np.broadcast_to(np.arange(width) < channels, outputs.shape)
         if not values["store"]:
-            lanes_out.append(outputs.reshape(-1, config.drain_lanes))
+            lanes_out.append(np.where(keep, outputs, 0).reshape(-1, config.drain_lanes))
             keeps.append(keep.reshape(-1, config.drain_lanes))
             return
         index = where[:, None] + n * d.cols + np.arange(width)
         index %= 65536 * d.act_lanes
-        inside = keep & (index < config.act_depth * d.act_lanes)
+        end = config.act_depth * d.act_lanes
         starts = index[:, :: config.drain_lanes]
-        result.errors |= int((starts >= config.act_depth * d.act_lanes).any()) << 5
+        result.errors |= int((starts >= end).any()) << 5
+        # Elements that leave together go as the first of them: outside, none is stored.
+        inside = keep & (index < end) & np.repeat(starts < end, config.drain_lanes, axis=1)
         self._acts.reshape(-1)[index[inside]] = outputs[inside]
 
     def _clamp(self, bits: int) -> int:

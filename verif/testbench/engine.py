@@ -174,9 +174,9 @@ async def matches_golden(dut, gap, stall):
     bench = Bench(dut, f"matches_golden_{gap}_{stall}", gap, stall)
     await start(dut)
     for _ in range(3):
-        bench.send(4)
+        _, result = bench.send(4)
         await bench.finish()
-    await bench.check_errors(0)
+        await bench.check_errors(result.errors)
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")

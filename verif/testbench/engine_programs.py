@@ -11,9 +11,19 @@ from tilewright.gen.catalog import find_unit, load
 from tilewright.hw.engine.commands import COMMANDS, NO_WAIT, encode
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.sw.program import Program, ProgramBuilder
+from tilewright.verif.datapaths import random_mode
 from tilewright.verif.golden.engine import GoldenEngine, GoldenResult
+from tilewright.verif.testbench.engine_malformed import (
+    CLAMPS,
+    change,
+    legal,
+    malformed,
+    no_results,
+    past_ends,
+    signed,
+)
 
-__all__ = ["LONG", "ProgramMaker", "golden_engine", "malformed"]
+__all__ = ["LONG", "ProgramMaker", "golden_engine"]
 
 KINDS = ("raw", "requantised", "stored", "kept")
 
@@ -116,15 +126,42 @@ class ProgramMaker:
 
     def fields(self) -> Iterator[tuple[Program, GoldenResult]]:
         """Return for each field, and each kind of value out of its range, a program with that."""
-        for name, (first, last) in _legal(self.config).items():
+        for name, (first, last) in legal(self.config).items():
             bits = COMMANDS["GEMM"].field(name).width
             high = [1 << bit for bit in range(last.bit_length(), bits)]
             values = {first - 1, last + 1, *high, (1 << bits) - 1} - {-1, 1 << bits}
             for value in sorted(values - set(range(first, last + 1))):
-                program = self._build(1)
-                bad = _change(program.commands[-1], **{name: value})
-                program.commands.insert(len(program.commands) - 1, bad)
-                yield program, self._run(program)
+                yield self._with_bad(**{name: value})
+        for name in CLAMPS:
+            for value in no_results(self.config):
+                yield self._with_bad(**{name: value})
+        least, most = self.config.lane.out_range
+        for low, high in ((1, 0), (most, least), (most, most - 1)):
+            yield self._with_bad(low=low, high=high)
+
+    def _with_bad(self, **values: int) -> tuple[Program, GoldenResult]:
+        """Return a program of a product, behind the same with fields out of their range."""
+        program = self._build(1)
+        bad = change(program.commands[-1], **values)
+        program.commands.insert(len(program.commands) - 1, bad)
+        return program, self._run(program)
+
+    def outside(self) -> Iterator[tuple[Program, GoldenResult]]:
+        """Return products that read or store past the end of a buffer, or just not, one a program.
+
+        Each waits for all that came before it.
+        """
+        for fields in past_ends(self.config):
+            program = self._build(1)
+            waits = {f"wait_{unit}": 0 for unit in "xwgs"}
+            words = change(program.commands[-1], **waits, **fields)
+            if fields.get("store"):
+                # What was stored is seen by the product behind.
+                program.commands.insert(len(program.commands) - 1, words)
+                program.commands[-1] = change(program.commands[-1], **waits, x_vector=0)
+            else:
+                program.commands[-1] = words
+            yield program, self._run(program)
 
     def long(self, loop: str, count: int) -> tuple[Program, GoldenResult]:
         """Return a program of one product in which ``loop`` counts up to ``count``."""
@@ -159,7 +196,7 @@ class ProgramMaker:
             fields |= {"tile_rows": rows, "last_rows": rows, "n_tiles": 2}
             tiles = 3 * count // rows if index else count // rows
             fields["m_tiles"] = min(count // rows + 3, tiles)
-        builder.gemm(x=loaded, **{n: _signed(v) for n, v in fields.items()})
+        builder.gemm(x=loaded, **{n: signed(v) for n, v in fields.items()})
         return builder.program, self._run(builder.program)
 
     def _vary_waits(self, program: Program) -> None:
@@ -174,7 +211,7 @@ class ProgramMaker:
     def _spoil(self, program: Program, bad: float) -> None:
         commands = []
         good = [words for words in program.commands if words[0] & 0xFF == COMMANDS["GEMM"].opcode]
-        kept = False
+        kept = 0
         for words in program.commands:
             while self.rng.random() < bad:
                 base = good[int(self.rng.integers(len(good)))]
@@ -183,7 +220,7 @@ class ProgramMaker:
                 commands.append(spoilt[1])
             commands.append(words)
             if words[0] & 0xFF == COMMANDS["GEMM"].opcode:
-                kept = bool(words[0] >> 25 & 1)
+                kept = (words[0] >> 25 & 1) * (words[7] & 0xFFFF)
         program.commands[:] = commands
 
     # -- loads
@@ -230,15 +267,22 @@ class ProgramMaker:
             first = int(self.rng.integers(rows))
             count = rows - first if self.rng.random() < 0.3 else 1
         channels = count * config.datapath.cols
-        half = 1 << config.acc_width - 2
+        half = 1 << config.acc_width - 1
         self._builder.parameters(
             first * config.groups,
             self.rng.integers(-half, half, channels) >> self.rng.integers(0, 16, channels),
             self.rng.integers(0, 1 << 16, channels),
-            self.rng.integers(18, 30, channels),
+            self._shifts(channels),
             results=self._builder.gemms - 1 if self._builder.gemms else None,
         )
         self._hit("load", "parameters")
+
+    def _shifts(self, channels: int) -> NDArray[np.int64]:
+        """Return shifts: mostly such that results lie about in the range of activations."""
+        config = self.config
+        least = max(0, config.acc_width + 16 - config.datapath.x_bits - 18)
+        near = self.rng.integers(least, least + 16, channels)
+        return np.where(self.rng.random(channels) < 0.7, near, self.rng.integers(0, 64, channels))
 
     # -- products
 
@@ -301,17 +345,16 @@ class ProgramMaker:
                 fields |= self._step(name, 2 if rng.random() < 0.5 else 0)
             fields |= {"k_chunks": int(rng.integers(1, 4)), "k_rows": int(rng.integers(1, 4))}
             total = prod(counts)
-            if single and total < (self._kept or 0):
-                continue
             most = min(config.tile_rows_max, total)
             fields["tile_rows"] = most if rng.random() < 0.3 else int(rng.integers(1, most + 1))
-            tiles = -(-total // fields["tile_rows"])
-            fields["m_tiles"] = int(rng.integers(1, min(tiles, 4) + 1))
-            left = total - (fields["m_tiles"] - 1) * fields["tile_rows"]
-            fields["last_rows"] = int(rng.integers(1, min(fields["tile_rows"], left) + 1))
+            # The outermost loop of rows goes on beyond its count.
+            fields["m_tiles"] = int(rng.integers(1, 5))
+            fields["last_rows"] = int(rng.integers(1, fields["tile_rows"] + 1))
             if single:
                 fields["m_tiles"] = 1
-                fields["last_rows"] = self._kept or fields["last_rows"]
+                if self._kept:
+                    fewer = int(rng.integers(self._kept)) + 1
+                    fields["last_rows"] = int(rng.choice((self._kept, fewer)))
                 fields["tile_rows"] = max(fields["tile_rows"], fields["last_rows"])
             fields["pool"] = int(rng.choice((1, 2, 3, 5)))
             if self._place_rows(fields, half):
@@ -320,7 +363,8 @@ class ProgramMaker:
     def _place_rows(self, fields: dict[str, int], half: int) -> bool:
         lanes = self.config.datapath.act_lanes
         values = self._decoded(fields)
-        rows = self.golden._walk(values, "x", [f"m{i}" for i in range(5)])
+        total = sum(_tiles(fields))
+        rows = self.golden._walk(values, "x", [f"m{i}" for i in range(5)], total)
         offsets, offset = [], 0
         for _ in range(values["k_rows"]):
             for chunk in range(values["k_chunks"]):
@@ -331,14 +375,12 @@ class ProgramMaker:
 
     def _place_store(self, fields: dict[str, int], half: int) -> bool:
         """Choose where results go in a half of the activation buffer, if they fit."""
-        tiles = [fields["tile_rows"]] * (fields["m_tiles"] - 1) + [fields["last_rows"]]
-        windows = sum(-(-rows // fields["pool"]) for rows in tiles)
-        if windows > prod(fields[f"m{i}_count"] for i in range(3)):
-            return False
+        windows = sum(-(-rows // fields["pool"]) for rows in _tiles(fields))
         for _ in range(20):
             for name in ("y0", "y1", "y2"):
                 fields |= self._step(name, 3)
-            where = self.golden._walk(self._decoded(fields), "y", ["y0", "y1", "y2"])
+            steps = ["y0", "y1", "y2"]
+            where = self.golden._walk(self._decoded(fields), "y", steps, windows)
             width = fields["n_tiles"] * self.config.datapath.cols
             if self._place(fields, "y", where, width, half):
                 return True
@@ -364,104 +406,27 @@ class ProgramMaker:
         base = int(self.rng.choice((low, high, self.rng.integers(low, high + 1))))
         if base < 0:
             base += space
-        fields |= {f"{name}_vector": _signed(base // lanes), f"{name}_lane": base % lanes}
+        fields |= {f"{name}_vector": signed(base // lanes), f"{name}_lane": base % lanes}
         return True
 
     def _columns(self, single: bool) -> dict[str, int]:
         rng, config = self.rng, self.config
         n_tiles = 1 if single else int(rng.integers(1, 4))
-        low, high = (-128, 127) if config.datapath.x_signed else (0, 255)
-        low, high = sorted(int(v) for v in rng.integers(low, high + 1, 2))
+        least, most = config.lane.out_range
+        low, high, zero_point = (int(v) for v in rng.integers(least, most + 1, 3))
+        if rng.random() < 0.7:
+            low, high, zero_point = min(low, high), most, zero_point >> 2
         return {
             "n_tiles": n_tiles,
             "n_last": int(rng.integers(1, config.datapath.cols + 1)),
             "w_base": int(rng.choice((0, config.weight_depth - 1,
                                       rng.integers(config.weight_depth)))),
             "p_base": int(rng.integers(config.param_depth - n_tiles * config.groups + 1)),
-            "zero_point": int(rng.integers(-20, 20)) if low < 0 else int(rng.integers(0, 20)),
-            "low": low, "high": high,
+            "zero_point": zero_point, "low": min(low, high), "high": max(low, high),
+            "mode": random_mode(config.datapath, rng) | int(rng.integers(1 << 8)) << 24,
         }  # fmt: skip
 
 
-def _signed(value: int) -> int:
-    return value - 65536 if value >= 32768 else value
-
-
-def _legal(config: EngineConfig) -> dict[str, tuple[int, int]]:
-    """Return the least and greatest legal value of each field of a GEMM that is checked."""
-    d, top = config.datapath, 0xFFFF
-    legal = {
-        "w_base": (0, config.weight_depth - 1), "p_base": (0, config.param_depth - 1),
-        "n_last": (1, d.cols), "pool": (1, top),
-    }  # fmt: skip
-    legal |= dict.fromkeys(("tile_rows", "last_rows"), (1, config.tile_rows_max))
-    legal |= dict.fromkeys(("n_tiles", "k_chunks", "k_rows", "m_tiles"), (1, top))
-    for field in COMMANDS["GEMM"].fields:
-        if field.name.endswith("_lane"):
-            legal[field.name] = 0, d.act_lanes - 1
-        elif field.name.endswith("_count"):
-            legal[field.name] = 1, top
-    return legal
-
-
-def malformed(
-    rng: np.random.Generator, config: EngineConfig, good: list[int], kept: bool
-) -> tuple[str, list[int]]:
-    """Return why a command must be dropped, and the command: most are near misses of ``good``.
-
-    ``kept`` tells whether the sums of a GEMM are kept at that point.
-    """
-    lengths = [
-        ("opcode", [int(rng.choice((0, 5, 6, 7, 12, 20, 36, 68, 132, rng.integers(5, 256))))]
-         + [int(rng.integers(1 << 32)) for _ in range(int(rng.integers(4)))]),
-        ("length", good[: int(rng.integers(1, len(good)))]),
-        ("length", [*good, *(int(v) for v in rng.integers(0, 1 << 32, rng.integers(1, 4)))]),
-        ("length", encode("LOAD_X", count=1)[: int(rng.integers(1, 3))]),
-        ("length", [*encode("LOAD_W", count=1), 4]),
-        ("length", encode("PARAM", base=0, count=1)),
-        ("length", [*encode("LOAD_X", fill=1, count=1), 0]),
-    ]  # fmt: skip
-    spans = []
-    for name, depth in (("LOAD_X", config.act_depth), ("LOAD_W", config.weight_depth),
-                        ("PARAM", config.param_depth)):  # fmt: skip
-        base = int(rng.integers(depth))
-        over = depth - base + int(rng.choice((1, 1 << int(rng.integers(6, 14)))))
-        far = min(depth << int(rng.integers(0, 3)), 65535)
-        extra = [0] * int(rng.integers(1, 6)) if name == "PARAM" else []
-        for wrong in ((base, 0), (base, over), (_signed(far), 1), (-1, -1)):
-            words = encode(name, base=wrong[0], count=_signed(wrong[1] & 0xFFFF), extra=extra)
-            spans.append((f"{name} span", words))
-    ranges = []
-    tile_rows = good[6] & 0xFFFF
-    for name, (first, last) in _legal(config).items():
-        most = (1 << COMMANDS["GEMM"].field(name).width) - 1
-        if first:
-            ranges.append((name, first - 1))
-        if last < most:
-            ranges.append((name, int(rng.integers(last + 1, min(last + 100, most) + 1))))
-            ranges.append((name, min(last + 1 << int(rng.integers(0, 8)), most)))
-    ranges += [("last_rows", tile_rows + 1), ("last_rows", tile_rows | 1 << 12)]
-    ranges.append(("accumulate", 0 if kept else 1))
-    flags = [
-        ("flags", _change(good, raw=1, store=0, pool=2)),
-        ("flags", _change(good, raw=1, store=1, pool=1)),
-        ("flags", _change(good, keep=1, raw=0, accumulate=int(kept), m_tiles=2)),
-        ("flags", _change(good, keep=1, raw=0, accumulate=int(kept), n_tiles=2, m_tiles=1)),
-        ("flags", _change(good, accumulate=1, keep=0, n_tiles=1, m_tiles=2)),
-    ]
-    if rng.random() < 0.45:
-        name, value = ranges[int(rng.integers(len(ranges)))]
-        return "field", _change(good, **{name: value})
-    others = (lengths, spans, flags)[int(rng.integers(3))]
-    why, words = others[int(rng.integers(len(others)))]
-    return why.split()[-1], words
-
-
-def _change(words: list[int], **values: int) -> list[int]:
-    changed = list(words)
-    for name, value in values.items():
-        field = COMMANDS["GEMM"].field(name)
-        mask = (1 << field.width) - 1
-        changed[field.word] &= ~(mask << field.lsb)
-        changed[field.word] |= (value & mask) << field.lsb
-    return changed
+def _tiles(fields: dict[str, int]) -> list[int]:
+    """Return the rows of each output tile of a product."""
+    return [fields["tile_rows"]] * (fields["m_tiles"] - 1) + [fields["last_rows"]]

@@ -29,6 +29,7 @@ def test_wide_arrays(rows, cols):
     """Beyond 32 lanes a third stage of rotation; sums of many groups, and wide beats in pieces."""
     config = EngineConfig(
         datapath=SystolicConfig(rows=rows, cols=cols, k_max=1024),
-        act_depth=16 if rows > 16 else 64, weight_depth=64, drain_lanes=min(4, cols),
+        act_depth=19 if rows > 16 else 60, weight_depth=61, param_depth=42,
+        drain_lanes=min(4, cols),
     )  # fmt: skip
     assert EngineJudge(config, 24, rows, long=[], resets=4)(compiled(config))
