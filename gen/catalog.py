@@ -341,7 +341,9 @@ UNITS: dict[str, Unit] = {
             preset="tiny",
             settings=("datapath.rows=3", "act_depth=52", "acc_depth=12", "drain_lanes=2"),
             judge="verif.mutate.engine:EngineJudge",
-            parts=("dispatcher", "act_reader", "weight_reader"),  # its sequencer
+            # All but datapath and registers, which have mutants of their own.
+            parts=("dispatcher", "act_reader", "weight_reader", "load_x", "load_w", "act_buffer",
+                   "accumulator", "drain"),
         ),
     ),
 }
