@@ -60,8 +60,8 @@ def pack_tile(config: SelectConfig, tile: Ints, mode: int = 0) -> list[int]:
     config : SelectConfig
         The array.
     tile : ndarray
-        (act_lanes, cols), channels along K, values in the range of the weights; channels from
-        ``config.tile_k(mode)`` on are not in the tile.
+        (act_lanes, cols), channels along K, values in the range of the weights; 0 from channel
+        ``config.tile_k(mode)`` on, which the mode does not reach.
     mode : int
         That of the GEMM: how many channels a group has.
 
@@ -72,6 +72,8 @@ def pack_tile(config: SelectConfig, tile: Ints, mode: int = 0) -> list[int]:
         significant bits; of each column the weight and above it the line that its cell selects.
     """
     tile = checked_tile(config, tile, mode)
+    if tile[config.tile_k(mode) :].any():
+        raise ValueError(f"tile must be 0 from channel {config.tile_k(mode)} on in mode {mode}")
     groups = tile[: config.tile_k(mode)].reshape(-1, config.span(mode), config.cols)
     places = kept_places(groups, config.share)
     weights = np.take_along_axis(groups, places, axis=1) & (1 << config.w_bits) - 1

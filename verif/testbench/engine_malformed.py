@@ -136,7 +136,7 @@ def past_ends(config: EngineConfig) -> list[dict[str, int]]:
             counts = {"k_rows": k_rows, "m_tiles": m_tiles, "w_base": max(0, base)}
             found.append(single | raw | counts | {"k_row_vector": 0})
     rows, groups = config.param_depth, config.groups
-    for base in sorted({rows - 1, rows - groups, max(0, rows - groups + 1)}):
+    for base in sorted({rows - 1, rows - groups, min(rows - 1, rows - groups + 1)}):
         for n_tiles in (1, 2):
             counts = {"p_base": base, "n_tiles": n_tiles, "n_last": config.datapath.cols}
             found += [single | kind | counts for kind in (raw, raw | {"bias": 1}, requantised)]

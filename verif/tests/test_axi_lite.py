@@ -148,6 +148,18 @@ def test_counter_counts_and_clears():
     _run(body)
 
 
+def test_a_counter_that_is_cleared_while_it_counts_starts_anew():
+    async def body(bank, ctx, bus):
+        ctx.set(bank.ticks, 1)
+        await ctx.tick().repeat(40)
+        assert await bus.write(0x20, 0xFFFFFFFF) == OKAY
+        (first, _), (second, _) = await bus.read(0x20), await bus.read(0x20)
+        assert 0 < first < second < 20
+        ctx.set(bank.ticks, 0)
+
+    _run(body)
+
+
 def test_a_write_without_strobes_changes_nothing():
     async def body(bank, ctx, bus):
         ctx.set(bank.ident.kind, 0x5A)

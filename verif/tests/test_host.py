@@ -294,6 +294,25 @@ def test_results_wait_when_nobody_asks(line):
     assert len(line.results) == left
 
 
+def test_full_segments_hold_their_results_until_they_are_read(line):
+    """All segments are full before the first is asked for, more than once around."""
+    beats = [(i << 16 | i, -i) for i in range(600)]
+    line.results.extend((list(beat), 3, i == 599) for i, beat in enumerate(beats))
+    line.run(9000)
+    found, lengths, ended = b"", [], False
+    while not ended:
+        (reply,) = ask(line, Frame(Channel.RESULT, len(lengths)))
+        found += reply.payload[1:]
+        lengths.append(len(reply.payload) - 1)
+        ended = bool(reply.channel & LAST)
+        line.run(len(lengths) % 3 * 2000)
+    expected = b"".join(
+        b"".join(n.to_bytes(4, "little", signed=True) for n in beat) + b"\3" for beat in beats
+    )
+    assert found == expected
+    assert lengths == [RESULT_MAX] * (5400 // RESULT_MAX) + [5400 % RESULT_MAX]
+
+
 TOKEN = b"\x7e\x00\x7d\xa5"
 
 

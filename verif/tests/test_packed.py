@@ -313,6 +313,11 @@ def test_modes():
 def test_pack_tile_refuses_another_shape():
     with pytest.raises(ValueError, match=r"tile must have shape \(32, 8\), not \(4, 8\)"):
         pack_tile(PackedConfig(), np.zeros((4, 8), np.int64))
+    beyond = np.zeros((32, 8), np.int64)
+    beyond[8, 0] = 1
+    assert any(pack_tile(PackedConfig(), beyond, 2))
+    with pytest.raises(ValueError, match="tile must be 0 from channel 8 on in mode 1"):
+        pack_tile(PackedConfig(), beyond, 1)
 
 
 def test_bench_counts_the_products_of_the_dense_network(monkeypatch, tmp_path):

@@ -215,6 +215,26 @@ def test_operands_that_do_not_fit_are_refused():
         fewest_columns(weights, -1, alpha=2)
 
 
+def test_groups_take_alpha_columns_and_no_more():
+    eye = np.eye(6, dtype=int)
+    assert len(combine(eye, np.array([0, 0, 1, 1, 1, -1]), alpha=3).values) == 2
+    with pytest.raises(ValueError, match="groups must hold up to alpha=3 columns, not 4"):
+        combine(eye, np.array([0, 0, 1, 1, 1, 1]), alpha=3)
+    with pytest.raises(ValueError, match="start must put every column"):
+        pack_columns(eye, 3, alpha=2, start=np.array([0, 0, 0, 1, 1, 2]))
+    for alpha, columns in ((1, 6), (2, 3), (3, 2), (5, 2), (6, 1)):
+        for groups in (
+            pack_columns(eye, columns, alpha=alpha),
+            group_columns(eye, alpha=alpha, gamma=0),
+            group_columns(eye, alpha=alpha, gamma=0, rule="agglomerative"),
+        ):
+            assert sorted(map(len, members(groups)))[-1] == alpha
+    # One more column in the first group would lose nothing.
+    crowded = np.array([[9, 0, 0], [0, 8, 0], [0, 0, 1], [9, 8, 9]])
+    assert pack_columns(crowded, 2, alpha=2).tolist() == [0, 0, 1, 1]
+    assert pack_columns(crowded, 2, alpha=3).tolist() == [0, 0, 0, 1]
+
+
 def test_picture_shows_every_weight_once():
     weights = random_weights(5, (12, 7), 0.4)
     groups = group_columns(weights, alpha=4, gamma=1)

@@ -1,0 +1,80 @@
+"""What the host sends: numbers beyond their bits are refused, before anything is sent."""
+
+import numpy as np
+import pytest
+
+from tilewright.gen.catalog import load
+from tilewright.gen.configuration import configure
+from tilewright.hw.engine.config import EngineConfig
+from tilewright.hw.serial.config import SerialConfig
+from tilewright.hw.systolic.config import SystolicConfig
+from tilewright.sw.mapping.matmul import plan_matmul
+from tilewright.sw.pack.by_mode import for_mode
+from tilewright.sw.program import ProgramBuilder
+from tilewright.sw.runtime.beats import input_beats
+from tilewright.verif.golden.serial import serial
+
+ENGINE = EngineConfig(datapath=SystolicConfig(rows=2, cols=2, x_bits=4, w_bits=3), act_depth=16)
+
+
+@pytest.mark.parametrize("family", ["systolic", "serial", "term", "packed", "nm"])
+def test_tiles_hold_weights_of_their_bits_only(family):
+    config = configure(family, preset="tiny")
+    pack, unpack = (load(f"sw.pack.{family}:{name}_tile") for name in ("pack", "unpack"))
+    low, high = (-(1 << config.w_bits - 1), (1 << config.w_bits - 1) - 1)
+    tile = np.zeros((config.act_lanes, config.cols), int)
+    for value in (low, high):
+        tile[0, 0] = value
+        assert family == "term" or (for_mode(unpack, 0)(config, pack(config, tile)) == tile).all()
+    for value in (low - 1, high + 1):
+        tile[0, 0] = value
+        with pytest.raises(ValueError, match=rf"w must lie in {low}\.\.{high} .* but holds"):
+            pack(config, tile)
+
+
+def test_a_mode_of_fewer_bits_takes_fewer_values():
+    """Two bits hold ternary weights and -2, which is a number like the others."""
+    config = SerialConfig(rows=4, cols=1)
+    mode = config.mode_word(w_bits=2)
+    pack = load("sw.pack.serial:pack_tile")
+    x, w = np.array([[7, -5, 3, 100]]), np.array([[-2], [-1], [0], [1]])
+    assert len(pack(config, w, mode)) == config.weight_beats
+    assert serial(config, x, w, mode).item() == -14 + 5 + 100
+    with pytest.raises(ValueError, match=r"w must lie in -2\.\.1 \(2 bits, signed\)"):
+        pack(config, w * 2, mode)
+    with pytest.raises(ValueError, match=r"w must lie in 0\.\.3 \(2 bits, unsigned\)"):
+        pack(config, w, config.mode_word(w_bits=2, w_unsigned=1))
+
+
+@pytest.mark.parametrize("value", [-9, 8])
+def test_activations_beyond_their_bits_are_not_sent(value):
+    x = np.array([[1, value], [2, 3]])
+    plan = plan_matmul(ENGINE, x, np.eye(2, dtype=int), load("sw.pack.systolic:pack_tile"))
+    with pytest.raises(ValueError, match=r"x must lie in -8\.\.7 \(4 bits, signed\), but holds"):
+        input_beats(ENGINE, plan.program)
+
+
+@pytest.mark.parametrize("beat", [1 << 6, -1])
+def test_weight_beats_beyond_their_bits_are_not_sent(beat):
+    builder = ProgramBuilder(ENGINE)
+    builder.load_w(0, [(1 << 6) - 1, beat])
+    with pytest.raises(ValueError, match="weight beats must have 6 bits, but some have more"):
+        input_beats(ENGINE, builder.program)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("bias", 1 << ENGINE.acc_width - 1, "bias must lie in"),
+        ("bias", -(1 << ENGINE.acc_width - 1) - 1, "bias must lie in"),
+        ("mult", 1 << 16, r"mult must lie in 0\.\.65535 \(16 bits, unsigned\)"),
+        ("shift", 64, r"shift must lie in 0\.\.63 \(6 bits, unsigned\)"),
+        ("shift", -1, "shift must lie in"),
+    ],
+)
+def test_parameters_beyond_their_bits_are_refused(name, value, message):
+    builder = ProgramBuilder(ENGINE)
+    good = {"bias": np.array([-5]), "mult": np.array([65535]), "shift": np.array([63])}
+    builder.parameters(0, **good)
+    with pytest.raises(ValueError, match=message):
+        builder.parameters(0, **good | {name: np.array([value])})
