@@ -335,5 +335,5 @@ def test_bench_counts_the_products_of_the_dense_network(monkeypatch, tmp_path):
     assert dense == {"systolic": 14.4, "packed": 57.6, "nm": 28.8}
     assert rows["packed"]["dsp"] == 152
     assert rows["packed"]["lut4_equivalents"] == 1 + 2 * 2 + 6 * 3
-    assert "100.0 (100.0 to 100.0)" in CliRunner().invoke(app, [*arguments, "nm"]).stderr
+    assert "100.0 (100.0 to 100.0)" in CliRunner().invoke(app, [*arguments, "nm"]).stdout
     assert CliRunner().invoke(app, ["term"]).exit_code == 2
