@@ -151,7 +151,7 @@ UNITS: dict[str, Unit] = {
         mutation=Mutation(
             preset="tiny",
             judge="verif.mutate.packed_chain:ChainJudge",
-            parts=("core",),  # cells are split, so that no bit is without use
+            parts=("inner",),  # cells are split, so that no bit is without use
         ),
     ),
     "nm": Unit(
@@ -342,7 +342,7 @@ UNITS: dict[str, Unit] = {
             settings=("datapath.rows=3", "act_depth=52", "acc_depth=12", "drain_lanes=2"),
             judge="verif.mutate.engine:EngineJudge",
             # All but datapath and registers, which have mutants of their own.
-            parts=("dispatcher", "act_reader", "weight_reader", "load_x", "load_w", "act_buffer",
+            parts=("dispatcher", "act_reader", "weight_reader", "loader", "loader_2", "act_buffer",
                    "accumulator", "drain"),
         ),
     ),

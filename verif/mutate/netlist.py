@@ -98,7 +98,12 @@ class Netlist:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "unit.il").write_text(rtlil, encoding="utf-8")
         found = re.findall(r"^module \\(\S+)", rtlil, re.MULTILINE)
-        chosen = [next(name for name in found if name.endswith(f"_{part}")) for part in parts]
+        chosen = []
+        for part in parts:
+            named = [name for name in found if name.endswith(f"_{part}")]
+            if len(named) != 1:
+                raise ToolError(f"{top} has {len(named)} modules called {part}, not one")
+            chosen += named
         chosen = chosen or [top]
         yosys(
             folder,
