@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from amaranth.hdl import signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -100,7 +101,6 @@ def test_arrays_of_records_say_what_an_element_is():
 
 def test_the_core_of_a_design():
     """What FuseSoC is told: the module that is top, plain Verilog, the area that we quote."""
-    yaml = pytest.importorskip("yaml")
     text = core_file("mine", 'Says "no" to C:\\x')
     core = yaml.safe_load(text)
     assert text.startswith("CAPI=2:\n")
