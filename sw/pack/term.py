@@ -73,7 +73,10 @@ def pack_tile(config: TermConfig, tile: Ints, mode: int = 0) -> list[int]:
         ``weight_beats`` beats: a slot for every column, column 0 in the least significant bits,
         and above them whether the slots are in use. Shorter columns start with empty slots.
     """
-    tile = checked_tile(config, tile, mode)
+    # Revealing rounds up to the next power of two, 128 of 8 bits, which is one term like others.
+    most = 1 << config.w_bits - config.w_signed
+    tile = np.asarray(tile, np.int64)
+    checked_tile(config, np.where(tile == most, most - 1, tile), mode)
     kept = reveal(tile, config.encoding, *config.weight_limit(mode))
     columns = [schedule(config, column) for column in kept.T]
     used = max(config.shortest, *map(len, columns))
