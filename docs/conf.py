@@ -1,4 +1,4 @@
-"""Sphinx configuration, and the directives that print the catalog and the command line."""
+"""Sphinx configuration, and the directives that print the registry and the command line."""
 
 import inspect
 import pkgutil
@@ -10,8 +10,8 @@ from docutils.statemachine import StringList
 from sphinx.util.nodes import nested_parse_with_titles
 
 from tilewright import __version__
-from tilewright.gen.catalog import UNITS
 from tilewright.gen.configuration import configure, derived, parameters
+from tilewright.gen.registry import UNITS
 from tilewright.gen.unit import MATURITY
 from tilewright.hw.bus.registers import ACCESS
 from tilewright.hw.engine.commands import COMMANDS, ERRORS
@@ -54,7 +54,7 @@ class _Generated(Directive):
 
 
 class UnitTable(_Generated):
-    """``{units}``: the catalog as a table."""
+    """``{units}``: the registry as a table."""
 
     def markdown(self) -> str:
         """Return one row per unit."""

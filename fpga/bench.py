@@ -14,8 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..gen.catalog import load
 from ..gen.errors import ToolError
+from ..gen.registry import load
 from ..gen.verilog import emit
 from ..hw.engine.config import DatapathConfig
 from ..hw.systolic.config import SystolicConfig

@@ -1,1 +1,1 @@
-"""Catalogue of units, configuration, Verilog emission and manifests."""
+"""Registry of families and units, configuration, Verilog emission and manifests."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..hw.config import ConfigError
-from .catalog import find_family, find_unit, load
+from .registry import find_family, find_unit, load
 
 __all__ = ["Parameter", "configure", "derived", "dump", "fields_of", "parameters"]
 
@@ -42,7 +42,7 @@ def configure(
     Parameters
     ----------
     unit : str
-        Name in the catalog.
+        Name in the registry.
     preset : str, optional
         Where to start, ``"default"`` if neither this nor a file is given.
     file : Path, optional

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..hw.engine.config import EngineConfig
 from ..hw.engine.requantise_config import MULT_BITS, SHIFT_BITS
-from .catalog import load
+from .registry import load
 
 __all__ = ["operands", "parameters", "requantisation", "results"]
 

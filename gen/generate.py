@@ -6,10 +6,10 @@ from typing import Any
 
 from .. import __version__
 from ..hw.config import ConfigError
-from .catalog import find_unit, load
 from .configuration import dump
 from .files import write_all
 from .keywords import KEYWORDS
+from .registry import find_unit, load
 
 __all__ = ["generate", "generate_files", "module_name"]
 

@@ -11,8 +11,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from .. import __version__
-from .catalog import find_unit, load
 from .configuration import derived, fields_of
+from .registry import find_unit, load
 from .verilog import sections, summary
 
 __all__ = ["bit_fields", "manifest"]
@@ -27,7 +27,7 @@ def manifest(unit: str, name: str, config: Any, top: wiring.Component) -> str:
     Parameters
     ----------
     unit : str
-        Row of the catalog that ``config`` and ``top`` belong to.
+        Row of the registry that ``config`` and ``top`` belong to.
     name : str
         Name of the top module.
     config : object

@@ -1,12 +1,12 @@
-"""The files of a new unit: a working skeleton, a testbench that fails, and the catalog's row."""
+"""The files of a new unit: a working skeleton, a testbench that fails, and the registry's row."""
 
 import keyword
 import re
 from pathlib import Path
 
 from ..hw.config import ConfigError
-from .catalog import UNITS
 from .files import write_all
+from .registry import UNITS
 
 __all__ = ["scaffold"]
 
@@ -198,9 +198,9 @@ def scaffold(name: str, root: Path) -> list[Path]:
         raise ConfigError(
             f"a unit's name is a lower-case Python identifier of at most 24 letters, not {name!r}"
         )
-    catalog = root / "gen" / "catalog.py"
-    if not catalog.is_file() or not (root / "hw").is_dir():
-        raise ConfigError(f"{root.resolve()} is no checkout: it has no gen/catalog.py")
+    registry = root / "gen" / "registry.py"
+    if not registry.is_file() or not (root / "hw").is_dir():
+        raise ConfigError(f"{root.resolve()} is no checkout: it has no gen/registry.py")
     names = {"@name@": name, "@Class@": "".join(part.capitalize() for part in name.split("_"))}
     parts = sorted([(name, names["@Class@"]), ("config", f"{names['@Class@']}Config")])
     names["@imports@"] = "\n".join(f"from ...hw.{name}.{p} import {what}" for p, what in parts)
@@ -212,8 +212,8 @@ def scaffold(name: str, root: Path) -> list[Path]:
     taken = [path for path in (*files, f"hw/{name}.py") if (root / path).exists()]
     if name in UNITS or taken:
         raise ConfigError(f"there is a unit {name!r} already ({taken[0] if taken else 'its row'})")
-    table = catalog.read_text(encoding="utf-8")
+    table = registry.read_text(encoding="utf-8")
     if table.count(_MARK) != 1:
-        raise ConfigError(f"{catalog} has no line {_MARK.strip()!r} to put the row after")
+        raise ConfigError(f"{registry} has no line {_MARK.strip()!r} to put the row after")
     table = table.replace(_MARK, _MARK + fill(_ROW))
-    return write_all(root, {**files, "gen/catalog.py": table})
+    return write_all(root, {**files, "gen/registry.py": table})

@@ -1,4 +1,4 @@
-"""What a row of the catalog says of a unit."""
+"""What a row of the registry says of a unit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ class Mutation:
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """One row of the catalog, its import strings relative to the package, see `catalog.load`.
+    """One row of the registry, its import strings relative to the package, see `registry.load`.
 
     Attributes
     ----------

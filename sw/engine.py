@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..gen.catalog import find_family, load
 from ..gen.progress import waiting
+from ..gen.registry import find_family, load
 from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
 from .cycles import predict
@@ -54,7 +54,7 @@ class Engine:
     Parameters
     ----------
     family : str
-        Datapath, a unit of the catalogue, for example ``"systolic"``.
+        Datapath, a unit of the registry, for example ``"systolic"``.
     fields
         Fields of the datapath's configuration (``rows=16``, ``x_bits=8``) and of `EngineConfig`
         (``acc_depth=512``).

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gen.catalog import families, find_unit, load
 from ..gen.configuration import configure
+from ..gen.registry import families, find_unit, load
 from ..hw.config import ConfigError, check_choice
 from ..hw.engine.config import DatapathConfig, EngineConfig
 from .cycles import Timeline, predict

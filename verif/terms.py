@@ -15,7 +15,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from ..gen.catalog import load
+from ..gen.registry import load
 from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
 from ..hw.term.config import TermConfig

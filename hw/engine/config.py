@@ -22,7 +22,7 @@ class DatapathConfig(Protocol):
     Attributes
     ----------
     family : str
-        Name of the family's folder and of its row in the catalogue.
+        Name of the family's folder and of its row in the registry.
     component : str
         ``module:class`` of the component, the module relative to the package's ``hw``.
     act_lanes : int

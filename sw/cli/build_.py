@@ -39,10 +39,10 @@ def command(
     from ...fpga.fit import check_fit
     from ...fpga.flow import PLACERS, Part
     from ...fpga.measure import measure
-    from ...gen.catalog import find_unit, load
     from ...gen.configuration import configure, fields_of
     from ...gen.generate import module_name
     from ...gen.progress import waiting
+    from ...gen.registry import find_unit, load
     from ...gen.verilog import emit
     from ...hw.config import ConfigError, check_choice
     from .output import print_json, print_table, say

@@ -13,8 +13,8 @@ def command(
     json: Json = False,
 ) -> None:
     """Show a unit's parameters, presets, derived numbers and where its parts are."""
-    from ...gen.catalog import find_unit
     from ...gen.configuration import configure, derived, fields_of, parameters
+    from ...gen.registry import find_unit
     from ...gen.unit import MATURITY
     from .output import heading, print_json, print_table, show
 

@@ -7,7 +7,7 @@ __all__ = ["command"]
 
 def command(json: Json = False) -> None:
     """List the units, their presets and how far each is verified."""
-    from ...gen.catalog import UNITS
+    from ...gen.registry import UNITS
     from ...gen.unit import MATURITY
     from .output import print_json, print_table, show
 

@@ -35,7 +35,7 @@ def command(
     Mutants that are proved equivalent to the unit do not count. Exit code 0 means that enough of
     the others were killed, and that no survivor that was examined is one of them.
     """
-    from ...gen.catalog import find_unit
+    from ...gen.registry import find_unit
     from ...verif.mutate.unit import mutate_unit
     from .output import print_json, print_table, progress_bar, say, show
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...gen.catalog import find_family, load
 from ...gen.errors import ToolError
+from ...gen.registry import find_family, load
 from ...hw.attention.config import ACT_BITS, AttentionConfig
 from ...hw.config import ConfigError, check_range
 from ...hw.engine.config import EngineConfig

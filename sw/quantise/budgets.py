@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...gen.catalog import load
+from ...gen.registry import load
 from ...hw.term.config import TermConfig
 from .digits import count_terms
 from .layers import QuantisedGraph, QuantisedLayer

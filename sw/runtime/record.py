@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from vcd import VCDWriter
 
-from ...gen.catalog import load
+from ...gen.registry import load
 from ..mapping.matmul import plan_products
 from .simulated import SimulatedEngine
 

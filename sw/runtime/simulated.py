@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...gen.catalog import find_unit, load
 from ...gen.errors import ToolError
+from ...gen.registry import find_unit, load
 from ...gen.verilog import emit
 from ...hw.engine.config import EngineConfig
 from ...hw.engine.registers import engine_registers

@@ -1,13 +1,13 @@
-"""A unit of the catalogue as compiled RTL, its streams as columns of numbers."""
+"""A unit of the registry as compiled RTL, its streams as columns of numbers."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...gen.catalog import find_unit, load
 from ...gen.errors import ToolError
 from ...gen.manifest import bit_fields
+from ...gen.registry import find_unit, load
 from ...gen.verilog import emit, top_of
 
 __all__ = ["SimulatedUnit"]
@@ -23,7 +23,7 @@ class SimulatedUnit:
     Parameters
     ----------
     unit : str
-        Row of the catalogue.
+        Row of the registry.
     config : object
         Its configuration.
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...gen.catalog import find_unit, load
 from ...gen.errors import ToolError
+from ...gen.registry import find_unit, load
 from ...gen.verilog import emit
 from ...hw.config import ConfigError
 from ...hw.packed.chain_config import OFFSETS, ChainConfig

@@ -1,4 +1,4 @@
-"""Everything that is proved of a unit of the catalog."""
+"""Everything that is proved of a unit of the registry."""
 
 import time
 from collections import defaultdict
@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...gen.catalog import find_unit, load
 from ...gen.configuration import configure
+from ...gen.registry import find_unit, load
 from ...gen.tools import ToolError
 from ...gen.verilog import emit
 from . import collisions

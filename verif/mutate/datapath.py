@@ -7,7 +7,7 @@ import numpy as np
 from amaranth.hdl import Fragment, Shape
 from numpy.typing import NDArray
 
-from ...gen.catalog import find_unit, load
+from ...gen.registry import find_unit, load
 from ...hw.bus.axi_stream import AxiStreamTop
 from ...hw.engine.datapath import ROW_DISTANCE
 from ...sw.pack.by_mode import for_mode, tile_k

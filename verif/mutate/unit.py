@@ -1,10 +1,10 @@
-"""Mutants of a unit of the catalog."""
+"""Mutants of a unit of the registry."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from ...gen.catalog import UNITS, find_unit, load
 from ...gen.configuration import configure
+from ...gen.registry import UNITS, find_unit, load
 from ...gen.verilog import emit
 from ...hw.config import ConfigError
 from .report import MutationReport, mutants
@@ -22,7 +22,7 @@ def mutate_unit(
     folder: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> MutationReport:
-    """Make mutants of a unit as its row in the catalog says, and judge them.
+    """Make mutants of a unit as its row in the registry says, and judge them.
 
     Parameters
     ----------

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ...fpga.flow import Say
-from ...gen.catalog import find_unit, load
 from ...gen.files import whole_or_nothing
 from ...gen.generate import module_name
+from ...gen.registry import find_unit, load
 from ...gen.verilog import emit
 from ...hw.config import ConfigError, check_choice
 from .compiled import compile_unit
@@ -56,12 +56,12 @@ def verify_unit(
     waves: bool = False,
     say: Say | None = None,
 ) -> Verified:
-    """Check a unit of the catalog.
+    """Check a unit of the registry.
 
     Parameters
     ----------
     unit, config
-        Name in the catalog, and a configuration of it.
+        Name in the registry, and a configuration of it.
     folder : Path
         Where everything goes.
     sim : str, optional

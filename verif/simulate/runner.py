@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from ...gen.catalog import find_unit
 from ...gen.configuration import dump
 from ...gen.files import whole_or_nothing, write_file
+from ...gen.registry import find_unit
 from ...gen.tools import ToolError, find_tool
 from ...hw.config import ConfigError
 
@@ -76,14 +76,14 @@ def run_unit(
     unit: str, config: Any, folder: Path, *, verilog: str | None = None, name: str | None = None,
     **options: Any,
 ) -> BenchResult:
-    """Run the bench of a unit of the catalog on its Verilog, or on ``verilog`` in its place.
+    """Run the bench of a unit of the registry on its Verilog, or on ``verilog`` in its place.
 
     Of the Verilog it is the `strict` form, in which collisions in memories read X.
 
     Parameters
     ----------
     unit, config
-        Name in the catalog, and a configuration of it.
+        Name in the registry, and a configuration of it.
     folder : Path
         Where everything goes; one for each run that happens at the same time.
     verilog : str, optional
@@ -93,8 +93,8 @@ def run_unit(
     **options
         Of `run_bench`.
     """  # fmt: skip
-    from ...gen.catalog import load
     from ...gen.generate import module_name
+    from ...gen.registry import load
     from ...gen.verilog import emit
 
     check_simulator(options.get("simulator", "icarus"))

@@ -7,7 +7,7 @@ import numpy as np
 from amaranth.hdl import Fragment
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from tilewright.gen.catalog import UNITS, load
+from tilewright.gen.registry import UNITS, load
 from tilewright.hw.bus.axi_stream import AxiStreamTop
 from tilewright.sw.pack.by_mode import for_mode, tile_k
 from tilewright.verif.datapaths import formats, psum_cycles, random_mode, sums_inside

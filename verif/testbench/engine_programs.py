@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.gen.catalog import find_unit, load
+from tilewright.gen.registry import find_unit, load
 from tilewright.hw.engine.commands import COMMANDS, NO_WAIT, encode
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.sw.program import Program, ProgramBuilder

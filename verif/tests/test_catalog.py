@@ -1,4 +1,4 @@
-"""Every unit of the catalog keeps the contract: doors, documentation, presets, Verilog."""
+"""Every unit of the registry keeps the contract: doors, documentation, presets, Verilog."""
 
 import ast
 import dataclasses
@@ -21,9 +21,9 @@ from amaranth.hdl import Elaboratable, Fragment
 from amaranth.lib import wiring
 
 import tilewright.hw
-from tilewright.gen.catalog import INTERNAL, UNITS, load
 from tilewright.gen.configuration import configure, dump, parameters
 from tilewright.gen.generate import generate_files
+from tilewright.gen.registry import INTERNAL, UNITS, load
 from tilewright.gen.unit import MATURITY
 from tilewright.gen.verilog import emit, sections, summary
 
@@ -61,7 +61,7 @@ def test_every_door_opens(name):
 def test_config_imports_no_amaranth(name):
     module = UNITS[name].config.partition(":")[0]
     code = (
-        f"import sys, tilewright.gen.catalog, tilewright.gen.configuration, tilewright.{module}; "
+        f"import sys, tilewright.gen.registry, tilewright.gen.configuration, tilewright.{module}; "
         "print([m for m in ('amaranth', 'numpy', 'typer', 'rich') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

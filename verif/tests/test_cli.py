@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.gen.catalog import UNITS
 from tilewright.gen.files import write_all
+from tilewright.gen.registry import UNITS
 from tilewright.gen.scaffold import scaffold
 from tilewright.hw.config import ConfigError
 from tilewright.sw.cli import COMMANDS, GROUPS, bench_, study_
@@ -499,7 +499,7 @@ def test_new_makes_a_unit_that_keeps_the_contract(checkout):
 
 @pytest.mark.parametrize("name", ["a", "czz", "config_of_a_unit", "zz", "long_" * 4 + "name"])
 def test_skeletons_are_in_style_whatever_their_name(name, tmp_path):
-    for place in ("gen/catalog.py", "hw/config.py"):
+    for place in ("gen/registry.py", "hw/config.py"):
         (tmp_path / place).parent.mkdir()
         shutil.copy(place, tmp_path / place)
     for path in scaffold(name, tmp_path):

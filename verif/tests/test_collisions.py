@@ -9,7 +9,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from tilewright.gen.catalog import UNITS
+from tilewright.gen.registry import UNITS
 from tilewright.hw.engine.act_reader import ActReader
 from tilewright.hw.engine.buffer import buffer_memory
 from tilewright.hw.kv import scorer

@@ -6,8 +6,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tilewright.gen.catalog import UNITS, families, load
 from tilewright.gen.configuration import configure
+from tilewright.gen.registry import UNITS, families, load
 from tilewright.hw.config import ConfigError, check_choice, check_range, check_width
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.kv.config import KvConfig

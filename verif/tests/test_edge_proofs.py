@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.gen.catalog import UNITS
+from tilewright.gen.registry import UNITS
 from tilewright.gen.verilog import emit
 from tilewright.hw.engine.requantise import Requantise
 from tilewright.hw.engine.requantise_config import RequantiseConfig

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from amaranth.back import rtlil
 
-from tilewright.gen.catalog import UNITS, load
 from tilewright.gen.configuration import configure
+from tilewright.gen.registry import UNITS, load
 from tilewright.gen.verilog import emit, top_of
 from tilewright.verif.formal.runner import Proof, prove_rtlil
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilewright.gen.catalog import load
 from tilewright.gen.errors import ToolError
+from tilewright.gen.registry import load
 from tilewright.hw.config import ConfigError
 from tilewright.hw.engine.commands import COMMANDS, encode
 from tilewright.hw.engine.config import EngineConfig

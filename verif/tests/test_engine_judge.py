@@ -2,8 +2,8 @@
 
 import pytest
 
-from tilewright.gen.catalog import find_unit, load
 from tilewright.gen.configuration import configure
+from tilewright.gen.registry import find_unit, load
 from tilewright.gen.verilog import emit
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig

@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tilewright.gen.catalog import find_unit, load
 from tilewright.gen.generate import generate_files
+from tilewright.gen.registry import find_unit, load
 from tilewright.gen.verilog import emit
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig

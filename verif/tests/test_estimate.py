@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from tilewright.fpga.estimate import estimate_area, estimate_array
-from tilewright.gen.catalog import UNITS, load
 from tilewright.gen.configuration import configure
+from tilewright.gen.registry import UNITS, load
 from tilewright.hw.config import ConfigError
 
 ARRAYS = {

@@ -6,8 +6,8 @@ from tilewright.fpga import fit, flow, measure
 from tilewright.fpga.fit import check_fit, check_size, count_cells
 from tilewright.fpga.flow import Part
 from tilewright.gen import verilog
-from tilewright.gen.catalog import UNITS, families, load
 from tilewright.gen.configuration import configure
+from tilewright.gen.registry import UNITS, families, load
 from tilewright.hw.config import ConfigError
 from tilewright.verif.tests.test_cli import called, simple
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import tilewright
-from tilewright.gen.catalog import UNITS
+from tilewright.gen.registry import UNITS
 
 ROOMS = ("hw", "gen", "sw", "verif", "fpga")
 ALLOWED = {

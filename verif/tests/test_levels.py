@@ -9,8 +9,8 @@ from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from tilewright.gen.catalog import UNITS
 from tilewright.gen.configuration import configure
+from tilewright.gen.registry import UNITS
 from tilewright.gen.verilog import emit
 from tilewright.hw.engine.buffer import buffer_memory
 from tilewright.verif.simulate import level

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tilewright.gen.catalog import UNITS, find_unit, load
 from tilewright.gen.configuration import configure
 from tilewright.gen.errors import ToolError
+from tilewright.gen.registry import UNITS, find_unit, load
 from tilewright.gen.verilog import emit
 from tilewright.hw.config import ConfigError
 from tilewright.verif.mutate.engine import EngineJudge

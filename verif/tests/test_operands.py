@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tilewright.gen.catalog import load
 from tilewright.gen.configuration import configure
+from tilewright.gen.registry import load
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.serial.config import SerialConfig
 from tilewright.hw.systolic.config import SystolicConfig

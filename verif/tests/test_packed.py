@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from tilewright.fpga import bench_sparse
 from tilewright.fpga.flow import Area
 from tilewright.fpga.measure import Measurement
-from tilewright.gen.catalog import UNITS, load
 from tilewright.gen.configuration import configure
 from tilewright.gen.generate import module_name
+from tilewright.gen.registry import UNITS, load
 from tilewright.gen.verilog import emit
 from tilewright.hw.config import ConfigError
 from tilewright.hw.packed.config import PackedConfig

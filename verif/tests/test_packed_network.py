@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from tilewright.gen.catalog import find_unit, load
+from tilewright.gen.registry import find_unit, load
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.nm.config import NmConfig
 from tilewright.hw.packed.config import PackedConfig

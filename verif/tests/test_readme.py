@@ -4,9 +4,9 @@ import re
 import subprocess
 from pathlib import Path
 
-from tilewright.gen.catalog import UNITS
 from tilewright.gen.configuration import configure
 from tilewright.gen.generate import generate_files
+from tilewright.gen.registry import UNITS
 from tilewright.sw.cli import COMMANDS, GROUPS
 
 README = Path("README.md").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilewright.fpga.bench_serial import digit_counts
-from tilewright.gen.catalog import UNITS, load
 from tilewright.gen.configuration import configure
+from tilewright.gen.registry import UNITS, load
 from tilewright.gen.verilog import emit
 from tilewright.hw.config import ConfigError
 from tilewright.hw.serial.config import SerialConfig

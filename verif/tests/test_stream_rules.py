@@ -2,8 +2,8 @@
 
 import pytest
 
-from tilewright.gen.catalog import UNITS, load
 from tilewright.gen.configuration import configure
+from tilewright.gen.registry import UNITS, load
 from tilewright.gen.verilog import emit
 from tilewright.verif.formal.paths import combinational_paths
 from tilewright.verif.formal.runner import Task

@@ -12,9 +12,9 @@ from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from tilewright.gen.catalog import UNITS, load
 from tilewright.gen.configuration import configure
 from tilewright.gen.keywords import KEYWORDS
+from tilewright.gen.registry import UNITS, load
 from tilewright.gen.verilog import emit, top_of
 from tilewright.hw.lib.component import Component
 from tilewright.verif.formal.equivalence import unequal

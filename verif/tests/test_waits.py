@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tilewright.gen.catalog import load
+from tilewright.gen.registry import load
 from tilewright.hw.engine.commands import COMMANDS
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
