@@ -14,6 +14,8 @@ from ..gen.configuration import configure
 from ..gen.registry import families, find_unit, load
 from ..hw.config import ConfigError, check_choice
 from ..hw.engine.config import DatapathConfig, EngineConfig
+from ..verif.golden.network import run as run_golden
+from ..verif.golden.network import tiled_product
 from .cycles import Timeline, predict
 from .graph import Graph, evaluate
 from .mapping.network import NetworkPlan, k_tiles, plan_network
@@ -374,13 +376,13 @@ def prepare_job(
     )
     family = job.engine.datapath.family
     unit = find_unit(family)
-    golden_run = load("verif.golden.network:run")
+    golden_run = run_golden
     if unit.prepare:
         tiles = k_tiles(job.engine, network)
         inputs = network.quantise_input(samples.calibration)
         network = load(unit.prepare)(job.engine.datapath, network, tiles, inputs)
         tiles = k_tiles(job.engine, network)
-        product = load("verif.golden.network:tiled_product")(
+        product = tiled_product(
             load(unit.golden), job.engine.datapath,
             {layer.name: k for layer, k in zip(network.layers, tiles, strict=True)},
         )

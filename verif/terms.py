@@ -15,7 +15,6 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from ..gen.registry import load
 from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
 from ..hw.term.config import TermConfig
@@ -23,6 +22,8 @@ from ..sw.cli.options import Images, JobPath, Json, Settings
 from ..sw.cli.output import print_json, print_table, say
 from ..sw.job import DATA, Job, read_job
 from ..sw.mapping.network import k_tiles
+from ..sw.onnx_import import load
+from ..sw.pack.term import slot_counts
 from ..sw.quantise import quantise
 from ..sw.quantise.budgets import LayerBudget, search_budgets, with_budgets
 from ..sw.quantise.layers import Formats, QuantisedGraph
@@ -96,7 +97,7 @@ class Trial:
             raise ConfigError(f"datapath must be 'term', not {job.engine.datapath.family!r}")
         seen = job.calibration_images
         samples = DATA[job.data](seen + validation)
-        graph = load("sw.onnx_import:load")(job.model)
+        graph = load(job.model)
         self._engine, self._config = job.engine, job.engine.datapath
         self._network = quantise(
             graph, Formats.of(job.engine), samples.calibration[:seen], calibration=job.calibration
@@ -126,7 +127,7 @@ class Trial:
             if limit not in prepared:
                 prepared[limit] = search_budgets(
                     config, self._network, self._tiles, self._inputs,
-                    load("sw.pack.term:slot_counts"),
+                    slot_counts,
                 )  # fmt: skip
             self.layers[budget, terms] = prepared[limit]
             network = with_budgets(self._network, prepared[limit])
@@ -158,12 +159,11 @@ class Trial:
 
 def slots(engine: EngineConfig, config: TermConfig, network: QuantisedGraph) -> float:
     """Return the mean slots of the tiles of a network, each as often as it is used."""
-    count = load("sw.pack.term:slot_counts")
     total = uses = 0
     for layer, tiles in zip(network.layers, k_tiles(engine, network), strict=True):
         for lanes in tiles:
             tile = np.where(lanes[:, None] >= 0, layer.weights[lanes], 0)
-            columns = count(config, tile)
+            columns = slot_counts(config, tile)
             for first in range(0, layer.n, config.cols):
                 used = columns[first : first + config.cols].max()
                 total += layer.rows * max(config.shortest, int(used))

@@ -36,11 +36,11 @@ def command(
     """
     from ...gen.files import check_writable
     from ...hw.config import ConfigError
-    from ...verif.simulate.library import find_compilers
     from ..job import families_of, prepare_job, read_job, run_prepared
     from ..report.comparison import COMPARISON_TITLES, Compared, comparison_rows, write_comparison
     from ..report.html import check_packages
     from ..report.record import BuildRecord, write_record
+    from ..runtime.library import find_compilers
     from .output import print_json, print_table, progress_bar, say, show
 
     if no_build and (board is not None or mhz is not None):

@@ -37,10 +37,10 @@ def command(
     """Quantise a network and run it on the compiled RTL, every output checked."""
     from ...gen.files import check_writable
     from ...hw.config import ConfigError
-    from ...verif.simulate.library import find_compilers
     from ..job import prepare_job, read_job, run_prepared
     from ..report.data import LAYER_TITLES, layer_rows, results_rows
     from ..report.record import BuildRecord, write_record
+    from ..runtime.library import find_compilers
     from .output import print_json, print_table, progress_bar, say, show
 
     if mhz is not None and not board:

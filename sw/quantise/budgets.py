@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...gen.registry import load
 from ...hw.term.config import TermConfig
+from ...verif.golden.network import run
+from ...verif.golden.systolic import exact_product
 from .digits import count_terms
 from .layers import QuantisedGraph, QuantisedLayer
 from .terms import reveal, truncate
@@ -182,7 +183,6 @@ def search_budgets(
     agreement : float
         Share of the images whose class must stay that of the lossless network.
     """
-    run = load("verif.golden.network:run")
     inputs = inputs[:_IMAGES]
     data, classes = _observe(config, network, inputs)
     tiles = {layer.name: k for layer, k in zip(network.layers, k_tiles, strict=True)}
@@ -228,14 +228,13 @@ def with_budgets(network: QuantisedGraph, found: Sequence[LayerBudget]) -> Quant
 
 def _observe(config: TermConfig, network: QuantisedGraph, inputs: Ints):
     """Return some of the vectors that every layer sees, and the class of every image."""
-    run, product = load("verif.golden.network:run"), load("verif.golden.systolic:exact_product")
     rng = np.random.default_rng(0)
     seen: dict[str, list[Ints]] = {layer.name: [] for layer in network.layers}
 
     def observing(layer: QuantisedLayer, rows: Ints) -> Ints:
         share = min(1.0, _ROWS / (len(inputs) * layer.rows))
         seen[layer.name].append(rows[rng.random(len(rows)) < share])
-        return product(rows, layer.weights)
+        return exact_product(rows, layer.weights)
 
     outputs = run(network, inputs, observing)
     few = {
@@ -247,10 +246,10 @@ def _observe(config: TermConfig, network: QuantisedGraph, inputs: Ints):
 
 def _truncating(config: TermConfig):
     """Return a layer's product with the configured terms per data value."""
-    product, terms = load("verif.golden.systolic:exact_product"), config.data_limit(0)
+    terms = config.data_limit(0)
     reach = 1 << config.x_bits
     table = truncate(np.arange(-reach, reach + 1), config.encoding, terms)
-    return lambda layer, rows: product(table[rows + reach], layer.weights)
+    return lambda layer, rows: exact_product(table[rows + reach], layer.weights)
 
 
 def _classes(outputs: Ints) -> Ints:

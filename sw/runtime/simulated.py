@@ -14,6 +14,7 @@ from ...hw.engine.config import EngineConfig
 from ...hw.engine.registers import engine_registers
 from ..program import Program
 from .beats import input_beats, unpack_bits
+from .compiled import compile_unit
 
 __all__ = ["RunResult", "SimulatedEngine"]
 
@@ -70,7 +71,7 @@ class SimulatedEngine:
         # Primitives equal plain arithmetic bit for bit and cycle for cycle, which compiles faster.
         portable = replace(config, datapath=replace(config.datapath, fabric="portable"))
         design = emit(load(find_unit("engine").component)(portable), _TOP)
-        self._unit = load("verif.simulate.compiled:compile_unit")(design.rtlil, _TOP)
+        self._unit = compile_unit(design.rtlil, _TOP)
         self._is_amid = False
 
     @contextmanager

@@ -9,6 +9,7 @@ from ...gen.errors import ToolError
 from ...gen.manifest import bit_fields
 from ...gen.registry import find_unit, load
 from ...gen.verilog import emit, top_of
+from .compiled import compile_unit
 
 __all__ = ["SimulatedUnit"]
 
@@ -43,7 +44,7 @@ class SimulatedUnit:
             for name, port in self._ports.items()
         }
         design = emit(top, unit)
-        self._unit = load("verif.simulate.compiled:compile_unit")(design.rtlil, unit)
+        self._unit = compile_unit(design.rtlil, unit)
 
     @property
     def cycle(self) -> int:

@@ -16,6 +16,7 @@ from ..layerwise.network import Convolve, Network, Shift
 from ..layerwise.quantised import QuantisedNetwork
 from ..pack.packed_chain import ChainParameters, pack_chain
 from ..runtime.beats import pack_bits, unpack_bits, words_of
+from ..runtime.compiled import compile_unit
 from .columns import Groups, prune_conflicts, row_order
 
 __all__ = ["Chain", "SimulatedChain", "chain_of"]
@@ -164,7 +165,6 @@ class SimulatedChain:
     def __init__(self, chain: Chain):
         self._chain = chain
         component = load(find_unit("packed_chain").component)(chain.config)
-        compile_unit = load("verif.simulate.compiled:compile_unit")
         self._unit = compile_unit(emit(component, "packed_chain").rtlil, "packed_chain")
         self._load()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...gen.files import read_json
 from ...gen.tools import find_tool, run_tool
-from ..simulate.ports import find_ports, find_streams
+from ...sw.runtime.ports import find_ports, find_streams
 
 __all__ = ["combinational_paths", "waiting_streams"]
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from ...hw.attention.config import ROWS, AttentionConfig
 from ...hw.attention.unit import Attention
-from ..simulate.compiled import CompiledUnit, Traffic
+from ...sw.runtime.compiled import CompiledUnit, Traffic
 from ..testbench.attention_cases import KINDS, extreme_row, random_row
 from .streams import StreamWords
 

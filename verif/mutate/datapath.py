@@ -12,8 +12,8 @@ from ...hw.bus.axi_stream import AxiStreamTop
 from ...hw.engine.datapath import ROW_DISTANCE
 from ...sw.pack.by_mode import for_mode, tile_k
 from ...sw.runtime.beats import words_of
+from ...sw.runtime.compiled import CompiledUnit, Traffic
 from ..datapaths import formats, psum_cycles, random_mode, sums_inside
-from ..simulate.compiled import CompiledUnit, Traffic
 from ..testbench.stream import Codec
 
 __all__ = ["DatapathJudge"]

@@ -12,8 +12,8 @@ from ...hw.engine.registers import engine_registers
 from ...sw.cycles import predict
 from ...sw.program import Program
 from ...sw.runtime.beats import input_beats, unpack_bits
+from ...sw.runtime.compiled import CompiledUnit, Traffic
 from ..golden.engine import GoldenResult
-from ..simulate.compiled import CompiledUnit, Traffic
 from ..testbench.engine_programs import LONG, ProgramMaker
 
 __all__ = ["EngineJudge"]

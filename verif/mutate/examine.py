@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...gen.tools import find_tool, run_tool
+from ...sw.runtime.ports import Port, find_ports, find_streams
 from ..formal.runner import prove_rtlil
-from ..simulate.ports import Port, find_ports, find_streams
 
 __all__ = ["Verdict", "examine", "same_nearby", "yosys"]
 

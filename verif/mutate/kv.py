@@ -7,7 +7,7 @@ import numpy as np
 from ...hw.kv.config import EVICT, KvConfig, Policy
 from ...hw.kv.controller import KvController
 from ...hw.kv.registers import kv_registers
-from ..simulate.compiled import CompiledUnit, Traffic
+from ...sw.runtime.compiled import CompiledUnit, Traffic
 from ..testbench.kv_script import Script, random_policy
 from .registers import RegisterExam
 from .streams import StreamWords

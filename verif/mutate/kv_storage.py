@@ -7,8 +7,8 @@ import numpy as np
 
 from ...hw.kv.rows import KvStorage
 from ...hw.kv.storage_config import StorageConfig
+from ...sw.runtime.compiled import CompiledUnit, Traffic
 from ..golden.kv_storage import GoldenStorage
-from ..simulate.compiled import CompiledUnit, Traffic
 from ..testbench.kv_storage_cases import KINDS, draw_group
 from .streams import StreamWords
 

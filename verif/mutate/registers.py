@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ...hw.bus.axi_lite import Response
 from ...hw.bus.registers import RegisterBankConfig
-from ..simulate.compiled import CompiledUnit
+from ...sw.runtime.compiled import CompiledUnit
 
 __all__ = ["RegisterExam"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...gen.files import whole_or_nothing
 from ...gen.tools import ToolError
-from ..simulate.compiled import CompiledUnit, compile_unit
+from ...sw.runtime.compiled import CompiledUnit, compile_unit
 from .examine import Verdict
 from .netlist import SELECT, Mutant, Netlist
 

@@ -9,7 +9,7 @@ from ...hw.bus.axi_stream import AxiStreamTop
 from ...hw.engine.requantise import Requantise
 from ...hw.engine.requantise_config import RequantiseConfig
 from ...sw.runtime.beats import words_of
-from ..simulate.compiled import CompiledUnit, Traffic
+from ...sw.runtime.compiled import CompiledUnit, Traffic
 from ..testbench.requantise_cases import corner_cases, expected, random_cases
 from ..testbench.stream import Codec
 

@@ -1,1 +1,1 @@
-"""Icarus, Verilator and compiled simulation."""
+"""Simulators: cocotb benches on Icarus and Verilator, levels of a unit, netlists."""

@@ -11,8 +11,8 @@ from ...gen.generate import module_name
 from ...gen.registry import find_unit, load
 from ...gen.verilog import emit
 from ...hw.config import ConfigError, check_choice
-from .compiled import compile_unit
-from .library import find_compilers
+from ...sw.runtime.compiled import compile_unit
+from ...sw.runtime.library import find_compilers
 from .netlist import simulated_netlist
 from .runner import SIMULATORS, check_simulator, run_unit
 

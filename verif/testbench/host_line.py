@@ -17,7 +17,7 @@ from tilewright.hw.bus.host_streams import feeder_beat, host_result
 from tilewright.hw.bus.registers import Register, RegisterBankConfig
 from tilewright.hw.bus.uart import received_byte
 from tilewright.sw.runtime.beats import words_of
-from tilewright.verif.simulate.compiled import CompiledUnit, compile_unit
+from tilewright.sw.runtime.compiled import CompiledUnit, compile_unit
 
 __all__ = ["REGISTERS", "SimulatedLine", "damage"]
 

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from tilewright.verif.simulate.compiled import CompiledUnit
+from tilewright.sw.runtime.compiled import CompiledUnit
 
 __all__ = ["UartLine"]
 

@@ -45,7 +45,7 @@ def searched(monkeypatch):
             right = round(200 * share(total))
             return np.array([[1, 0]] * right + [[0, 1]] * (200 - right))
 
-        monkeypatch.setattr(budgets, "load", lambda path: run)
+        monkeypatch.setattr(budgets, "run", run)
         monkeypatch.setattr(budgets, "_report", lambda config, before, after, data, k: (
             before.name, k, after.weights[0][0]
         ))  # fmt: skip

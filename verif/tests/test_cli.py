@@ -359,7 +359,7 @@ def test_no_compiler_is_told_before_any_work(name, tmp_path, bare, monkeypatch, 
     "arguments", [["verify", "requantise"], ["run", "examples/lenet5", "-b", "ulx3s-85f"]]
 )
 def test_no_icarus_is_told_before_any_work(arguments, tmp_path, bare, monkeypatch, capsys):
-    from tilewright.verif.simulate import library
+    from tilewright.sw.runtime import library
 
     target = tmp_path / "out"
     monkeypatch.setattr(library, "find_compilers", lambda: ("", ""))

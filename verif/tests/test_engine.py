@@ -21,10 +21,10 @@ from tilewright.sw.mapping.network import MappingError, plan_network
 from tilewright.sw.program import Program, ProgramBuilder
 from tilewright.sw.quantise.layers import Formats, QuantisedGraph, QuantisedLayer, QuantisedTensor
 from tilewright.sw.report.vcd import read_vcd
+from tilewright.sw.runtime.compiled import CompiledUnit
 from tilewright.sw.runtime.record import record_tile
 from tilewright.sw.runtime.simulated import SimulatedEngine
 from tilewright.verif.golden import network as golden_network
-from tilewright.verif.simulate.compiled import CompiledUnit
 from tilewright.verif.testbench.engine_programs import golden_engine
 from tilewright.verif.tests.seeds import seeds
 

@@ -7,8 +7,8 @@ from tilewright.gen.registry import find_unit, load
 from tilewright.gen.verilog import emit
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
+from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.verif.mutate.engine import EngineJudge
-from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.tests.seeds import SEED
 
 

@@ -11,7 +11,7 @@ from tilewright.gen.registry import find_unit, load
 from tilewright.gen.verilog import emit
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
-from tilewright.verif.simulate.compiled import compile_unit
+from tilewright.sw.runtime.compiled import compile_unit
 
 SMALL = {"act_depth": 48, "weight_depth": 40, "acc_depth": 6, "param_depth": 32}
 CONFIGS = {

@@ -17,8 +17,8 @@ from tilewright.hw.config import ConfigError
 from tilewright.hw.kv.config import EVICT, KvConfig, Policy
 from tilewright.hw.kv.controller import KvController
 from tilewright.hw.kv.timing import KvTiming
+from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.verif.mutate.kv import Player
-from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.simulate.runner import run_unit
 from tilewright.verif.testbench.cover import merge
 from tilewright.verif.testbench.kv_script import Script, random_policy

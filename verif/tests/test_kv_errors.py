@@ -6,8 +6,8 @@ from tilewright.gen.verilog import emit
 from tilewright.hw.kv.config import KvConfig, Policy
 from tilewright.hw.kv.controller import KvController
 from tilewright.hw.kv.registers import ERRORS, PAGE_ERRORS
+from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.verif.mutate.kv import Player
-from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.testbench.kv_script import Script
 
 CONFIG = KvConfig(

@@ -16,8 +16,8 @@ from tilewright.hw.kv import pager
 from tilewright.hw.kv.pager import Pager
 from tilewright.hw.kv.pager_config import STATUSES, PagerConfig
 from tilewright.sw.runtime.beats import words_of
+from tilewright.sw.runtime.compiled import Traffic, compile_unit
 from tilewright.verif.golden.kv_pager import GoldenPager
-from tilewright.verif.simulate.compiled import Traffic, compile_unit
 from tilewright.verif.simulate.netlist import simulated_netlist
 from tilewright.verif.testbench.kv_pages import PageScript, answers_of, draw_page
 from tilewright.verif.testbench.stream import Codec

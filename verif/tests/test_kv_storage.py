@@ -15,9 +15,9 @@ from tilewright.hw.config import ConfigError
 from tilewright.hw.kv.quantise import Quantiser
 from tilewright.hw.kv.rows import KvStorage
 from tilewright.hw.kv.storage_config import MEMORIES, StorageConfig
+from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.verif.golden.kv_storage import GoldenStorage
 from tilewright.verif.mutate.kv_storage import StorageJudge
-from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.simulate.runner import run_unit
 from tilewright.verif.testbench.cover import merge
 from tilewright.verif.testbench.kv_wishbone import Request, WishboneModel

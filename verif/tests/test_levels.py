@@ -13,8 +13,8 @@ from tilewright.gen.configuration import configure
 from tilewright.gen.registry import UNITS
 from tilewright.gen.verilog import emit
 from tilewright.hw.engine.buffer import buffer_memory
+from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.verif.simulate import level
-from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.simulate.level import verify_unit
 from tilewright.verif.simulate.netlist import simulated_netlist
 from tilewright.verif.tests.test_cli import called, refused, tilewright

@@ -10,12 +10,12 @@ from tilewright.gen.errors import ToolError
 from tilewright.gen.registry import UNITS, find_unit, load
 from tilewright.gen.verilog import emit
 from tilewright.hw.config import ConfigError
+from tilewright.sw.runtime.compiled import Traffic
 from tilewright.verif.mutate.engine import EngineJudge
 from tilewright.verif.mutate.examine import same_nearby
 from tilewright.verif.mutate.netlist import SELECT, Netlist
 from tilewright.verif.mutate.report import mutants
 from tilewright.verif.mutate.unit import mutate_unit
-from tilewright.verif.simulate.compiled import Traffic
 from tilewright.verif.tests.units import emitted
 
 

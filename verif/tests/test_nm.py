@@ -13,10 +13,10 @@ from tilewright.hw.nm.array import NmArray
 from tilewright.hw.nm.config import NmConfig
 from tilewright.sw.engine import Engine
 from tilewright.sw.pack.nm import operand, pack_tile, unpack_tile
+from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.sw.sparse.nm import PackedNm, pack_nm, unpack_nm
 from tilewright.verif.golden.nm import nm
 from tilewright.verif.mutate.packed import SelectJudge
-from tilewright.verif.simulate.compiled import compile_unit
 
 EVERY = [(n, m) for m in range(1, 17) for n in range(1, m + 1)]
 

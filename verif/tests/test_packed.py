@@ -25,10 +25,10 @@ from tilewright.hw.packed.config import PackedConfig
 from tilewright.sw.engine import Engine
 from tilewright.sw.pack.by_mode import useful_products, utilisation
 from tilewright.sw.pack.packed import operand, pack_tile, unpack_tile
+from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.sw.sparse.columns import PackedColumns, combine, prune_conflicts, unpack
 from tilewright.verif.golden.packed import packed
 from tilewright.verif.mutate.packed import SelectJudge
-from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.simulate.runner import run_unit
 from tilewright.verif.tests.test_systolic_primitives import models
 

@@ -17,10 +17,10 @@ from tilewright.hw.packed.chain import PackedChain
 from tilewright.hw.packed.chain_config import OFFSETS, ChainConfig
 from tilewright.hw.packed.chain_shift import PixelShift
 from tilewright.sw.pack.packed_chain import pack_chain
+from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.verif.formal import packed_chain as formal
 from tilewright.verif.golden.packed_chain import packed_chain
 from tilewright.verif.mutate.packed_chain import ChainJudge
-from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.simulate.runner import run_unit
 from tilewright.verif.testbench.cover import merge
 from tilewright.verif.testbench.packed_chain_cases import random_parameters, random_pixels

@@ -16,10 +16,10 @@ from tilewright.hw.serial.config import SerialConfig
 from tilewright.sw.engine import Engine
 from tilewright.sw.pack.serial import pack_tile, unpack_tile
 from tilewright.sw.quantise.digits import masks
+from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.verif.golden.serial import serial
 from tilewright.verif.mutate.datapath import DatapathJudge
 from tilewright.verif.mutate.unit import mutate_unit
-from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.simulate.runner import run_unit
 from tilewright.verif.tests.test_cli import tilewright
 from tilewright.verif.tests.test_systolic_primitives import models

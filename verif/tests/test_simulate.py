@@ -15,10 +15,10 @@ from tilewright.gen.errors import ToolError
 from tilewright.gen.verilog import emit
 from tilewright.hw.bus.axi_lite import RegisterBank
 from tilewright.hw.bus.registers import Register, RegisterBankConfig
-from tilewright.verif.simulate.compiled import ProtocolError, Traffic, compile_unit
-from tilewright.verif.simulate.library import Recipe
-from tilewright.verif.simulate.model import cut
-from tilewright.verif.simulate.ports import find_ports, find_streams
+from tilewright.sw.runtime.compiled import ProtocolError, Traffic, compile_unit
+from tilewright.sw.runtime.cxxrtl import cut
+from tilewright.sw.runtime.library import Recipe
+from tilewright.sw.runtime.ports import find_ports, find_streams
 from tilewright.verif.tests.units import emitted
 
 
@@ -234,7 +234,7 @@ def test_large_designs_are_cut_without_a_change(tmp_path, monkeypatch):
             return m
 
     text = emit(Chain(), "chain").rtlil
-    monkeypatch.setattr("tilewright.verif.simulate.model._STATEMENTS", 15)
+    monkeypatch.setattr("tilewright.sw.runtime.cxxrtl._STATEMENTS", 15)
     pieces = []
 
     def counting(header, source, top):
@@ -242,7 +242,7 @@ def test_large_designs_are_cut_without_a_change(tmp_path, monkeypatch):
         pieces.extend(model.pieces)
         return model
 
-    monkeypatch.setattr("tilewright.verif.simulate.library.cut", counting)
+    monkeypatch.setattr("tilewright.sw.runtime.library.cut", counting)
     unit = compile_unit(text, "chain", cache=tmp_path)
     assert len(pieces) > 1
     line = [0] * 90
@@ -269,7 +269,7 @@ def test_feedback_is_left_whole():
 def test_the_cache_is_shared_by_processes(tmp_path):
     """Two processes compile the same unit at once; others find it, unless it was cut since."""
     program = (
-        "from tilewright.verif.simulate.compiled import compile_unit\n"
+        "from tilewright.sw.runtime.compiled import compile_unit\n"
         "from tilewright.verif.tests.units import emitted\n"
         "u = compile_unit(emitted(name='shared').rtlil, 'shared')\n"
         "u.step(3); print(u.cycle)\n"

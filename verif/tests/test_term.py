@@ -15,9 +15,9 @@ from tilewright.sw.pack.term import pack_tile, schedule, slot_counts
 from tilewright.sw.quantise.budgets import compensated
 from tilewright.sw.quantise.terms import group_terms, reveal
 from tilewright.sw.runtime.beats import words_of
+from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.verif.golden.term import pair_count, term
 from tilewright.verif.mutate.datapath import DatapathJudge
-from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.testbench.stream import Codec
 
 GROUPS = (1, 4, 8, 16, 32)

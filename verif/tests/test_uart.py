@@ -18,10 +18,10 @@ from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.mapping.matmul import plan_matmul
 from tilewright.sw.pack.systolic import pack_tile
+from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.sw.runtime.frames import Frame, encode
 from tilewright.sw.runtime.serial import Link, LinkError
 from tilewright.sw.runtime.serial_engine import SerialEngine
-from tilewright.verif.simulate.compiled import compile_unit
 from tilewright.verif.testbench.uart_line import UartLine
 
 BYTES = bytes(random.Random(1).randbytes(12)) + b"\x00\xff\x55\xaa\x7e\x01\x80"

