@@ -5,7 +5,8 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import groupby
 from typing import Any
 
 from amaranth.back import rtlil
@@ -94,9 +95,22 @@ def _parameters(component: object) -> str:
     _, positional, named = component._made_from
     values = []
     for value in positional:
-        text = repr(value)
-        values.append(text[text.index("(") + 1 : -1] if text.endswith(")") else text)
-    return ", ".join([*values, *(f"{key}={value!r}" for key, value in named)])
+        shown = _shown(value)
+        values.append(shown[shown.index("(") + 1 : -1] if is_dataclass(value) else shown)
+    return ", ".join([*values, *(f"{key}={_shown(value)}" for key, value in named)])
+
+
+def _shown(value: object) -> str:
+    """Return a value as one would write it, what repeats in a tuple only once."""
+    if is_dataclass(value) and not isinstance(value, type):
+        each = (f"{item.name}={_shown(getattr(value, item.name))}" for item in fields(value))
+        return f"{type(value).__name__}({', '.join(each)})"
+    if isinstance(value, tuple):
+        runs = [(shown, len(list(same))) for shown, same in groupby(map(_shown, value))]
+        text = " + ".join(f"({shown},)" + f" * {count}" * (count > 1) for shown, count in runs)
+        flat = f"({', '.join(shown for shown, _ in runs)}{',' * (len(runs) == 1)})"
+        return text if any(count > 1 for _, count in runs) else flat
+    return value.__name__ if isinstance(value, type) else repr(value)
 
 
 @contextmanager

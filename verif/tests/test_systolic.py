@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import ClockDomain, Module, Value
 from amaranth.sim import Simulator
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tilewright.hw.config import ConfigError
@@ -207,7 +207,15 @@ def configs(draw):
     )
 
 
+def long_rows(dataflow):
+    """Return an array whose rows are made of segments, the last one short."""
+    kinds = ("D" * 17 + "DDLLDD",) * 2
+    return SystolicConfig(rows=2, cols=23, dataflow=dataflow, x_bits=5, w_bits=4, pe=kinds)
+
+
 @settings(max_examples=40, deadline=None)
+@example(long_rows("ws"), 1, 0.3, 0.3)
+@example(long_rows("os"), 2, 0.3, 0.3)
 @given(configs(), st.integers(0, 2**32 - 1), st.sampled_from((0, 0.3, 0.8)),
        st.sampled_from((0, 0.3, 0.8)))  # fmt: skip
 def test_exact_and_on_time(config, seed, act_gap, weight_gap):

@@ -17,6 +17,8 @@ from tilewright.gen.keywords import KEYWORDS
 from tilewright.gen.registry import UNITS, load
 from tilewright.gen.verilog import emit, top_of
 from tilewright.hw.lib.component import Component
+from tilewright.hw.systolic.array import SystolicArray
+from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.verif.formal.equivalence import unequal
 from tilewright.verif.simulate.yosys_verilog import yosys_verilog
 
@@ -274,6 +276,14 @@ def test_shared_modules_stand_once():
         "top", "top_cell", "top_mixed", "top_row", "top_row_2",
     ]  # fmt: skip
     assert verilog.count("top_row_2 row_") == 2
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os"])
+def test_large_arrays_stay_small(dataflow):
+    config = SystolicConfig(rows=32, cols=64, dataflow=dataflow)
+    verilog = emit(SystolicArray(config), "systolic").verilog
+    assert len(verilog) < 110_000
+    assert max(len(module.splitlines()) for module in verilog.split("endmodule")) < 1400
 
 
 def test_yosys_of_the_host_is_not_used(monkeypatch, tmp_path):
