@@ -223,12 +223,11 @@ def _largest(
     )
     least = np.minimum(np.minimum(weights * low, weights * high), 0).sum(0)
     most = np.maximum(np.maximum(weights * low, weights * high), 0).sum(0)
-    limit = 1 << formats.acc_width - 1
-    largest = max(int(-least.min()), int(most.max()), int(np.abs(bias).max()))
-    if min(least.min(), bias.min()) < -limit or max(most.max(), bias.max()) >= limit:
-        needed = largest.bit_length() + 1
+    ends = [int(end) for end in (least.min(), bias.min(), most.max(), bias.max())]
+    needed = 1 + max((end if end >= 0 else ~end).bit_length() for end in ends)
+    if needed > formats.acc_width:
         raise ModelError(
             f"{title}: its sums of {len(weights)} products and its bias need {needed} bits, more "
             f"than the accumulator's {formats.acc_width}"
         )
-    return largest
+    return max(map(abs, ends))

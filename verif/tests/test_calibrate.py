@@ -69,3 +69,29 @@ def test_bounds_are_the_nearest_integers(bound, integer):
         name="t", shape=(1, 1, 1), scale=1 / 12.7, zero_point=3, low=-90, high=100
     )
     assert _clamp(bound, tensor, (-90, 100)) == integer
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8, 16])
+def test_weights_err_least_of_all_fractions_column_by_column(bits):
+    """Columns of sizes far apart, each with some weights that are larger than the others."""
+    rng = np.random.default_rng(bits)
+    weights = rng.standard_t(2, (60, 40)) * 10.0 ** rng.uniform(-4, 4, 40)
+    formats = Formats(w_bits=bits)
+    for column, scale in zip(weights.T, weight_scales(weights, formats, "mse"), strict=True):
+        trials = np.abs(column).max() / formats.w_high * np.geomspace(1, 0.2, 40)
+        steps = np.rint(column[:, None] / trials)
+        kept = np.clip(steps, -formats.w_high, formats.w_high) * trials
+        assert scale == trials[((kept - column[:, None]) ** 2).sum(0).argmin()]
+
+
+def test_tensors_whose_values_are_all_of_one_sign_have_a_zero():
+    graph = small(helper.make_node("Relu", ["x"], ["y"]), output="y", shape=(1, 1, 2, 1))
+    images = np.linspace(1, 2, 20, dtype=np.float32).reshape(10, 1, 2, 1)
+    for factor in (-1, 1):
+        seen = observe(graph, factor * images, ["x"])["x"]
+        assert (seen.low, seen.high) == ((0, 2) if factor > 0 else (-2, 0))
+
+
+def test_ranges_so_small_that_steps_would_vanish():
+    scale, zero = activation_scale(Observation(0.0, 1e-42, np.ones(4)), BYTES, "minmax", 100)
+    assert (scale, zero) == (2.0**-126, -128)

@@ -193,6 +193,6 @@ def test_every_integer_of_sixteen_bits_is_divided_exactly(above, below, rounding
 def test_weights_of_exact_ties_stay_within_their_bits():
     formats = Formats(x_bits=16, w_bits=16, acc_width=56)
     net = fully_connected([[30000 / 6]], [0], [1 / 6], said=BYTE,
-                          result=Quantisation(scale=1000.0, zero_point=0, low=-32768, high=32767))
+                          result=Quantisation(scale=1.0, zero_point=0, low=-32768, high=32767))
     for layer in quantise(net, formats).layers:
         assert np.abs(layer.weights).max() <= formats.w_high
