@@ -2,6 +2,7 @@
 # make test   the tests (make test-all: the slow ones too; make test-extras: with all packages that
 #             some compare with, see EXTRAS)
 # make bench  area and clock of the arrays against a textbook array
+# make check  linter, formatter and both type checkers
 # make docs   the documentation, build/docs/index.html
 #
 # Everything Python goes to .venv; the only Debian package installed is iverilog, if it is missing.
@@ -14,7 +15,7 @@ JOBS ?= 2
 EXTRAS ?= oracle,llm
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all test-extras extras bench docs clean setup icarus compiler
+.PHONY: demo check test test-all test-extras extras bench docs clean setup icarus compiler
 .DEFAULT_GOAL := demo
 
 setup: icarus compiler $(VENV)/ready
@@ -33,6 +34,10 @@ $(VENV)/ready: pyproject.toml $(VENV)/made
 	@echo "Installing tilewright with its Python packages into $(VENV) (about 700 MB)"
 	@$(BIN)/python -m pip install --quiet --editable '.[all,test]'
 	@$(BIN)/tilewright doctor --prepare
+	@touch $@
+
+$(VENV)/ready-check: $(VENV)/ready
+	@$(BIN)/python -m pip install --quiet --editable '.[check,$(EXTRAS)]'
 	@touch $@
 
 $(VENV)/ready-docs: $(VENV)/ready
@@ -56,6 +61,12 @@ compiler:
 
 demo: setup
 	@$(BIN)/tilewright run examples/lenet5 --board ulx3s-85f --output build/demo
+
+check: $(VENV)/ready-check
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/pyright
+	@$(BIN)/mypy
 
 test: setup
 	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow"

@@ -26,8 +26,8 @@ def beside(work: Callable[[], T]) -> Iterator["Future[T]"]:
     error. However the block ends, the work ends with it and its tools are killed.
     """
     future: Future[T] = Future()
-    here = threading.current_thread()
-    is_main, watched = here is threading.main_thread(), True
+    caller, watched = threading.get_ident(), True
+    is_main = threading.current_thread() is threading.main_thread()
 
     def do() -> None:
         try:
@@ -35,7 +35,7 @@ def beside(work: Callable[[], T]) -> Iterator["Future[T]"]:
         except BaseException as error:
             future.set_exception(error)
             if is_main and watched:
-                signal.pthread_kill(here.ident, signal.SIGUSR1)
+                signal.pthread_kill(caller, signal.SIGUSR1)
 
     def leave(number: int, frame: object) -> None:
         if watched:

@@ -1,6 +1,6 @@
 """The FuseSoC core file (CAPI2) beside each Verilog file."""
 
-from .. import __version__
+from .. import __version__  # pyright: ignore[reportMissingImports] # through .dev
 
 __all__ = ["core_file"]
 

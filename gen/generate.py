@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from .. import __version__  # pyright: ignore[reportMissingImports] # through .dev
 from ..hw.config import ConfigError
 from .configuration import dump
 from .files import write_all

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import groupby
 from typing import Any
 
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # type: ignore[attr-defined]  # no stubs
 from amaranth.hdl import ClockSignal, Fragment, Instance, ResetSignal, Signal, Value
 from amaranth.hdl._ast import SignalDict
 from amaranth.hdl._ir import PortDirection
@@ -144,14 +144,14 @@ class _Library:
         if self._open and component is self._open[-1]:
             return elaborate()
         name = self._module(component)
-        pins = {}
+        pins: dict[str, Value] = {}
         for pin, signal, way in _ports(component):
             if len(signal):
                 pins[f"i_{pin}" if way is PortDirection.Input else f"o_{pin}"] = signal
         reset = ResetSignal() if component._reset is None else component._reset
-        for pin, signal in (("clk", ClockSignal()), ("rst", reset)):
+        for pin, line in (("clk", ClockSignal()), ("rst", reset)):
             if pin in self._pins[name] and f"i_{pin}" not in pins:
-                pins[f"i_{pin}"] = signal
+                pins[f"i_{pin}"] = line
         return Instance(name, **pins)
 
     def _module(self, component: Component) -> str:
@@ -197,14 +197,14 @@ class _Library:
                 states[own] = _state_names(signal)
         text = _OWN_NAME.sub(lambda found: f"{found[1]}\\{name}{_plain(found[2])}", text)
         self.texts[name] = text
-        own = text[text.index(f"module \\{name}\n") :]
-        own = own[: own.index("\nend\n")]
-        self._pins[name] = frozenset(_PORT.findall(own))
-        axis = isinstance(component, AxiStreamTop)
+        contents = text[text.index(f"module \\{name}\n") :]
+        contents = contents[: contents.index("\nend\n")]
+        self._pins[name] = frozenset(_PORT.findall(contents))
+        inside = component.inner if isinstance(component, AxiStreamTop) else None
         self.notes[name] = ModuleNotes(
-            summary(component) + axis * " Streams are AXI4-Stream ports.",
-            _parameters(component.inner if axis else component),
-            "" if axis else _section(component, "Latency").replace("``", ""),
+            summary(component) + (" Streams are AXI4-Stream ports." if inside else ""),
+            _parameters(inside or component),
+            "" if inside else _section(component, "Latency").replace("``", ""),
             tuple(ports),
             states,
         )
@@ -242,13 +242,13 @@ def _state_names(register: Signal) -> dict[int, str]:
     names = {}
     for value in range(1 << len(register)):
         with suppress(KeyError):
-            names[value] = register.decoder(value).rpartition("/")[0]
+            names[value] = str(register.decoder(value)).rpartition("/")[0]
     return names
 
 
 def _mark_used(component: Component) -> None:
     """Tell Amaranth that a component that shares a module, and its parts, were not forgotten."""
     for part in parts_of(component):
-        part._MustUse__used = True
+        part._MustUse__used = True  # type: ignore[attr-defined]  # private to Amaranth
         if isinstance(part, Component):
             _mark_used(part)

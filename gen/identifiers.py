@@ -26,7 +26,7 @@ class Identifiers:
         self._module = module
         self._netlist = netlist
         self._notes = notes
-        self._taken = set(KEYWORDS)
+        self._taken: set[str] = set(KEYWORDS)
         self.naming = Naming()
         self.ports: list[str] = []
         self._name_ports()

@@ -10,7 +10,7 @@ from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
-from .. import __version__
+from .. import __version__  # pyright: ignore[reportMissingImports] # through .dev
 from .configuration import derived, fields_of
 from .registry import find_unit, load
 from .verilog import sections, summary

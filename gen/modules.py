@@ -110,7 +110,7 @@ class _Writer:
                 and self._netlist.uses[source] == 1
                 and source.startswith("$")
             ):
-                body = retarget(self._netlist.processes.pop(source), register)
+                body: list[Statement] = retarget(self._netlist.processes.pop(source), register)
             else:
                 body = [Assign(Slice(register, 0, width), data)]
             first = body[0]
@@ -162,9 +162,9 @@ class _Writer:
         lines: list[str] = []
         for block in blocks(parts, self._read_directly):
             self._write.place = self._naming.wires[block.targets[0]]
-            body = render(block.body, self._write, "=", "    ")
+            statements = render(block.body, self._write, "=", "    ")
             start = f"    if ({self._start}) begin end"
-            lines += ["", "  always @* begin", start, *body, "  end"]
+            lines += ["", "  always @* begin", start, *statements, "  end"]
         if lines:
             lines = [
                 "",

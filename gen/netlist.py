@@ -103,8 +103,9 @@ class Netlist:
             known = design.get(cell.kind)
             for pin, spec in cell.pins.items():
                 port = known.wires.get(f"\\{pin}") if known else None
-                whole = len(spec) == 1 and isinstance(spec[0], Slice)
-                if port.way == "output" if port else whole and spec[0].wire not in driven:
+                part = spec[0] if len(spec) == 1 else None
+                unknown = isinstance(part, Slice) and part.wire not in driven
+                if port.way == "output" if port else unknown:
                     self.outputs[wire_of(spec)] = cell
 
     def _follow(self) -> None:

@@ -170,7 +170,7 @@ def choice(body: list[Statement], write: Expressions, room: int) -> str | None:
 
 def _branches(switch: Switch) -> list[tuple[Spec | None, list[Statement]]] | None:
     """Return a switch as tests of single bits in their order, None for all the rest."""
-    bits = [
+    bits: list[Spec] = [
         (Slice(c.wire, c.low + i, 1),) if isinstance(c, Slice) else (Bits(c.text[-1 - i]),)
         for c in reversed(switch.test)
         for i in range(c.width)
@@ -180,7 +180,7 @@ def _branches(switch: Switch) -> list[tuple[Spec | None, list[Statement]]] | Non
         if not patterns:
             result.append((None, inner))
             break
-        if len(patterns) > 1:
+        if len(patterns) != 1:
             return None
         pattern = patterns[0][::-1]
         fixed = [index for index, sign in enumerate(pattern) if sign != "-"]

@@ -10,7 +10,7 @@ from .unit import Mutation, Unit
 
 __all__ = ["INTERNAL", "UNITS", "families", "find_family", "find_unit", "load"]
 
-_PACKAGE = __package__.rpartition(".")[0]
+_PACKAGE = __name__.rsplit(".", 2)[0]
 
 
 def load(path: str) -> Any:
@@ -444,7 +444,9 @@ INTERNAL: frozenset[str] = frozenset(
         "hw.systolic.pe:OsPe",
         "hw.systolic.pe:WsPe",
         "hw.systolic.row:OsRow",
+        "hw.systolic.row:OsSegment",
         "hw.systolic.row:WsRow",
+        "hw.systolic.row:WsSegment",
         "hw.systolic.weight_stationary:WeightStationary",
         "hw.systolic.ws_rim:WsRim",
         "hw.term.column:TermColumn",

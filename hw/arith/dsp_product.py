@@ -45,7 +45,8 @@ def multiply_ecp5(
     """
     everything = Signal(36)
     a, b = Cat(Const(0, 18 - len(x)), x), Cat(Const(0, 18 - len(w)), w)
-    ports = {f"i_A{i}": a[i] for i in range(18)} | {f"i_B{i}": b[i] for i in range(18)}
+    ports: dict[str, Value | int] = {f"i_A{i}": a[i] for i in range(18)}
+    ports |= {f"i_B{i}": b[i] for i in range(18)}
     ports |= {f"o_P{i}": everything[i] for i in range(36)}
     ports |= {f"i_{name}{i}": 0 for name in ("CLK", "CE", "RST") for i in range(4)}
     ports |= {"i_CLK0": ClockSignal(), "i_CE0": enable, "i_CE1": load}
@@ -97,6 +98,11 @@ class DspProduct(Component):
     Reference
         None.
     """
+
+    x: Signal
+    w: Signal
+    load: Signal
+    p: Signal
 
     def __init__(self, config: ProductConfig):
         self._config = config
@@ -165,6 +171,13 @@ class DspPair(Component):
     Reference
         Fu et al., Deep Learning with INT8 Optimization on Xilinx Devices, WP486, 2017.
     """
+
+    x: Signal
+    w: Signal
+    load: Signal
+    p0: Signal
+    p1: Signal
+    carry: Signal
 
     def __init__(self, config: ProductConfig):
         self._config = config

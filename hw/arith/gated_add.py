@@ -68,6 +68,12 @@ class GatedAdd(Component):
         None.
     """
 
+    fresh: Signal
+    old: Signal
+    clear: Signal
+    carry: Signal
+    sum: Signal
+
     def __init__(self, config: GatedAddConfig):
         self._config = config
         shape = signed(config.width)

@@ -1,11 +1,12 @@
 """Registers that stay where they are written: copies of a signal, each near what it drives."""
 
 from amaranth.hdl import Cat, ClockSignal, Instance, Module, Signal, Value
+from amaranth.lib import data
 
 __all__ = ["local_copy"]
 
 
-def local_copy(m: Module, value: Value, name: str, fabric: str) -> Value:
+def local_copy(m: Module, value: Value | data.View, name: str, fabric: str) -> Value:
     """Return ``value`` a cycle later, from a register that synthesis does not share.
 
     Equal registers are merged into one, and then a signal that many places need crosses the chip

@@ -45,6 +45,11 @@ class LutProduct(Component):
         None.
     """
 
+    x: Signal
+    w: Signal
+    load: Signal
+    p: Signal
+
     def __init__(self, config: ProductConfig):
         self._config = config
         super().__init__(

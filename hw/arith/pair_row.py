@@ -68,6 +68,10 @@ class PairRow(Component):
         None.
     """
 
+    x: Signal
+    digit: Signal
+    p: Signal
+
     def __init__(self, config: PairRowConfig):
         self._config = config
         super().__init__(

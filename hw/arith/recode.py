@@ -70,6 +70,10 @@ class Recode(Component):
         Quantized DNNs, 2020 (HESE); Zhang et al., arXiv 2503.06342 (EN-T).
     """
 
+    value: Signal
+    plus: Signal
+    minus: Signal
+
     def __init__(self, config: RecodeConfig):
         self._config = config
         super().__init__(

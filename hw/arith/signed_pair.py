@@ -61,6 +61,12 @@ class SignedPair(Component):
         None.
     """
 
+    a: Signal
+    b: Signal
+    not_a: Signal
+    not_b: Signal
+    sum: Signal
+
     def __init__(self, config: SignedPairConfig):
         self._config = config
         number = signed(config.width)

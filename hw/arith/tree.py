@@ -33,7 +33,7 @@ def count_tree(
 
     With ``rows`` it takes as long as that many pairs would.
     """
-    counts = []
+    counts: list[Value] = []
     for i in range(0, len(bits) - 1, 2):
         (a, b), (c, d) = bits[i : i + 2]
         pair = Signal(2, name=f"{name}_pair_{i // 2}", reset_less=True)

@@ -41,6 +41,12 @@ class Reciprocal(Component):
         Restoring division.
     """
 
+    start: Signal
+    total: Signal
+    done: Signal
+    reciprocal: Signal
+    extra: Signal
+
     def __init__(self, config: AttentionConfig):
         self._config = config
         super().__init__(

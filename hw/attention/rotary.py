@@ -45,6 +45,11 @@ class Turn(Component):
         Su et al., RoFormer, 2021.
     """
 
+    pair: Signal
+    position: Signal
+    sine: Signal
+    cosine: Signal
+
     LATENCY = 5
 
     def __init__(self, config: RotaryConfig):
@@ -113,6 +118,9 @@ class Rotary(Component):
     Reference
         Su et al., RoFormer, 2021; both orders of pairs that models come in.
     """
+
+    i: stream.Interface
+    o: stream.Interface
 
     LATENCY = 11
 

@@ -54,6 +54,12 @@ class Score(Component):
         verif.golden.attention.scores.
     """
 
+    valid: Signal
+    beat: data.View
+    o_valid: Signal
+    score: Signal
+    last: Signal
+
     LATENCY = 7
 
     def __init__(self, config: AttentionConfig):
@@ -124,6 +130,9 @@ class Powers(Component):
         verif.golden.attention.softmax.
     """
 
+    fraction: Signal
+    power: Signal
+
     def __init__(self, config: AttentionConfig):
         self._config = config
         super().__init__({"fraction": In(config.fraction_bits), "power": Out(config.weight_bits)})
@@ -179,6 +188,13 @@ class RunningSum(Component):
         Milakov, Gimelshein, Online normalizer calculation for softmax, 2018; here in powers of two,
         so that moving the sum is a shift.
     """
+
+    valid: Signal
+    score: Signal
+    last: Signal
+    done: Signal
+    total: Signal
+    top: Signal
 
     LATENCY = 4
 

@@ -60,6 +60,10 @@ class Attention(Component):
         controller as Kelle, MICRO 2025, equation 1.
     """
 
+    dots: stream.Interface
+    scales: stream.Interface
+    o: stream.Interface
+
     def __init__(self, config: AttentionConfig):
         self._config = config
         super().__init__(

@@ -52,6 +52,14 @@ class Weigh(Component):
         verif.golden.attention.softmax and .factors.
     """
 
+    score: Signal
+    top: Signal
+    extra: Signal
+    reciprocal: Signal
+    scale: Signal
+    weight: Signal
+    factor: Signal
+
     LATENCY = 8
 
     def __init__(self, config: AttentionConfig):

@@ -2,15 +2,16 @@
 
 from functools import reduce
 from operator import or_
+from typing import TYPE_CHECKING, Any
 
-from amaranth.hdl import Module, Mux, Signal, ValueCastable
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..lib.component import Component
 from .registers import Register, RegisterBankConfig
 
-__all__ = ["AxiLite", "RegisterBank", "Response", "register_shape"]
+__all__ = ["AxiLite", "AxiLiteInterface", "RegisterBank", "Response", "register_shape"]
 
 
 class Response(enum.Enum, shape=2):
@@ -18,6 +19,30 @@ class Response(enum.Enum, shape=2):
 
     OKAY = 0
     SLVERR = 2
+
+
+class AxiLiteInterface(wiring.PureInterface):
+    """The signals of an `AxiLite` bus."""
+
+    awaddr: Signal
+    awprot: Signal
+    awvalid: Signal
+    awready: Signal
+    wdata: Signal
+    wstrb: Signal
+    wvalid: Signal
+    wready: Signal
+    bresp: Signal
+    bvalid: Signal
+    bready: Signal
+    araddr: Signal
+    arprot: Signal
+    arvalid: Signal
+    arready: Signal
+    rdata: Signal
+    rresp: Signal
+    rvalid: Signal
+    rready: Signal
 
 
 class AxiLite(wiring.Signature):
@@ -37,7 +62,7 @@ class AxiLite(wiring.Signature):
 
     def __init__(self, address_bits: int):
         self.address_bits = address_bits
-        members = {}
+        members: dict[str, wiring.Member] = {}
         for channel, flow, payload in (
             ("aw", Out, {"addr": address_bits, "prot": 3}),
             ("w", Out, {"data": 32, "strb": 4}),
@@ -49,6 +74,9 @@ class AxiLite(wiring.Signature):
             members[f"{channel}valid"] = flow(1)
             members[f"{channel}ready"] = flow.flip()(1)
         super().__init__(members)
+
+    def create(self, *, path=None, src_loc_at=0) -> AxiLiteInterface:
+        return AxiLiteInterface(self, path=path, src_loc_at=1 + src_loc_at)
 
     def __eq__(self, other):
         return isinstance(other, AxiLite) and other.address_bits == self.address_bits
@@ -63,8 +91,9 @@ def register_shape(register: Register) -> data.Layout | int:
         return 1
     if not register.fields:
         return 32
-    fields = {field.name: data.Field(field.width, field.lsb) for field in register.fields}
-    return data.FlexibleLayout(32, fields)
+    return data.FlexibleLayout(
+        32, {field.name: data.Field(field.width, field.lsb) for field in register.fields}
+    )
 
 
 class RegisterBank(Component):
@@ -103,6 +132,13 @@ class RegisterBank(Component):
     Reference
         Arm IHI 0022, AMBA AXI and ACE Protocol Specification, part B.
     """
+
+    s_axi: AxiLiteInterface
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a member named after a register."""
 
     def __init__(self, config: RegisterBankConfig):
         self._config = config
@@ -172,8 +208,7 @@ class RegisterBank(Component):
 
     def _elaborate_register(self, m, register):
         """Return the value that reading ``register`` gives."""
-        member = getattr(self, register.name)
-        port = member.as_value() if isinstance(member, ValueCastable) else member
+        port = Value.cast(getattr(self, register.name))
         if register.access == "ro":
             return port & register.mask
         hit, value = self.hits[register.name], self.values[register.name]

@@ -1,8 +1,9 @@
 """AXI4-Stream names around a component whose members are streams."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from amaranth.hdl import Cat, Module, Shape, ShapeLike, Value, ValueCastable
+from amaranth.hdl import Cat, Module, Shape, ShapeLike, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 
@@ -50,27 +51,24 @@ def tdata_width(width: int) -> int:
     return -(-width // 8) * 8
 
 
-def _streams(signature: wiring.Signature, path: tuple[str, ...] = ()):
+def _streams(members: Any, path: tuple[str, ...] = ()):
     """Yield (path, member) for every stream and every port that belongs to none."""
-    for name, member in signature.members.items():
+    for name, member in members.items():
         if member.is_port or isinstance(member.signature, stream.Signature):
             yield (*path, name), member
         else:
-            yield from _streams(member.signature, (*path, name))
+            yield from _streams(member.signature.members, (*path, name))
 
 
 def _width(shape: ShapeLike) -> int:
     return Shape.cast(shape).width
 
 
-def _value(value: Value | ValueCastable) -> Value:
-    return value.as_value() if isinstance(value, ValueCastable) else value
-
-
 def _split(payload: ShapeLike) -> tuple[ShapeLike, str | None, int]:
     """Return what of a payload stays in ``tdata``, its ``tlast`` and its bytes per ``keep`` bit."""
     try:
-        fields = {name: field.shape for name, field in data.Layout.cast(payload)}
+        layout = data.Layout.cast(payload)  # pyright: ignore[reportArgumentType] # any shape
+        fields = {str(name): field.shape for name, field in layout}
     except TypeError:
         return payload, None, 0
     last = next((name for name in ("end", "last") if _width(fields.get(name, 0)) == 1), None)
@@ -107,12 +105,17 @@ class AxiStreamTop(Component):
         As the component's.
     """
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a member named after a port of the component inside."""
+
     def __init__(self, inner: wiring.Component):
         self.inner = inner
         members = {}
         self._links = []
         self.axi_streams: list[AxiStreamPort] = []
-        for path, member in _streams(inner.signature):
+        for path, member in _streams(inner.signature.members):
             if member.dimensions:
                 raise TypeError(f"{'.'.join(path)} is an array of ports; a top has none")
             if member.is_port:
@@ -150,19 +153,19 @@ class AxiStreamTop(Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.core = inner = self.inner
+        m.submodules.core = self.inner  # pyright: ignore[reportArgumentType] # it does elaborate
         for path, flow, port in self._links:
-            inside = inner
+            inside: Any = self.inner
             for part in path:
                 inside = getattr(inside, part)
             if port is None:
-                pairs = [(_value(inside), getattr(self, "_".join(path)), flow)]
+                pairs = [(Value.cast(inside), getattr(self, "_".join(path)), flow)]
             else:
                 pairs = [(*pair, flow) for pair in self._pairs(inside, port)]
                 if "tready" in port.signals:
                     pairs.append((inside.ready, getattr(self, f"{port.name}_tready"), flow.flip()))
             for internal, external, direction in pairs:
-                external = _value(external)
+                external = Value.cast(external)
                 inwards = direction == In
                 m.d.comb += internal.eq(external) if inwards else external.eq(internal)
         return m
@@ -176,14 +179,14 @@ class AxiStreamTop(Component):
         if port.last is not None:
             yield payload[port.last], outside["tlast"]
         if port.keep_bytes:
-            bits = _value(payload["keep"])
+            bits = Value.cast(payload["keep"])
             if port.role == "sink":
                 yield bits, outside["tkeep"][:: port.keep_bytes]
             else:
                 yield Cat(bit.replicate(port.keep_bytes) for bit in bits), outside["tkeep"]
         if "tdata" in outside:
             if port.last is None and not port.keep_bytes:
-                yield Cat(_value(payload)), outside["tdata"]  # no sign in the bits above
+                yield Cat(Value.cast(payload)), outside["tdata"]  # no sign in the bits above
             else:
-                rest = [_value(payload[name]) for name, _ in port.payload]
+                rest = [Value.cast(payload[name]) for name, _ in port.payload]
                 yield Cat(*rest), outside["tdata"]

@@ -1,5 +1,7 @@
 """Frames on a byte line as in RFC 1662: flags, escapes, FCS-16."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.crc.catalog import CRC16_IBM_SDLC
@@ -17,7 +19,7 @@ framed_byte = data.StructLayout({"data": 8, "last": 1})
 """A byte to be framed; ``last`` ends the frame."""
 
 
-def _crc():
+def _crc() -> Any:  # the type stubs have no CRC
     return CRC16_IBM_SDLC(data_width=8).create()
 
 
@@ -42,6 +44,9 @@ class Deframer(Component):
     Reference
         RFC 1662, PPP in HDLC-like Framing, sections 3.1, 4 and C.2.
     """
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self):
         super().__init__(
@@ -114,6 +119,9 @@ class Framer(Component):
     Reference
         RFC 1662, PPP in HDLC-like Framing, sections 3.1, 4 and C.2.
     """
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self):
         super().__init__({"i": In(stream.Signature(framed_byte)), "o": Out(stream.Signature(8))})

@@ -1,11 +1,13 @@
 """The host adapter: an engine's streams and registers behind a byte line or a UART."""
 
+from typing import TYPE_CHECKING, Any
+
 from amaranth.hdl import Cat, Module, ResetSignal, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..lib.component import Component
-from .axi_lite import AxiLite
+from .axi_lite import AxiLite, AxiLiteInterface
 from .hdlc import Deframer, Framer
 from .host_config import PAYLOAD_MAX, HostConfig, UartConfig
 from .host_execute import Executor, Replier
@@ -54,6 +56,17 @@ class HostCore(Component):
     Reference
         RFC 1662, PPP in HDLC-like Framing.
     """
+
+    i: stream.Interface
+    o: stream.Interface
+    results: stream.Interface
+    registers: AxiLiteInterface
+    reset: Signal
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a stream named as in the configuration."""
 
     def __init__(self, config: HostConfig):
         self._config = config
@@ -161,12 +174,23 @@ class UartHost(Component):
         RFC 1662, PPP in HDLC-like Framing.
     """
 
+    rx: Signal
+    tx: Signal
+    results: stream.Interface
+    registers: AxiLiteInterface
+    reset: Signal
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a stream named as in the configuration."""
+
     def __init__(self, config: HostConfig, uart: UartConfig):
         self._config, self._uart = config, uart
         super().__init__(
             {
-                "rx": In(1, init=1),
-                "tx": Out(1, init=1),
+                "rx": In(1, init=1),  # type: ignore[call-arg]  # stubs lack it
+                "tx": Out(1, init=1),  # type: ignore[call-arg]  # stubs lack it
                 "results": In(stream.Signature(host_result(config))),
                 "registers": Out(AxiLite(config.address_bits)),
                 "reset": Out(1),

@@ -5,7 +5,7 @@ from amaranth.lib import data, enum, stream
 from amaranth.lib.wiring import In, Out
 
 from ..lib.component import Component
-from .axi_lite import AxiLite, Response
+from .axi_lite import AxiLite, AxiLiteInterface, Response
 from .hdlc import framed_byte
 from .host_config import COUNTER_BYTES, HEADER_BYTES, RESULT_MAX, Channel, HostConfig, Status
 from .host_requests import request
@@ -80,6 +80,20 @@ class Executor(Component):
     Reference
         None.
     """
+
+    requests: stream.Interface
+    dropped: Signal
+    feed: Signal
+    feeder_ready: Signal
+    finished: Signal
+    length: Signal
+    last: Signal
+    release: Signal
+    registers: AxiLiteInterface
+    replies: stream.Interface
+    reset: Signal
+    waiting: Signal
+    refused: Signal
 
     def __init__(self, config: HostConfig):
         self._config = config
@@ -286,6 +300,14 @@ class Replier(Component):
     Reference
         None.
     """
+
+    replies: stream.Interface
+    flags: Signal
+    refused: Signal
+    unstopped: Signal
+    read_at: Signal
+    read_data: Signal
+    o: stream.Interface
 
     def __init__(self, config: HostConfig):
         self._config = config

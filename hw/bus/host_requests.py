@@ -64,6 +64,13 @@ class RequestReceiver(Component):
         None.
     """
 
+    i: stream.Interface
+    write: Signal
+    write_at: Signal
+    write_data: Signal
+    o: stream.Interface
+    dropped: Signal
+
     def __init__(self, config: HostConfig):
         self._config = config
         super().__init__(

@@ -1,5 +1,7 @@
 """Between the host adapter's buffers and the engine's streams."""
 
+from typing import TYPE_CHECKING, Any
+
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
@@ -63,6 +65,15 @@ class Feeder(Component):
     Reference
         None.
     """
+
+    job: stream.Interface
+    read_at: Signal
+    read_data: Signal
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a stream named as in the configuration."""
 
     def __init__(self, config: HostConfig):
         self._config = config
@@ -157,6 +168,14 @@ class ResultCollector(Component):
     Reference
         None.
     """
+
+    results: stream.Interface
+    finished: Signal
+    length: Signal
+    last: Signal
+    read_at: Signal
+    read_data: Signal
+    release: Signal
 
     def __init__(self, config: HostConfig):
         self._config = config

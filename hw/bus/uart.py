@@ -41,11 +41,14 @@ class UartReceiver(Component):
         None.
     """
 
+    rx: Signal
+    o: stream.Interface
+
     def __init__(self, config: UartConfig):
         self._config = config
         super().__init__(
             {
-                "rx": In(1, init=1),
+                "rx": In(1, init=1),  # type: ignore[call-arg]  # stubs lack it
                 "o": Out(stream.Signature(received_byte, always_ready=True)),
             }
         )
@@ -111,9 +114,17 @@ class UartTransmitter(Component):
         None.
     """
 
+    i: stream.Interface
+    tx: Signal
+
     def __init__(self, config: UartConfig):
         self._config = config
-        super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1)})
+        super().__init__(
+            {
+                "i": In(stream.Signature(8)),
+                "tx": Out(1, init=1),  # type: ignore[call-arg]  # stubs lack it
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -39,9 +39,17 @@ class UartEngine(Component):
         RFC 1662, PPP in HDLC-like Framing.
     """
 
+    rx: Signal
+    tx: Signal
+
     def __init__(self, config: UartEngineConfig):
         self._config = config
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
+        super().__init__(
+            {
+                "rx": In(1, init=1),  # type: ignore[call-arg]  # stubs lack it
+                "tx": Out(1, init=1),  # type: ignore[call-arg]  # stubs lack it
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -58,6 +58,13 @@ class Accumulator(Component):
         None.
     """
 
+    psums: stream.Interface
+    full: Signal
+    read_valid: Signal
+    read_bank: Signal
+    read_row: Signal
+    sums: data.View
+
     def __init__(self, config: EngineConfig):
         self._config = config
         width = config.acc_width * config.datapath.cols

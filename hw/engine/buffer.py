@@ -54,6 +54,12 @@ class Buffer(Component):
         None.
     """
 
+    write: Signal
+    write_at: Signal
+    write_data: Signal
+    read_at: Signal
+    read_data: Signal
+
     def __init__(self, width: int, depth: int):
         self._width, self._depth = width, depth
         super().__init__(

@@ -73,6 +73,12 @@ class EngineCore(Component):
         Performance Analysis of a Tensor Processing Unit, ISCA 2017).
     """
 
+    cmd: stream.Interface
+    x: stream.Interface
+    w: stream.Interface
+    y: stream.Interface
+    status: data.View
+
     def __init__(self, config: EngineConfig):
         self._config = config
         d = config.datapath

@@ -4,7 +4,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..bus.axi_lite import AxiLite, RegisterBank
+from ..bus.axi_lite import AxiLite, AxiLiteInterface, RegisterBank
 from ..lib.component import Component
 from .config import EngineConfig
 from .core import EngineCore
@@ -50,6 +50,12 @@ class Engine(Component):
         Jouppi et al., In-Datacenter Performance Analysis of a Tensor Processing Unit, ISCA 2017:
         weight and accumulator buffers around the array.
     """
+
+    s_axi: AxiLiteInterface
+    cmd: stream.Interface
+    x: stream.Interface
+    w: stream.Interface
+    y: stream.Interface
 
     def __init__(self, config: EngineConfig):
         self._config = config

@@ -1,6 +1,8 @@
 """An output stream for a pipeline that cannot stop: it starts only what there is room for."""
 
-from amaranth.hdl import Module, Shape, ShapeLike
+from typing import Any
+
+from amaranth.hdl import Module, Shape, ShapeLike, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
@@ -48,14 +50,21 @@ class Outlet(Component):
         None.
     """
 
+    free: Signal
+    room: Signal
+    start: Signal
+    write: Signal
+    data: Any
+    o: stream.Interface
+
     def __init__(
         self, shape: ShapeLike, depth: int = 8, queue: type[Queue | BlockQueue] = Queue
     ):
         self.queue = queue(Shape.cast(shape).width, depth)
         super().__init__(
             {
-                "free": Out(range(depth + 1), init=depth),
-                "room": Out(1, init=1),
+                "free": Out(range(depth + 1), init=depth),  # type: ignore[call-arg]  # stubs lack it
+                "room": Out(1, init=1),  # type: ignore[call-arg]  # stubs lack it
                 "start": In(1),
                 "write": In(1),
                 "data": In(shape),

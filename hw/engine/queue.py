@@ -1,6 +1,6 @@
 """Queues for writers that know that there is room."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
 
@@ -48,10 +48,17 @@ class Queue(Component):
         None.
     """
 
+    write: Signal
+    write_data: Signal
+    level: Signal
+    valid: Signal
+    data: Signal
+    take: Signal
+
     def __init__(self, width: int, depth: int):
         if depth & (depth - 1):
             raise ValueError(f"depth must be a power of two, not {depth}")
-        self._storage = memory.Memory(shape=width, depth=depth, init=[])
+        self._storage: memory.Memory = memory.Memory(shape=width, depth=depth, init=[])
         self.put = self._storage.write_port()
         self.get = self._storage.read_port(domain="comb")
         super().__init__(
@@ -116,6 +123,12 @@ class BlockQueue(Component):
     Reference
         None.
     """
+
+    write: Signal
+    write_data: Signal
+    valid: Signal
+    data: Signal
+    take: Signal
 
     def __init__(self, width: int, depth: int):
         self.fifo = Fifo(width, depth)

@@ -61,6 +61,16 @@ class RequantiseLane(Component):
         instead of 32, and rounding is exact where gemmlowp rounds twice.
     """
 
+    advance: Signal
+    acc: Signal
+    bias: Signal
+    mult: Signal
+    shift: Signal
+    zero_point: Signal
+    lo: Signal
+    hi: Signal
+    value: Signal
+
     def __init__(self, config: RequantiseConfig):
         self._config = config
         clamp = signed(config.clamp_bits)
@@ -216,6 +226,9 @@ class Requantise(Component):
     Reference
         As `RequantiseLane`.
     """
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, config: RequantiseConfig):
         self._config = config

@@ -1,6 +1,7 @@
 """Configuration of the KV-cache controller, and the policies that it follows at run time."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..config import ConfigError, check_choice, check_range, plain_fields
 from .pager_config import PagerConfig
@@ -202,7 +203,7 @@ POLICIES: dict[str, Policy] = {
 """
 
 
-def policy(name: str, budget: int, *, weight_bits: int = 16, **changes: object) -> Policy:
+def policy(name: str, budget: int, *, weight_bits: int = 16, **changes: Any) -> Policy:
     """Return policy ``name`` at a budget; ``h2o`` and ``aerp`` protect the newer half of it.
 
     They halve scores every so many tokens as the budget has, rounded down to a power of two: sums

@@ -1,14 +1,15 @@
 """The KV-cache controller: core, slot memories and registers, refresh and pages."""
 
-from amaranth.hdl import Module
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..bus.axi_lite import AxiLite, RegisterBank
+from ..bus.axi_lite import AxiLite, AxiLiteInterface, RegisterBank
 from ..lib.component import Component
 from .config import KvConfig
 from .core import KvCore
 from .pager import Pager, page_beat, page_command
+from .pager_config import PagerConfig
 from .refresh_pair import RefreshPair, refresh_word
 from .registers import ERRORS, PAGE_ERRORS, kv_registers, register_values
 from .store import SlotStore
@@ -60,6 +61,17 @@ class KvController(Component):
         Kelle, MICRO 2025; H2O, NeurIPS 2023; StreamingLLM, ICLR 2024.
     """
 
+    s_axi: AxiLiteInterface
+    commands: stream.Interface
+    weights: stream.Interface
+    tokens: stream.Interface
+    places: stream.Interface
+    recalls: stream.Interface
+    memory_idle: Signal
+    refresh: data.View
+    pages: stream.Interface
+    answers: stream.Interface
+
     def __init__(self, config: KvConfig):
         self._config = config
         members = {
@@ -73,7 +85,7 @@ class KvController(Component):
             members["recalls"] = Out(stream.Signature(recall_beat(config)))
         if config.refresh_slack:
             members |= {"memory_idle": In(1), "refresh": Out(refresh_word(config))}
-        if config.sequences:
+        if config.pages is not None:
             members["pages"] = In(stream.Signature(page_command(config.pages)))
             members["answers"] = Out(stream.Signature(page_beat(config.pages)))
         super().__init__(members)
@@ -103,8 +115,8 @@ class KvController(Component):
         m.d.comb += [getattr(bank.errors, name).eq(status[name]) for name in ERRORS]
         if config.refresh_slack:
             self._elaborate_refresh(m, core, bank)
-        if config.sequences:
-            self._elaborate_pages(m, bank)
+        if config.pages is not None:
+            self._elaborate_pages(m, bank, config.pages)
         return m
 
     def _elaborate_refresh(self, m, core, bank):
@@ -122,9 +134,9 @@ class KvController(Component):
         ]
         m.d.sync += self.refresh.eq(pair.refresh)
 
-    def _elaborate_pages(self, m, bank):
+    def _elaborate_pages(self, m, bank, config: PagerConfig):
         """Answer questions about pages, and count what was refused."""
-        m.submodules.pager = pager = Pager(self._config.pages)
+        m.submodules.pager = pager = Pager(config)
         wiring.connect(m, wiring.flipped(self.pages), pager.commands)
         wiring.connect(m, pager.answers, wiring.flipped(self.answers))
         answer, given = pager.answers.payload, pager.answers.valid & pager.answers.ready

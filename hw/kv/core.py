@@ -10,7 +10,7 @@ from .inputs import InputStore
 from .placer import Placer
 from .reader import Reader
 from .scorer import Scorer
-from .store import StoreBus
+from .store import StoreBus, StoreInterface
 from .words import Evict, Op, command_word, place_beat, policy_word, recall_beat, token_beat
 
 __all__ = ["STATUS", "KvCore"]
@@ -71,6 +71,16 @@ class KvCore(Component):
     Reference
         As `KvController`.
     """
+
+    commands: stream.Interface
+    weights: stream.Interface
+    tokens: stream.Interface
+    places: stream.Interface
+    store: StoreInterface
+    position: Signal
+    threshold: Signal
+    status: data.View
+    recalls: stream.Interface
 
     def __init__(self, config: KvConfig):
         self._config = config

@@ -48,6 +48,14 @@ class Evictor(Component):
         one because scores come from a memory one after another.
     """
 
+    valid: Signal
+    first: Signal
+    kept: Signal
+    score: Signal
+    slot: Signal
+    victim: Signal
+    found: Signal
+
     def __init__(self, config: KvConfig):
         self.least = Signal(config.score_bits, reset_less=True)
         super().__init__(

@@ -57,6 +57,18 @@ class InputStore(Component):
         Kelle, MICRO 2025, section 4.1.2; where the vectors are kept is left open there.
     """
 
+    clear: Signal
+    room: Signal
+    place: Signal
+    take: Signal
+    holders: Signal
+    drop: Signal
+    drop_at: Signal
+    freed: Signal
+    walk: Signal
+    busy: Signal
+    recalls: stream.Interface
+
     def __init__(self, config: KvConfig):
         self._config = config
         self.places = Places(config.inputs, config.heads)

@@ -11,9 +11,24 @@ from ..lib.component import Component
 from .memory_config import MemoryConfig
 from .storage_words import request_word, word_beat
 
-__all__ = ["BlockMemory", "Wishbone", "WishboneMemory"]
+__all__ = ["BlockMemory", "Wishbone", "WishboneInterface", "WishboneMemory"]
 
 _READ_LATENCY = 2
+
+
+class WishboneInterface(wiring.PureInterface):
+    """The signals of a `Wishbone` bus."""
+
+    cyc: Signal
+    stb: Signal
+    we: Signal
+    adr: Signal
+    sel: Signal
+    dat_w: Signal
+    stall: Signal
+    ack: Signal
+    err: Signal
+    dat_r: Signal
 
 
 class Wishbone(wiring.Signature):
@@ -47,6 +62,9 @@ class Wishbone(wiring.Signature):
             }
         )
 
+    def create(self, *, path=None, src_loc_at=0) -> WishboneInterface:
+        return WishboneInterface(self, path=path, src_loc_at=1 + src_loc_at)
+
 
 class BlockMemory(Component):
     """Keys and values in block RAM.
@@ -74,6 +92,10 @@ class BlockMemory(Component):
     Reference
         None.
     """
+
+    requests: stream.Interface
+    words: stream.Interface
+    failed: Signal
 
     def __init__(self, config: MemoryConfig):
         self._config = config
@@ -143,6 +165,11 @@ class WishboneMemory(Component):
     Reference
         Wishbone B4, sections 3.1 and 5; pipelined mode.
     """
+
+    requests: stream.Interface
+    words: stream.Interface
+    failed: Signal
+    wb: WishboneInterface
 
     def __init__(self, config: MemoryConfig):
         self._config = config

@@ -84,6 +84,10 @@ class Pager(Component):
         Kwon et al., PagedAttention, SOSP 2023, section 4.3.
     """
 
+    commands: stream.Interface
+    answers: stream.Interface
+    free: Signal
+
     def __init__(self, config: PagerConfig):
         self._config = config
         self.places = Places(config.blocks, config.sequences)
@@ -91,9 +95,9 @@ class Pager(Component):
         self.length = Signal(length)
         self.other = Signal(length)
         self.block = Signal(config.logical_bits)
-        self.lengths = memory.Memory(shape=length, depth=config.sequences, init=[])
+        self.lengths: memory.Memory = memory.Memory(shape=length, depth=config.sequences, init=[])
         rows = config.sequences * config.table_blocks
-        self.table = memory.Memory(shape=config.block_bits, depth=rows, init=[])
+        self.table: memory.Memory = memory.Memory(shape=config.block_bits, depth=rows, init=[])
         self.entry = self.table.read_port()
         self.command = Signal(page_command(config))
         # A sequence that has not been used since reset is empty, whatever the memory says.

@@ -95,6 +95,34 @@ class Placer(Component):
         overwriting in place.
     """
 
+    policy: data.View
+    clear: Signal
+    go: Signal
+    refuse: Signal
+    keep: Signal
+    token: data.View
+    busy: Signal
+    look_at: Signal
+    fill: Signal
+    full: Signal
+    known: Signal
+    victim_write: Signal
+    victim_head: Signal
+    victim: Signal
+    victim_found: Signal
+    check_at: Signal
+    checked: data.View
+    write: Signal
+    write_at: Signal
+    write_token: data.View
+    drop: Signal
+    drop_at: Signal
+    freed: Signal
+    evicted: Signal
+    places: stream.Interface
+    heads: memory.Memory
+    victims: memory.Memory
+
     def __init__(self, config: KvConfig):
         self._config = config
         self.heads = memory.Memory(shape=head_entry(config), depth=config.heads, init=[])
@@ -241,7 +269,7 @@ class Placer(Component):
             m.d.sync += self.known.bit_select(self.victim_head, 1).eq(1)
         head = Signal(head_entry(config), reset_less=True)
         given = Signal(config.slot_bits, reset_less=True)
-        first = Signal(step.shape())
+        first = Signal.like(step)
         m.d.sync += [head.eq(read.data), given.eq(victim.data), first.eq(step)]
         slot = Mux(policy.evict == Evict.OLDEST, head.next, given)
         slot = Mux(first.full, slot, head.fill)
@@ -255,7 +283,7 @@ class Placer(Component):
             pinned.eq(head.pinned + (token.position < policy.sinks)),
             ends.eq(slot == top),
         ]
-        second = Signal(step.shape())
+        second = Signal.like(step)
         chosen = Signal(config.slot_bits, reset_less=True)
         m.d.sync += [
             second.eq(first),

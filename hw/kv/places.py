@@ -61,11 +61,25 @@ class Places(Component):
         None.
     """
 
+    clear: Signal
+    room: Signal
+    place: Signal
+    take: Signal
+    holders: Signal
+    at: Signal
+    count: Signal
+    view_at: Signal
+    view_count: Signal
+    fresh: Signal
+    level: Signal
+    hold: Signal
+    drop: Signal
+
     def __init__(self, places: int, most: int):
         self.size = places
         place = max(1, (places - 1).bit_length())
-        self.counts = memory.Memory(shape=range(most + 1), depth=places, init=[])
-        self.returned = memory.Memory(shape=place, depth=places, init=[])
+        self.counts: memory.Memory = memory.Memory(shape=range(most + 1), depth=places, init=[])
+        self.returned: memory.Memory = memory.Memory(shape=place, depth=places, init=[])
         self.put = self.returned.write_port()
         self.get = self.returned.read_port(domain="comb")
         super().__init__(

@@ -47,6 +47,9 @@ class Quantiser(Component):
         None.
     """
 
+    elements: stream.Interface
+    codes: stream.Interface
+
     def __init__(self, config: StorageConfig):
         self._config = config
         super().__init__(

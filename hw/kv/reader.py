@@ -51,6 +51,15 @@ class Reader(Component):
         None.
     """
 
+    load: Signal
+    head: Signal
+    count: Signal
+    ready: Signal
+    busy: Signal
+    find_at: Signal
+    found: data.View
+    tokens: stream.Interface
+
     def __init__(self, config: KvConfig):
         self._config = config
         self.ask = Signal()

@@ -41,6 +41,12 @@ class Walker(Component):
         Kelle, MICRO 2025, section 5: an interval counter for each score group.
     """
 
+    pace: Signal
+    row: Signal
+    due: Signal
+    late: Signal
+    visit: Signal
+
     def __init__(self, config: RefreshConfig):
         self._config = config
         # Counts from 1: what is compared then comes from a register.
@@ -117,11 +123,21 @@ class Refresher(Component):
         for lower bytes, as here. What happens to rows that change their group is left open there.
     """
 
+    pace_high: Signal
+    pace_low: Signal
+    scored: Signal
+    scored_at: Signal
+    high: Signal
+    idle: Signal
+    refresh: Signal
+    refresh_at: Signal
+    take: Signal
+
     def __init__(self, config: RefreshConfig):
         self._config = config
         self.often, self.seldom = Walker(config), Walker(config)
         self.turn = Signal()
-        self.groups = memory.Memory(shape=1, depth=config.rows, init=[])
+        self.groups: memory.Memory = memory.Memory(shape=1, depth=config.rows, init=[])
         row = range(config.rows)
         super().__init__(
             {

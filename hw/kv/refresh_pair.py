@@ -68,8 +68,20 @@ class RefreshPair(Component):
         Kelle, MICRO 2025, section 4.2 (2DRP).
     """
 
+    pace_upper: data.View
+    pace_lower: data.View
+    cost: data.View
+    threshold: Signal
+    scored: Signal
+    scored_at: Signal
+    score: Signal
+    idle: Signal
+    refresh: data.View
+    energy: Signal
+
     def __init__(self, config: KvConfig):
         self._config = config
+        assert config.refresh is not None, "a cache without refresh has no pair"
         self.halves = {half: Refresher(config.refresh) for half in HALVES}
         super().__init__(
             {

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..engine.outlet import Outlet
 from ..lib.component import Component
-from .memory import BlockMemory, Wishbone, WishboneMemory
+from .memory import BlockMemory, Wishbone, WishboneInterface, WishboneMemory
 from .quantise import Quantiser
 from .storage_config import ELEMENT_BITS, StorageConfig
 from .storage_words import codes_beat, request_word, word_beat
@@ -45,6 +45,10 @@ class RowWriter(Component):
     Reference
         None.
     """
+
+    rows: stream.Interface
+    elements: stream.Interface
+    requests: stream.Interface
 
     def __init__(self, config: StorageConfig):
         self._config = config
@@ -141,6 +145,11 @@ class RowReader(Component):
     Reference
         None.
     """
+
+    rows: stream.Interface
+    requests: stream.Interface
+    words: stream.Interface
+    codes: stream.Interface
 
     def __init__(self, config: StorageConfig):
         self._config = config
@@ -240,6 +249,13 @@ class KvStorage(Component):
         None.
     """
 
+    write_rows: stream.Interface
+    elements: stream.Interface
+    read_rows: stream.Interface
+    codes: stream.Interface
+    failed: Signal
+    wb: WishboneInterface
+
     def __init__(self, config: StorageConfig):
         self._config = config
         members = {
@@ -259,13 +275,14 @@ class KvStorage(Component):
         wishbone = config.memory == "wishbone"
         m.submodules.writer = writer = RowWriter(config)
         m.submodules.reader = reader = RowReader(config)
-        m.submodules.memory = memory = (WishboneMemory if wishbone else BlockMemory)(config.words)
+        memory = WishboneMemory(config.words) if wishbone else BlockMemory(config.words)
+        m.submodules.memory = memory
         wiring.connect(m, wiring.flipped(self.write_rows), writer.rows)
         wiring.connect(m, wiring.flipped(self.elements), writer.elements)
         wiring.connect(m, wiring.flipped(self.read_rows), reader.rows)
         wiring.connect(m, reader.codes, wiring.flipped(self.codes))
         wiring.connect(m, memory.words, reader.words)
-        if wishbone:
+        if isinstance(memory, WishboneMemory):
             wiring.connect(m, memory.wb, wiring.flipped(self.wb))
         # Who is asked stays until taken; then the other has its turn, if it wants it.
         reads = Signal()

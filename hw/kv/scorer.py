@@ -84,6 +84,28 @@ class Scorer(Component):
         Shift, dither, halving and saturation are ours.
     """
 
+    policy: data.View
+    position: Signal
+    load: Signal
+    head: Signal
+    count: Signal
+    choose: Signal
+    search: Signal
+    ready: Signal
+    busy: Signal
+    weights: stream.Interface
+    check_at: Signal
+    checked: data.View
+    score_at: Signal
+    score: Signal
+    new_write: Signal
+    new_at: Signal
+    new_score: Signal
+    done: Signal
+    victim_head: Signal
+    victim: Signal
+    found: Signal
+
     def __init__(self, config: KvConfig):
         self._config = config
         self.evictor = Evictor(config)

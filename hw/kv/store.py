@@ -1,7 +1,7 @@
 """The memories of all slots: who is in them, and with which score."""
 
-from amaranth.hdl import Module
-from amaranth.lib import wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine.buffer import Buffer
@@ -9,10 +9,27 @@ from ..lib.component import Component
 from .config import KvConfig
 from .words import token_entry
 
-__all__ = ["STORE_LATENCY", "SlotStore", "StoreBus"]
+__all__ = ["STORE_LATENCY", "SlotStore", "StoreBus", "StoreInterface"]
 
 STORE_LATENCY = 2
 """Cycles from an address to what is there."""
+
+
+class StoreInterface(wiring.PureInterface):
+    """The signals of a `StoreBus`."""
+
+    find_at: Signal
+    found: data.View
+    check_at: Signal
+    checked: data.View
+    token_write: Signal
+    token_at: Signal
+    token: data.View
+    score_at: Signal
+    score: Signal
+    new_write: Signal
+    new_at: Signal
+    new_score: Signal
 
 
 class StoreBus(wiring.Signature):
@@ -49,6 +66,9 @@ class StoreBus(wiring.Signature):
             }
         )
 
+    def create(self, *, path=None, src_loc_at=0) -> StoreInterface:
+        return StoreInterface(self, path=path, src_loc_at=1 + src_loc_at)
+
 
 class SlotStore(Component):
     """Block RAM behind a `StoreBus`; the tokens are there twice, one copy for each lookup.
@@ -72,6 +92,8 @@ class SlotStore(Component):
     Reference
         None.
     """
+
+    bus: StoreInterface
 
     def __init__(self, config: KvConfig):
         self._config = config

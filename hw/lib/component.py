@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from amaranth.hdl import Elaboratable, ResetInserter, Value
 from amaranth.lib import wiring
@@ -32,11 +32,19 @@ class Component(wiring.Component):
     one (simulation in Python, proofs) it elaborates to its contents.
     """
 
+    _made_from: tuple[Any, ...]
+    _reset: Value | None
+
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)
         self._made_from = (cls, args, tuple(sorted(kwargs.items())))
-        self._reset: Value | None = None
+        self._reset = None
         return self
+
+    if TYPE_CHECKING:
+
+        def elaborate(self, platform: Any) -> Any:
+            """Return the contents."""
 
     def reset_by(self, reset: Value) -> None:
         """Reset this by ``reset`` instead of its clock domain's reset, which it must include."""

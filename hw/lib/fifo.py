@@ -1,5 +1,8 @@
 """First in, first out."""
 
+from typing import Any
+
+from amaranth.hdl import Signal
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
@@ -43,8 +46,17 @@ class Fifo(Component):
         One write and one read a cycle.
     """
 
+    w_data: Signal
+    w_rdy: Signal
+    w_en: Signal
+    r_data: Signal
+    r_rdy: Signal
+    r_en: Signal
+    level: Signal
+
     def __init__(self, width: int, depth: int, buffered: bool = True):
-        self._fifo = (SyncFIFOBuffered if buffered else SyncFIFO)(width=width, depth=depth)
+        # Any: the type stubs know neither its level nor that it elaborates to a Module.
+        self._fifo: Any = (SyncFIFOBuffered if buffered else SyncFIFO)(width=width, depth=depth)
         super().__init__(
             {
                 "w_data": In(width),

@@ -66,6 +66,10 @@ class PackedChain(Component):
         Array Implementations: Column Combining Under Joint Optimization, ASPLOS 2019.
     """
 
+    params: stream.Interface
+    acts: stream.Interface
+    results: stream.Interface
+
     def __init__(self, config: ChainConfig):
         self._config = config
         super().__init__(

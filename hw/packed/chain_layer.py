@@ -65,6 +65,16 @@ class ChainLayer(Component):
         Array Implementations, ASPLOS 2019.
     """
 
+    word: Signal
+    settings: Signal
+    channel: Signal
+    cell: Signal
+    row: Signal
+    i_valid: Signal
+    i_data: Signal
+    o_valid: Signal
+    o_data: Signal
+
     def __init__(self, config: ChainLayerConfig):
         self._config = config
         array = config.array

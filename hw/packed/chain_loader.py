@@ -47,6 +47,15 @@ class ChainLoader(Component):
         None.
     """
 
+    i: stream.Interface
+    enable: Signal
+    done: Signal
+    word: Signal
+    settings: Signal
+    channel: Signal
+    cell: Signal
+    row: Signal
+
     def __init__(self, config: ChainConfig):
         self._parts = [part for layer in config.layers for part in layer.parts]
         layers = len(config.layers)

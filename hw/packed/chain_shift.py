@@ -47,6 +47,12 @@ class PixelShift(Component):
         2018; the authors' FPGA design of column combining, j_shifter, with its codes 0 to 4.
     """
 
+    i_valid: Signal
+    i_data: Signal
+    border: Signal
+    o_valid: Signal
+    o_data: Signal
+
     def __init__(self, config: PixelShiftConfig):
         self._config = config
         bits = len(config.codes) * config.x_bits

@@ -40,6 +40,10 @@ class SelectDatapath(Component):
         See `SelectArray` and `SelectSerialArray`.
     """
 
+    weights: stream.Interface
+    acts: stream.Interface
+    psums: stream.Interface
+
     def __init__(self, config: SelectConfig):
         self._config = config
         super().__init__(

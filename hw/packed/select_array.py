@@ -77,13 +77,14 @@ class SelectArray(WeightStationary):
 
 def row_lines(m: Module, config: SelectConfig, held: View) -> list[Value]:
     """Return the lines of each row of the array, from the vector ``held`` in its mode."""
-    rows = []
+    rows: list[Value] = []
+    widest = config.spans[-1]
     for r in range(config.rows):
         group, first = divmod(r, config.share)
         lines = Signal(config.lines * config.x_bits, name=f"lines_{r}")
         for j in range(config.lines):
             line = lines.word_select(j, config.x_bits)
-            m.d.comb += line.eq(held.data[config.spans[-1] * group + first + j])
+            m.d.comb += line.eq(held.data[widest * group + first + j])
             if len(config.spans) > 1:
                 with m.Switch(held.mode):
                     for code, span in enumerate(config.spans[:-1]):

@@ -1,5 +1,7 @@
 """The serial array, with the PEs that its configuration names."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -62,6 +64,10 @@ class SerialArray(Component):
         Distributed Arithmetic, IEEE ASSP Magazine 1989 (tables);
         McDanel, Zhang, Kung, Full-Stack Optimization for Accelerating CNNs, ICS 2019 (bit_mac).
     """
+
+    weights: stream.Interface
+    acts: stream.Interface
+    psums: stream.Interface
 
     def __init__(self, config: SerialConfig):
         self._config = config
@@ -176,7 +182,7 @@ class SerialArray(Component):
         return delay(m, unit, config.pass_latency - 2, "unit")
 
 
-def _skewed(m: Module, config: SerialConfig, lanes: list[Value]) -> list[list[Value]]:
+def _skewed(m: Module, config: SerialConfig, lanes: Sequence[Value]) -> list[list[Value]]:
     """Return the lanes group by group, the first one a cycle late, each other one more."""
     return [
         [
@@ -192,7 +198,7 @@ def _choice(index: Value, bits: int) -> Value:
     return Cat(index[0], (index[1:] == pair for pair in range((bits + 1) // 2)))
 
 
-def _plane(m: Module, lanes: list[Value], choice: Value, name: str) -> Value:
+def _plane(m: Module, lanes: Sequence[Value], choice: Value, name: str) -> Value:
     """Return the chosen bit of each lane after two cycles: one of each pair or 0, ORed then."""
     pairs = [
         Cat(

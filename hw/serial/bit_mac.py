@@ -57,6 +57,12 @@ class BitMac(Component):
         carry for negation and sum.
     """
 
+    x: Signal
+    sum: Signal
+    first: Signal
+    w: Signal
+    sum_next: Signal
+
     def __init__(self, w_bits: int):
         self._w_bits = w_bits
         super().__init__(
@@ -122,6 +128,14 @@ class BitMacCell(Component):
     Reference
         None.
     """
+
+    w: Signal
+    load: Signal
+    swap: Signal
+    x: Signal
+    sums: Signal
+    first: Signal
+    sums_next: Signal
 
     def __init__(self, config: SerialConfig):
         self._config = config
@@ -192,6 +206,13 @@ class BitMacColumn(Component):
     Reference
         See `BitMac`.
     """
+
+    now: Signal
+    x: Signal
+    tile: data.View
+    write: Signal
+    unit: Signal
+    sum: Signal
 
     def __init__(self, config: SerialConfig):
         self._config = config
@@ -271,6 +292,13 @@ class BitMacLoader(Component):
     Reference
         None.
     """
+
+    weights: stream.Interface
+    opened: Signal
+    loaded: Signal
+    tile: data.View
+    write: Signal
+    more: Signal
 
     def __init__(self, config: SerialConfig):
         self._config = config

@@ -1,5 +1,7 @@
 """Recoded weights: one signed digit of each weight a cycle, activations in parallel."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
@@ -81,6 +83,11 @@ class DigitsUnit(Component):
     Reference
         Zhang et al., arXiv 2503.06342, OPT3 and OPT4: digit planes outside, accumulation inside.
     """
+
+    now: data.View
+    x: Signal
+    w: Signal
+    sum: Signal
 
     def __init__(self, config: SerialConfig):
         self._config = config
@@ -180,6 +187,13 @@ class DigitsColumn(Component):
         None.
     """
 
+    now: Signal
+    x: Signal
+    tile: data.View
+    write: Signal
+    unit: Signal
+    sum: Signal
+
     def __init__(self, config: SerialConfig):
         self._config = config
         super().__init__(
@@ -271,6 +285,13 @@ class DigitsLoader(Component):
         Zhang et al., arXiv 2503.06342, OPT4C: an encoder for a row of PEs.
     """
 
+    weights: stream.Interface
+    opened: Signal
+    loaded: Signal
+    tile: data.View
+    write: Signal
+    more: Signal
+
     def __init__(self, config: SerialConfig):
         self._config = config
         super().__init__(
@@ -356,7 +377,7 @@ class DigitsLoader(Component):
                 with m.If(begins):
                     m.d.sync += held.eq(mask)
                 masks.append(Cat(held, Const(0, 1)))
-            digit = Signal(digit_layout(config), name=f"digit_{k}")
+            digit: Any = Signal(digit_layout(config), name=f"digit_{k}")
             plus, minus = (mask.bit_select(first, places) for mask in masks)
             m.d.comb += [digit.zero.eq((plus | minus) == 0), digit.negative.eq(minus.any())]
             if places == 2:

@@ -53,6 +53,16 @@ class Pace(Component):
         None.
     """
 
+    valid: Signal
+    end: Signal
+    ready: Signal
+    loaded: Signal
+    near: Signal
+    opened: Signal
+    closed: Signal
+    slots: Signal
+    full: Signal
+
     def __init__(self, config: SerialConfig):
         self._config = config
         super().__init__(

@@ -59,6 +59,11 @@ class Passes(Component):
         None.
     """
 
+    begin: Signal
+    more: Signal
+    now: data.View
+    near: Signal
+
     def __init__(self, config: SerialConfig):
         self._config = config
         super().__init__(
@@ -120,6 +125,11 @@ class BitPasses(Component):
         None.
     """
 
+    begin: Signal
+    mode: Signal
+    now: data.View
+    near: Signal
+
     def __init__(self, config: SerialConfig):
         self._config = config
         super().__init__(
@@ -179,6 +189,11 @@ class PairPasses(Component):
         Umuroglu, Rasnayake, Sjalander, BISMO, FPL 2018; here with two accumulators instead of an
         order of pairs by weight.
     """
+
+    begin: Signal
+    mode: Signal
+    now: data.View
+    near: Signal
 
     def __init__(self, config: SerialConfig):
         self._config = config

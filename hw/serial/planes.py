@@ -53,6 +53,11 @@ class PlanesUnit(Component):
         for Reconfigurable Computing, FPL 2018.
     """
 
+    now: data.View
+    x: Signal
+    w: Signal
+    sum: Signal
+
     def __init__(self, config: SerialConfig):
         self._config = config
         super().__init__(
@@ -144,6 +149,13 @@ class PlanesColumn(Component):
         None.
     """
 
+    now: Signal
+    x: Signal
+    tile: data.View
+    write: Signal
+    unit: Signal
+    sum: Signal
+
     def __init__(self, config: SerialConfig):
         self._config = config
         super().__init__(
@@ -216,6 +228,12 @@ class PlanesLoader(Component):
     Reference
         None.
     """
+
+    weights: stream.Interface
+    opened: Signal
+    loaded: Signal
+    tile: data.View
+    write: Signal
 
     def __init__(self, config: SerialConfig):
         self._config = config

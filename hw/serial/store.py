@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
 
@@ -67,6 +67,14 @@ class PlaneStore(Component):
     Reference
         None.
     """
+
+    page: Signal
+    plane: Signal
+    word: Signal
+    write: Signal
+    w_page: Signal
+    w_plane: Signal
+    w_word: Signal
 
     def __init__(self, config: PlaneStoreConfig):
         self._config = config

@@ -61,6 +61,12 @@ class TablesUnit(Component):
         Magazine 6(3), 1989.
     """
 
+    now: data.View
+    x: Signal
+    tile: data.View
+    write: Signal
+    sum: Signal
+
     def __init__(self, config: SerialConfig):
         self._config = config
         super().__init__(
@@ -104,7 +110,7 @@ class TablesUnit(Component):
         found = []
         for low in range(lanes.start, lanes.stop, TABLE_ROWS):
             number = low // TABLE_ROWS
-            table = memory.Memory(
+            table: memory.Memory = memory.Memory(
                 shape=signed(self._config.entry_bits), depth=1 << TABLE_ROWS, init=[]
             )
             m.submodules[f"table_{number}"] = table
@@ -152,6 +158,13 @@ class TablesColumn(Component):
     Reference
         None.
     """
+
+    now: Signal
+    x: Signal
+    tile: data.View
+    write: Signal
+    unit: Signal
+    sum: Signal
 
     def __init__(self, config: SerialConfig):
         self._config = config
@@ -226,6 +239,13 @@ class TablesLoader(Component):
     Reference
         None.
     """
+
+    weights: stream.Interface
+    opened: Signal
+    closed: Signal
+    loaded: Signal
+    tile: data.View
+    write: Signal
 
     def __init__(self, config: SerialConfig):
         self._config = config

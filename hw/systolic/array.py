@@ -49,6 +49,10 @@ class SystolicArray(Component):
         Jouppi et al., In-Datacenter Performance Analysis of a Tensor Processing Unit, ISCA 2017.
     """
 
+    weights: stream.Interface
+    acts: stream.Interface
+    psums: stream.Interface
+
     def __init__(self, config: SystolicConfig):
         self._config = config
         super().__init__(

@@ -60,6 +60,11 @@ class Pick(Component):
         None.
     """
 
+    upper: Signal
+    lower: Signal
+    select: Signal
+    picked: Signal
+
     def __init__(self, config: PickConfig):
         self._config = config
         super().__init__(

@@ -49,6 +49,10 @@ class OutputStationary(Component):
         None.
     """
 
+    weights: stream.Interface
+    acts: stream.Interface
+    psums: stream.Interface
+
     def __init__(self, config: SystolicConfig):
         self._config = config
         super().__init__(

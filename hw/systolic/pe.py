@@ -61,7 +61,10 @@ def _products(
     m: Module, config: PeConfig, x: Value, w: Value, load: Value
 ) -> list[tuple[Value, Value | None]]:
     """Add the multiplier; return product and carry of each column."""
-    product = {"D": DspProduct, "L": LutProduct, "DD": DspPair}[config.kind](config.product)
+    kinds: dict[str, type[DspProduct | LutProduct | DspPair]] = {
+        "D": DspProduct, "L": LutProduct, "DD": DspPair,
+    }  # fmt: skip
+    product = kinds[config.kind](config.product)
     m.submodules.product = product
     m.d.comb += [product.x.eq(x), product.w.eq(w), product.load.eq(load)]
     if isinstance(product, DspPair):
@@ -113,6 +116,17 @@ class WsPe(Component):
     Reference
         Jouppi et al., In-Datacenter Performance Analysis of a Tensor Processing Unit, ISCA 2017.
     """
+
+    x: Signal
+    swap: Signal
+    shift: Signal
+    w: Signal
+    x_next: Signal
+    swap_next: Signal
+    shift_next: Signal
+    w_next: Signal
+    psums_next: Signal
+    psums: Signal
 
     def __init__(self, config: PeConfig):
         self._config = config
@@ -205,6 +219,14 @@ class OsPe(Component):
     Reference
         None.
     """
+
+    x: Signal
+    clear: Signal
+    w: Signal
+    x_next: Signal
+    clear_next: Signal
+    w_next: Signal
+    sums: Signal
 
     def __init__(self, config: PeConfig):
         self._config = config

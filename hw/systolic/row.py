@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from amaranth.hdl import Module, Shape, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Module, Shape, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from ..arith.product_config import ProductConfig
@@ -34,7 +33,7 @@ class RowConfig:
     """
 
     pes: tuple[PeConfig, ...]
-    cell: type[wiring.Component] = WsPe
+    cell: type[Component] = WsPe
 
     @property
     def x_shape(self) -> Shape:
@@ -170,6 +169,17 @@ class WsSegment(Component):
         Exact.
     """
 
+    x: Signal
+    swap: Signal
+    shift: Signal
+    w: Signal
+    psums: Signal
+    x_next: Signal
+    swap_next: Signal
+    shift_next: Signal
+    w_next: Signal
+    psums_next: Signal
+
     def __init__(self, config: RowConfig):
         self._config = config
         members = {
@@ -227,6 +237,14 @@ class OsSegment(Component):
         Exact.
     """
 
+    x: Signal
+    clear: Signal
+    w: Signal
+    x_next: Signal
+    clear_next: Signal
+    w_next: Signal
+    sums: Signal
+
     def __init__(self, config: RowConfig):
         self._config = config
         super().__init__(
@@ -282,6 +300,14 @@ class WsRow(Component):
         None.
     """
 
+    x: Signal
+    swap: Signal
+    shift: Signal
+    w: Signal
+    w_next: Signal
+    psums_next: Signal
+    psums: Signal
+
     def __init__(self, config: RowConfig):
         self._config = config
         members = {
@@ -334,6 +360,12 @@ class OsRow(Component):
     Reference
         None.
     """
+
+    x: Signal
+    clear: Signal
+    w: Signal
+    w_next: Signal
+    sums: Signal
 
     def __init__(self, config: RowConfig):
         self._config = config

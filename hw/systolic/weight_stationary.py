@@ -1,6 +1,6 @@
 """The weight-stationary array."""
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
@@ -47,6 +47,10 @@ class WeightStationary(Component):
     Reference
         Jouppi et al., In-Datacenter Performance Analysis of a Tensor Processing Unit, ISCA 2017.
     """
+
+    weights: stream.Interface
+    acts: stream.Interface
+    psums: stream.Interface
 
     def __init__(self, config: SystolicConfig):
         self._config = config
@@ -95,7 +99,8 @@ class WeightStationary(Component):
         acts = skew(m, self._lanes(m, held), "x_skew", first=1)
         swaps = Signal(config.rows, reset_less=True)
         m.d.sync += swaps.eq(Cat(rim.start, swaps))
-        psums, width = None, 0
+        psums: Value = Const(0, 0)  # the first row takes none
+        width = 0
         for r in range(config.rows):
             here = self._row(r)
             m.submodules[f"row_{r}"] = row = WsRow(here)
@@ -105,7 +110,7 @@ class WeightStationary(Component):
                 row.shift.eq(rim.shifts[r]),
                 row.w.eq(words),
             ]
-            if psums is not None:
+            if r:
                 m.d.comb += row.psums.eq(widened(psums, width, here.psum_width))
             words, psums, width = row.w_next, row.psums_next, here.psum_width
 

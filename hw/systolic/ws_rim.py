@@ -51,16 +51,25 @@ class WsRim(Component):
         None.
     """
 
+    weights_valid: Signal
+    weights_ready: Signal
+    shifts: Signal
+    acts_valid: Signal
+    acts_end: Signal
+    acts_ready: Signal
+    moves: Signal
+    start: Signal
+
     def __init__(self, rows: int):
         self._rows = rows
         super().__init__(
             {
                 "weights_valid": In(1),
-                "weights_ready": Out(1, init=1),
+                "weights_ready": Out(1, init=1),  # type: ignore[call-arg]  # stubs lack it
                 "shifts": Out(rows),
                 "acts_valid": In(1),
                 "acts_end": In(1),
-                "acts_ready": Out(1, init=1),
+                "acts_ready": Out(1, init=1),  # type: ignore[call-arg]  # stubs lack it
                 "moves": Out(1),
                 "start": Out(1),
             }

@@ -53,6 +53,10 @@ class TermArray(Component):
         McDanel, Zhang, Kung, Liu, Term Revealing, 2020.
     """
 
+    weights: stream.Interface
+    acts: stream.Interface
+    psums: stream.Interface
+
     def __init__(self, config: TermConfig):
         self._config = config
         super().__init__(

@@ -1,6 +1,6 @@
 """A column of PEs and the gathering of its sums."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -41,6 +41,11 @@ class TermColumn(Component):
     Reference
         None.
     """
+
+    feeds: data.View
+    slot: data.View
+    feeds_next: data.View
+    sums: Signal
 
     def __init__(self, config: TermConfig):
         self._config = config

@@ -1,6 +1,7 @@
 """From vectors to data values one after the other: the way into a row of PEs."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
@@ -41,6 +42,11 @@ class TermFeeder(Component):
     Reference
         None.
     """
+
+    lanes: Signal
+    load: Signal
+    half: Signal
+    feed: data.View
 
     def __init__(self, config: TermConfig):
         self._config = config

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal, Value, signed
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
@@ -63,6 +64,12 @@ class HalvingAdd(Component):
     Reference
         None.
     """
+
+    new: Signal
+    carry: Signal
+    old: Signal
+    halve: Signal
+    sum: Signal
 
     def __init__(self, config: HalvingAddConfig):
         self._config = config
@@ -152,6 +159,12 @@ class PlanePe(Component):
     Reference
         McDanel et al., Term Revealing, 2020, for what is summed; the order is ours.
     """
+
+    feed: data.View
+    slot: data.View
+    feed_next: data.View
+    slot_next: data.View
+    sums: Signal
 
     def __init__(self, config: TermConfig):
         self._config = config

@@ -71,29 +71,53 @@ class TermRim(Component):
         None.
     """
 
+    weights_valid: Signal
+    weights_live: Signal
+    weights_ready: Signal
+    beat: Signal
+    beat_half: Signal
+    acts_valid: Signal
+    acts_first: Signal
+    acts_last: Signal
+    acts_end: Signal
+    acts_ready: Signal
+    loads: Signal
+    half: Signal
+    slot: Signal
+    slot_half: Signal
+    index: Signal
+    convert: Signal
+    coefficient: Signal
+    data_half: Signal
+    end: Signal
+    valid: Signal
+    first: Signal
+    last: Signal
+    final_beat: Signal
+
     def __init__(self, config: TermConfig):
         self._config = config
         super().__init__(
             {
                 "weights_valid": In(1),
                 "weights_live": In(1),
-                "weights_ready": Out(1, init=config.conversion == 0),
+                "weights_ready": Out(1, init=config.conversion == 0),  # type: ignore[call-arg]  # stubs lack it
                 "beat": Out(range(config.weight_beats)),
                 "beat_half": Out(1),
                 "acts_valid": In(1),
                 "acts_first": In(1),
                 "acts_last": In(1),
                 "acts_end": In(1),
-                "acts_ready": Out(1, init=config.conversion == 0),
+                "acts_ready": Out(1, init=config.conversion == 0),  # type: ignore[call-arg]  # stubs lack it
                 "loads": Out(config.rows),
                 "half": Out(1),
                 "slot": Out(range(config.weight_beats)),
                 "slot_half": Out(1),
                 "index": Out(range(config.slot_cycles)),
-                "convert": Out(1, init=config.conversion > 0),
+                "convert": Out(1, init=config.conversion > 0),  # type: ignore[call-arg]  # stubs lack it
                 "coefficient": Out(range(config.conversion + 1)),
                 "data_half": Out(1),
-                "end": Out(1, init=config.conversion == 0),
+                "end": Out(1, init=config.conversion == 0),  # type: ignore[call-arg]  # stubs lack it
                 "valid": Out(1),
                 "first": Out(1),
                 "last": Out(1),

@@ -48,6 +48,12 @@ class TmacPe(Component):
         in a store.
     """
 
+    feed: data.View
+    slot: data.View
+    feed_next: data.View
+    slot_next: data.View
+    sums: Signal
+
     def __init__(self, config: TermConfig):
         self._config = config
         super().__init__(pe_members(config))

@@ -42,6 +42,10 @@ class TermComparator(Component):
         McDanel et al., Term Revealing, 2020: the comparator passes terms and counts them.
     """
 
+    value: Signal
+    limit: Signal
+    kept: Signal
+
     def __init__(self, config: TermConfig):
         self._config = config
         super().__init__(

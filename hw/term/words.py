@@ -54,7 +54,7 @@ def gathered(m: Module, words: list[Value], name: str) -> Value:
     """
     level = 0
     while level == 0 or len(words) > 1:
-        after = []
+        after: list[Value] = []
         for i in range(0, len(words), 4):
             found = Signal(len(words[0]), name=f"{name}_{level}_{i // 4}", reset_less=True)
             total: Value = words[i]
@@ -93,10 +93,11 @@ def slot_and_value(m: Module, pe: Any, config: TermConfig) -> tuple[Any, Value]:
         pe.feed_next.eq(feed),
         pe.slot_next.eq(slot),
     ]
-    m.submodules.store = store = memory.Memory(
+    store: memory.Memory = memory.Memory(
         shape=config.x_stored_bits, depth=2 * config.rows, init=[],
         attrs={"ram_style": "distributed"},
     )  # fmt: skip
+    m.submodules.store = store
     write = store.write_port()
     read = store.read_port(domain="comb")
     m.d.comb += [

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from ... import __version__
+from ... import __version__  # pyright: ignore[reportMissingImports] # through .dev
 from ...gen.configuration import fields_of
 from ...gen.errors import ToolError
 from ...gen.files import write_all
