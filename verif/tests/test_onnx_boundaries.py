@@ -48,6 +48,21 @@ def test_operators_of_another_domain_are_other_operators():
     refused(model([relu], {}, [1, 4]), "'layer7'", "domain 'com.microsoft'")
 
 
+def test_what_is_no_model_by_the_standard_is_refused():
+    bogus = helper.make_node("Relu", ["x"], ["y"], name="layer7", slope=0.1)
+    refused(model([bogus], {}, [1, 4]), "is not a valid ONNX model", "slope")
+    none = model([RELU], {}, [1, 4])
+    del none.opset_import[:]
+    refused(none, "holds no network")
+
+
+@pytest.mark.parametrize("sizes", [[-1, 4], [1 << 14, 1 << 14]])
+def test_constants_have_sizes_that_can_be_held(sizes):
+    proto = node_model("MatMul", ["x", "w"], [1, 4], {"w": ones(4, 2)})
+    proto.graph.initializer[0].dims[:] = sizes
+    refused(proto, f"'w' has shape {sizes}; supported: up to 134,217,728 elements")
+
+
 @pytest.mark.parametrize("name", ["x", "w", "m"])
 def test_a_value_has_one_maker(name):
     nodes = [
@@ -107,6 +122,7 @@ def clip(low: np.ndarray, high: np.ndarray):
         (conv(ones(2, 3, 2, 2), strides=[1, 2]), conv(ones(2, 3, 2, 2), strides=[0, 2]), "strides"),
         (conv(ones(2, 3, 2, 2), pads=[0, 1, 0, 0]), conv(ones(2, 3, 2, 2), pads=[0, 1]), "pads"),
         (conv(ones(2, 3, 2, 2)), conv(ones(2, 3, 2, 2), pads=[0, -1, 0, 0]), "pads"),
+        (conv(ones(2, 3, 2, 2), pads=[0] * 4), conv(ones(2, 3, 2, 2), pads=[0] * 6), "pads"),
         (conv(ones(3, 1, 2, 2), group=3), conv(ones(4, 1, 2, 2), group=3), "in 3 groups"),
         (conv(ones(3, 1, 2, 2), group=3), conv(ones(3, 1, 2, 2), group=1), "3 channels"),
         (conv(ones(3, 1, 2, 2), group=3), conv(ones(3, 3, 2, 2), group=0), "0 groups"),
@@ -306,6 +322,19 @@ def test_sizes_of_constants_are_checked_first(op, inputs):
             fold(node, given)
     else:
         assert fold(node, given).value.size == 0
+
+
+def test_few_rows_of_a_large_table_are_gathered():
+    node = OnnxNode(name="g", op="Gather", inputs=("a", "b"), outputs=("y",), attributes={})
+    given = [Constant(np.arange(1 << 20)), Constant(np.arange(1 << 8))]
+    assert fold(node, given).value.tolist() == list(range(1 << 8))
+
+
+def test_integers_of_64_bits_are_no_quantised_type():
+    node = OnnxNode(name="d", op="DequantizeLinear", inputs=("a", "b"), outputs=("y",),
+                    attributes={})  # fmt: skip
+    with pytest.raises(ModelError, match="quantised type int64 is not supported"):
+        fold(node, [Constant(np.arange(3)), Constant(number(1))])
 
 
 def test_messages_are_printable():

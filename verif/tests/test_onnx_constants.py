@@ -110,6 +110,8 @@ def test_scales_stay_with_integers_that_move():
     np.testing.assert_array_equal(constant.steps, steps)
     node = OnnxNode(name="n", op="Transpose", inputs=("a",), outputs=("y",), attributes={})
     np.testing.assert_array_equal(fold(node, [constant]).steps, steps.T)
+    node = OnnxNode(name="n", op="Identity", inputs=("a",), outputs=("y",), attributes={})
+    np.testing.assert_array_equal(fold(node, [constant]).steps, steps)
     node = OnnxNode(name="n", op="Sqrt", inputs=("a",), outputs=("y",), attributes={})
     assert fold(node, [constant]).steps is None
 

@@ -118,6 +118,9 @@ def test_integers_of_a_branch_are_its_own(branches):
     np.testing.assert_allclose(values[graph.output], expected, atol=1e-4)
     q = quantise(graph, Formats(w_bits=16, acc_width=56), X, calibration="minmax")
     assert len({layer.name for layer in q.layers}) == len(q.layers)
+    assert {q.output}.union(*(layer.inputs for layer in q.layers)) == {q.input}.union(
+        layer.output for layer in q.layers
+    )
     tensors = dict(trace(q, q.quantise_input(X)))
     spread = max(float(np.abs(v).max()) for v in values.values())
     result = q.dequantise_output(tensors[q.output])

@@ -3,14 +3,19 @@
 import numpy as np
 import pytest
 
+from tilewright.hw.engine.config import EngineConfig
+from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.graph import (
     Add,
     Clip,
+    Convolution,
     Graph,
+    MaxPool,
     ModelError,
     Product,
     Quantisation,
     Requantise,
+    Reshape,
     Tensor,
 )
 from tilewright.sw.quantise import Formats, quantise
@@ -196,3 +201,87 @@ def test_weights_of_exact_ties_stay_within_their_bits():
                           result=Quantisation(scale=1.0, zero_point=0, low=-32768, high=32767))
     for layer in quantise(net, formats).layers:
         assert np.abs(layer.weights).max() <= formats.w_high
+
+
+def test_two_pools_behind_a_layer_are_both_computed():
+    pools = [
+        MaxPool(name=f"pool{i}", op="MaxPool", inputs=(a,), output=b, kernel=(2, 2), stride=stride)
+        for i, (a, b, stride) in enumerate([("x", "m", (1, 1)), ("m", "y", (2, 2))])
+    ]
+    net = graph(*pools, x=((1, 5, 5), BYTE), m=((1, 4, 4), None), y=((1, 2, 2), None))
+    x = np.random.default_rng(1).permutation(25).reshape(1, 1, 5, 5)
+    q = quantise(net, Formats())
+    wanted = [[x[0, 0, i : i + 3, j : j + 3].max() for j in (0, 2)] for i in (0, 2)]
+    assert q.dequantise_output(run(q, q.quantise_input(x))).tolist() == [[wanted]]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ends"),
+    [(2.5, 3.5, (2, 4)), (-3.5, -2.5, (-4, -2)), (300, 400, (127, 127)), (-400, -300, (-128, -128)),
+     (-np.inf, 5, (-128, 5)), (5, np.inf, (5, 127))],
+)  # fmt: skip
+def test_bounds_are_rounded_as_values_are_within_the_stated_integers(low, high, ends):
+    clip = Clip(name="clip", op="Clip", inputs=("x",), output="y", low=low, high=high)
+    wide = Quantisation(scale=1.0, zero_point=0, low=-32768, high=32767)
+    net = graph(clip, x=((1,), wide), y=((1,), BYTE))
+    (layer,) = quantise(net, Formats(x_bits=16)).layers
+    assert (layer.low, layer.high) == ends
+
+
+def test_a_clip_to_the_integers_that_the_layer_before_has_is_part_of_it():
+    first = product([[1.0]], [0.0], [1.0])
+    first = Product(**vars(first) | {"output": "m"})
+    clip = Clip(name="clip", op="Clip", inputs=("m",), output="y", low=-5.5, high=7.25)
+    net = graph(first, clip, x=((1,), BYTE), m=((1,), BYTE), y=((1,), BYTE))
+    (layer,) = quantise(net, Formats()).layers
+    assert (layer.op, layer.low, layer.high) == ("Gemm+Clip", -6, 7)
+
+
+def test_sums_of_flattened_images_of_other_shapes_are_refused():
+    shapes = {"x": (1, 3, 2), "a": (1, 2, 2), "b": (1, 1, 4), "c": (4,), "d": (4,), "y": (4,)}
+    nodes = [
+        MaxPool(name="p", op="MaxPool", inputs=("x",), output="a", kernel=(2, 1), stride=(1, 1)),
+        Convolution(name="q", op="Conv", inputs=("x",), output="b", stride=(3, 1),
+                    weights=np.ones((1, 1, 3, 1), np.float32), bias=np.zeros(1, np.float32),
+                    pads=(0, 1, 0, 1)),
+        Reshape(name="r", op="Flatten", inputs=("a",), output="c"),
+        Reshape(name="s", op="Flatten", inputs=("b",), output="d"),
+        Add(name="sum7", op="Add", inputs=("c", "d"), output="y"),
+    ]  # fmt: skip
+    net = graph(*nodes, **{name: (shape, BYTE) for name, shape in shapes.items()})
+    with pytest.raises(ModelError, match="'sum7', .* its inputs differ in shape once flattened"):
+        quantise(net, Formats())
+
+
+@pytest.mark.parametrize("second", [(1, 4, 3), (12, 1, 1), (1, 3, 4)])
+def test_a_vector_is_one_image(second):
+    """Channels of one value each are no other image than the vector itself."""
+    reshapes = [
+        Reshape(name=b, op="Reshape", inputs=("x",), output=b) for b in ("a", "b")
+    ]
+    pools = [
+        MaxPool(name=f"{a}{b}", op="MaxPool", inputs=(a,), output=b, kernel=(1, 1), stride=(1, 1))
+        for a, b in (("a", "c"), ("b", "d"))
+    ]
+    flat = [
+        Reshape(name=b, op="Flatten", inputs=(a,), output=b) for a, b in (("c", "e"), ("d", "f"))
+    ]
+    add = Add(name="sum", op="Add", inputs=("e", "f"), output="y")
+    shapes = {"x": (12,), "a": (1, 3, 4), "b": second, "c": (1, 3, 4), "d": second}
+    shapes |= dict.fromkeys("efy", (12,))
+    net = graph(*reshapes, *pools, *flat, add, **{name: (s, BYTE) for name, s in shapes.items()})
+    if second == (1, 4, 3):
+        with pytest.raises(ModelError, match=r"'x' is reshaped to \[\(1, 3, 4\), \(1, 4, 3\)\]"):
+            quantise(net, Formats())
+    elif second == (1, 3, 4):
+        assert quantise(net, Formats()).tensors["x"].shape == (3, 4, 1)
+    else:
+        with pytest.raises(ModelError, match="windows over a flattened input|differ in shape"):
+            quantise(net, Formats())
+
+
+def test_accumulators_have_eight_bits_at_least():
+    array = SystolicConfig(rows=1, cols=1, x_bits=2, w_bits=2, k_max=1)
+    config = EngineConfig(datapath=array)
+    assert config.acc_width < 8
+    assert Formats.of(config).acc_width == 8

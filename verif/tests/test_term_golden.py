@@ -67,6 +67,14 @@ def test_three_ways_to_reveal(encoding, group):
             assert (found == w).all()
 
 
+@pytest.mark.parametrize("encoding", ENCODINGS_BY_MAGNITUDE)
+def test_numbers_of_sixteen_bits_and_columns_without_terms(encoding):
+    w = np.array([[-32768, 32767, 0x5555, 0x6DB6], [-32767, 1, 65535, 43690]])
+    assert (reveal(w, encoding, 2, 100) == w).all()
+    assert (reveal(w, encoding, 2, np.array([100, 0, 100, 0])) == w * [1, 0, 1, 0]).all()
+    assert not reveal(w, encoding, 2, np.zeros(4, int)).any()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(ENCODINGS_BY_MAGNITUDE), st.integers(1, 40))
 def test_revealed_weights_stay_revealed(seed, encoding, budget):
