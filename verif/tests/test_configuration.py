@@ -2,11 +2,12 @@
 
 import contextlib
 import dataclasses
+import tomllib
 
 import numpy as np
 import pytest
 
-from tilewright.gen.configuration import configure
+from tilewright.gen.configuration import configure, derived, dump, fields_of, parameters
 from tilewright.gen.registry import UNITS, families, load
 from tilewright.hw.config import ConfigError, check_choice, check_range, check_width
 from tilewright.hw.engine.config import EngineConfig
@@ -160,3 +161,78 @@ def test_no_nested_setting_is_read_over(settings, sentence):
 def test_an_empty_preset_is_none():
     with pytest.raises(ConfigError, match=r"^systolic has no preset ''"):
         configure("systolic", preset="")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    """Parameters of a part.
+
+    Attributes
+    ----------
+    depth : int
+        How deep
+        it is.
+    """
+
+    depth: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Odd:
+    """A configuration with every kind of field.
+
+    Attributes
+    ----------
+    first, second : int
+        Of two things.
+    text : str
+        Its name.
+    """
+
+    first: int
+    text: str
+    ratio: float = 0.5
+    flags: tuple[bool, ...] = (True, False)
+    second: int | None = None
+    inner: Inner = dataclasses.field(default_factory=Inner)
+    made: int = dataclasses.field(init=False, default=7)
+
+    @property
+    def area(self) -> tuple[int, None]:
+        return (6, None)
+
+    @property
+    def part(self) -> tuple[int, Inner]:
+        return (6, self.inner)
+
+    @property
+    def _hidden(self) -> int:
+        return 6
+
+
+def test_what_is_written_of_a_configuration_says_the_same_when_it_is_read():
+    odd = Odd(4, 'C:\\new "x"')
+    written = tomllib.loads(dump(odd, "odd"))
+    assert written == {
+        "unit": "odd", "first": 4, "text": 'C:\\new "x"', "ratio": 0.5, "flags": [True, False],
+        "inner": {"depth": 3},
+    }  # fmt: skip
+    assert {"unit": "odd"} | {k: v for k, v in fields_of(odd).items() if v is not None} == written
+    assert derived(odd) == {"area": [6, None]}
+
+
+def test_parameters_are_told_with_default_value_and_meaning():
+    told = [(p.name, p.default, p.value, p.doc) for p in parameters(Odd(4, "x", second=5))]
+    assert told[:2] == [("first", None, 4, "Of two things."), ("text", None, "x", "Its name.")]
+    assert ("second", None, 5, "Of two things.") in told
+    assert told[-1] == ("inner.depth", 3, 3, "How deep it is.")
+
+
+def test_files_go_before_presets_and_settings_before_files(tmp_path):
+    file = tmp_path / "systolic.toml"
+    file.write_text("rows = 6\n")
+    found = configure("systolic", preset="tiny", file=file)
+    assert (found.rows, found.cols) == (6, configure("systolic", preset="tiny").cols)
+    assert configure("systolic", file=file, settings=["rows=7"]).rows == 7
+    pe = configure("systolic", settings=['pe=["DL", "LD"]', "rows=2", "cols=2"]).pe
+    assert pe == ("DL", "LD")

@@ -9,9 +9,11 @@ from amaranth.hdl import signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from tilewright import __version__
 from tilewright.gen.configuration import configure
 from tilewright.gen.fusesoc import core_file
 from tilewright.gen.manifest import bit_fields, manifest
+from tilewright.gen.registry import UNITS
 
 INNER = data.StructLayout({"low": 3, "high": signed(5)})
 BEAT = data.StructLayout({"last": 1, "head": INNER, "many": data.ArrayLayout(signed(4), 3)})
@@ -61,6 +63,15 @@ def test_clock_and_reset(said):
     assert said["reset"]["port"] == "rst"
     assert (said["reset"]["active"], said["reset"]["synchronous"]) == ("high", True)
     assert said["behaviour"]["latency"] == "Three cycles."
+
+
+def test_what_is_known_of_the_unit(said):
+    config, row = configure("requantise"), UNITS["requantise"]
+    assert said["latency"] == config.latency > 0
+    assert (said["maturity"], said["cycles"]) == (row.maturity, row.cycles)
+    assert (said["version"], said["summary"]) == (__version__, "A module that does nothing.")
+    assert said["configuration"]["acc_width"] == config.acc_width
+    assert said["derived"]["latency"] == config.latency
 
 
 def test_ports(said):
