@@ -21,8 +21,8 @@ from ..hw.serial.array import SerialArray
 from ..hw.serial.config import SerialConfig
 from ..sw.cli.options import Json, OutputFolder
 from ..sw.cli.output import print_json, print_table, say
+from ..sw.importers.onnx.onnx_file import load
 from ..sw.job import read_job
-from ..sw.onnx_import import load
 from ..sw.pack.serial import pack_tile
 from ..sw.quantise.digits import count_terms
 from .flow import PLACERS
@@ -79,8 +79,8 @@ def weights_of(job: Path) -> list[tuple[str, np.ndarray, int]]:
 
     Symmetric, one scale per output channel.
     """
+    from ..sw.model.integer_graph import Formats
     from ..sw.quantise import quantise
-    from ..sw.quantise.layers import Formats
 
     chosen = read_job(job)
     graph = load(chosen.model)

@@ -14,17 +14,18 @@ from ..gen.configuration import configure
 from ..gen.registry import families, find_unit, load
 from ..hw.config import ConfigError, check_choice
 from ..hw.engine.config import DatapathConfig, EngineConfig
-from ..verif.golden.network import run as run_golden
-from ..verif.golden.network import tiled_product
 from .cycles import Timeline, predict
-from .graph import Graph, evaluate
+from .importers.model_file import load_model
 from .mapping.network import NetworkPlan, k_tiles, plan_network
-from .onnx_import import load as load_model
+from .model.evaluation import evaluate
+from .model.graph import Graph, from_model
+from .model.inference import run as run_golden
+from .model.inference import tiled_product
+from .model.integer_graph import Formats, QuantisedGraph, QuantisedLayer
 from .pack.by_mode import useful_products, utilisation
 from .program import Program
 from .quantise import quantise
 from .quantise.calibrate import METHODS
-from .quantise.layers import Formats, QuantisedGraph, QuantisedLayer
 from .runtime.simulated import SimulatedEngine
 from .zoo import fashion, mnist, mnist_split
 
@@ -39,7 +40,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Inputs in the model's shape: training images to calibrate with, others to score; labels."""
+    """Images with channels first: of training to calibrate with, others to score; labels."""
 
     calibration: NDArray[np.float32]
     calibration_labels: NDArray[np.int64]
@@ -56,7 +57,7 @@ class Job:
     name : str
         Name of the job.
     model : Path
-        ONNX file.
+        ONNX or TensorFlow Lite file.
     data : str
         Labelled data, a key of `DATA`.
     calibration : str
@@ -350,7 +351,7 @@ class PreparedJob:
     def useful(self, engine: EngineConfig) -> int:
         """Return the useful products of the whole run."""
         d = engine.datapath
-        layers = zip(self.network.layers, self.tiles, strict=True)
+        layers = zip(self.network.engine_layers, self.tiles, strict=True)
         return len(self.labels) * sum(_useful(d, layer, tiles) for layer, tiles in layers)
 
     def _right(self, values: NDArray[Any]) -> float:
@@ -369,22 +370,24 @@ def prepare_job(
     _check_count(
         "calibration_images", job.calibration_images, len(samples.calibration), "training"
     )
-    test, labels = samples.test[:images], samples.labels[:images]
-    say(f"Quantising with {len(samples.calibration)} calibration images ({job.calibration})")
-    network = quantise(
-        graph, Formats.of(job.engine), samples.calibration, calibration=job.calibration
+    calibration, test = (
+        values if graph.layout == "nchw" else from_model("nchw", values)
+        for values in (samples.calibration, samples.test[:images])
     )
+    labels = samples.labels[:images]
+    say(f"Quantising with {len(calibration)} calibration images ({job.calibration})")
+    network = quantise(graph, Formats.of(job.engine), calibration, calibration=job.calibration)
     family = job.engine.datapath.family
     unit = find_unit(family)
     golden_run = run_golden
     if unit.prepare:
         tiles = k_tiles(job.engine, network)
-        inputs = network.quantise_input(samples.calibration)
+        inputs = network.quantise_input(calibration)
         network = load(unit.prepare)(job.engine.datapath, network, tiles, inputs)
         tiles = k_tiles(job.engine, network)
         product = tiled_product(
             load(unit.golden), job.engine.datapath,
-            {layer.name: k for layer, k in zip(network.layers, tiles, strict=True)},
+            {layer.name: k for layer, k in zip(network.engine_layers, tiles, strict=True)},
         )
         golden_run = partial(golden_run, product=product)
     plan = plan_network(job.engine, network, load(f"sw.pack.{family}:pack_tile"))
@@ -421,7 +424,8 @@ def _useful(datapath: DatapathConfig, layer: QuantisedLayer, tiles: NDArray[np.i
 
 def _layers(datapath: DatapathConfig, ready: PreparedJob, images: int) -> tuple[LayerResult, ...]:
     """Share the cycles out: a GEMM has those since the one before was done."""
-    cycles = [0.0] * len(ready.network.layers)
+    layers = ready.network.engine_layers
+    cycles = [0.0] * len(layers)
     before = 0
     gemms = zip(ready.plan.gemm_layers(images), ready.timeline.gemms, strict=True)
     for layer, timing in gemms:
@@ -433,5 +437,5 @@ def _layers(datapath: DatapathConfig, ready: PreparedJob, images: int) -> tuple[
             cycles=total / images,
             utilisation=utilisation(datapath, images * _useful(datapath, layer, tiles), total),
         )
-        for layer, tiles, total in zip(ready.network.layers, ready.tiles, cycles, strict=True)
+        for layer, tiles, total in zip(layers, ready.tiles, cycles, strict=True)
     )

@@ -23,7 +23,7 @@ from ..gen.errors import ToolError
 from . import zoo_debian
 
 if TYPE_CHECKING:
-    from .layerwise.network import Network
+    from .model.graph import Graph
 
 __all__ = [
     "Item",
@@ -198,12 +198,12 @@ def onnx_weights(name: str) -> dict[str, NDArray[np.float32]]:
     }  # fmt: skip
 
 
-def tflite_network(name: str) -> "Network":
-    """Return a float network of the zoo from its TensorFlow Lite file, as steps."""
-    from .tflite import read_model
-    from .tflite.network import build_network
+def tflite_network(name: str) -> "Graph":
+    """Return a float network of the zoo from its TensorFlow Lite file."""
+    from .importers.tflite.tflite_file import read_model
+    from .importers.tflite.tflite_graph import build_graph
 
-    return build_network(read_model(fetch(name)), name)
+    return build_graph(read_model(fetch(name)), name)
 
 
 def faces() -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -10,8 +10,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ..sw.graph import Graph
-from ..sw.onnx_import import load
+from ..sw.importers.onnx.onnx_file import load
+from ..sw.model.graph import Graph
 
 
 def model(

@@ -13,15 +13,18 @@ from PIL import Image
 from rich.progress import Progress
 
 from tilewright.sw import zoo
-from tilewright.sw.layerwise.network import Network, evaluate
-from tilewright.sw.layerwise.quantised import QuantisedNetwork, quantise, ranges
+from tilewright.sw.importers.tflite.tflite_file import read_model
+from tilewright.sw.importers.tflite.tflite_graph import sparse_layers
+from tilewright.sw.model.evaluation import evaluate
+from tilewright.sw.model.graph import Graph
+from tilewright.sw.model.inference import trace
+from tilewright.sw.model.operators import convolutions
+from tilewright.sw.quantise import Formats, QuantisedGraph, quantise
 from tilewright.sw.sparse.columns import group_columns, lost_energy
-from tilewright.sw.sparse.network import pack_network, report
+from tilewright.sw.sparse.packed_graph import pack_network, report
 from tilewright.sw.sparse.packer import fewest_columns, pack_columns
 from tilewright.sw.sparse.refit import refit
 from tilewright.sw.sparse.side_by_side import SideBySide
-from tilewright.sw.tflite import read_model
-from tilewright.sw.tflite.network import sparse_layers
 
 SIZE = 192
 FACE = 96
@@ -106,14 +109,20 @@ def scores(images: list[NDArray], run: Callable[[NDArray], float], title: str) -
         return np.array([run(image[None]) for image in progress.track(images, description=title)])
 
 
-def float_score(network: Network, image: NDArray) -> float:
+def float_score(network: Graph, image: NDArray) -> float:
     """Return the best score that the float network finds."""
     return float(dict(evaluate(network, image))[network.outputs[1]].max())
 
 
-def integer_score(network: QuantisedNetwork, image: NDArray) -> float:
+def integer_score(network: QuantisedGraph, image: NDArray) -> float:
     """Return the best score that the quantised network finds."""
-    return float(network.results(network.run(image))[network.network.outputs[1]].max())
+    values = dict(trace(network, network.quantise_input(image)))
+    return float(network.dequantise(values)[network.outputs[1]].max())
+
+
+def integers(network: Graph, images: NDArray) -> QuantisedGraph:
+    """Return the network in integers, layer by layer, calibrated on images."""
+    return quantise(network, Formats(), images, calibration="minmax", layer_by_layer=True)
 
 
 def judged(title: str, run: Callable[[NDArray], float], crops: NDArray, face: NDArray) -> dict:
@@ -145,7 +154,7 @@ def main() -> None:
     a = parser.parse_args()
     network = zoo.tflite_network("face_sparse")
     names = sparse_layers(read_model(zoo.fetch("face_sparse")))
-    layers = {name: network.convolutions()[name].matrix for name in names}
+    layers = {name: convolutions(network)[name].matrix for name in names}
     started = time.perf_counter()
     plans = packings(layers, a.alpha, a.gamma, a.loss)
     if a.packing not in plans:
@@ -172,15 +181,16 @@ def main() -> None:
             result.setdefault(title, {})["score"] = judged(title, run, crops[tested], face[tested])
         best = "ours, columns as dense, refit"
         for title, net in (("unpacked", network), (best, fitted[best])):
-            run = partial(integer_score, quantise(net, ranges(net, calibration)))
+            run = partial(integer_score, integers(net, calibration))
             result.setdefault(title, {})["int8"] = judged(
                 f"{title}, int8", run, crops[tested], face[tested]
             )
     if a.rtl:
         packed = pack_network(network, found[a.packing])
-        integers = quantise(packed, ranges(packed, calibration))
+        quantised = integers(packed, calibration)
         both = SideBySide(found[a.packing], alpha=a.alpha, rows=a.rows, cols=a.cols)
-        integers.run(photograph("astronaut")[None], both.product)
+        x = quantised.quantise_input(photograph("astronaut")[None])
+        dict(trace(quantised, x, both.product))
         result["rtl"] = both.report()
         print(result["rtl"])
     a.output.parent.mkdir(parents=True, exist_ok=True)

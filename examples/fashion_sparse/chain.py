@@ -7,17 +7,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from run import HERE, load
+from run import HERE, integers, load
 
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.packed.config import PackedConfig
 from tilewright.sw.cycles import predict
 from tilewright.sw.engine import Engine
-from tilewright.sw.layerwise.network import Convolve, Network, Shift, evaluate
-from tilewright.sw.layerwise.quantised import QuantisedNetwork, quantise, ranges
 from tilewright.sw.mapping.matmul import plan_matmul
+from tilewright.sw.model.evaluation import evaluate
+from tilewright.sw.model.graph import Graph, graph_of
+from tilewright.sw.model.inference import trace
+from tilewright.sw.model.operators import Convolution, Shift
 from tilewright.sw.pack.by_mode import for_mode
 from tilewright.sw.pack.packed import operand, pack_tile, settings
+from tilewright.sw.quantise import QuantisedGraph
 from tilewright.sw.sparse.chain import Chain, SimulatedChain, chain_of
 from tilewright.sw.sparse.columns import PackedColumns, combine
 
@@ -25,8 +28,8 @@ Groups = dict[str, NDArray[np.int64]]
 
 
 def part(
-    network: Network, groups: Groups, columns: dict[str, int], outputs: int, images: NDArray
-) -> tuple[QuantisedNetwork, Groups, NDArray]:
+    network: Graph, groups: Groups, columns: dict[str, int], outputs: int, images: NDArray
+) -> tuple[QuantisedGraph, Groups, NDArray]:
     """Return some packed columns of consecutive layers as a network, and its inputs.
 
     ``columns`` says how many of each layer; a layer keeps the outputs that the next one reads.
@@ -34,25 +37,22 @@ def part(
     """
     first = next(iter(columns))
     made = dict(evaluate(network, images))
-    steps = {step.name: step for step in network.steps}
+    nodes = {node.name: node for node in network.nodes}
     kept = {name: np.flatnonzero((groups[name] >= 0) & (groups[name] < count))
             for name, count in columns.items()}  # fmt: skip
     emitted = [*list(kept.values())[1:], np.arange(outputs)]
     chosen = []
     for (name, channels), out in zip(kept.items(), emitted, strict=True):
-        conv, shift = steps[name], steps[f"{name}.shifted"]
-        assert isinstance(conv, Convolve)
+        conv, relu, shift = (nodes[f"{name}{end}"] for end in ("", ".sum", ".shifted"))
+        assert isinstance(conv, Convolution)
         assert isinstance(shift, Shift)
         chosen.append(replace(shift, offsets=shift.offsets[channels]))
         weights = conv.weights[:, :, channels][..., out]
-        chosen.append(replace(conv, weights=weights, bias=conv.bias[out]))
+        chosen += [replace(conv, weights=weights, bias=conv.bias[out]), relu]
     source = chosen[0].inputs[0]
     x = made[source][..., kept[first]]
-    small = Network(
-        name="part", input=source, outputs=(chosen[-1].output,), shape=x.shape[1:],
-        steps=tuple(chosen),
-    )  # fmt: skip
-    return quantise(small, ranges(small, x)), {n: groups[n][c] for n, c in kept.items()}, x
+    small = graph_of("part", source, x.shape[1:], chosen, (chosen[-1].output,))
+    return integers(small, x), {n: groups[n][c] for n, c in kept.items()}, x
 
 
 def packed_layers(chain: Chain) -> list[PackedColumns]:
@@ -113,7 +113,7 @@ def main() -> None:
     images = np.random.default_rng(1).random((4, 28, 28, 1))
     result: dict[str, object] = {}
     if not a.rtl:
-        quantised = quantise(network, ranges(network, images))
+        quantised = integers(network, images)
         for first, last in (("layer4", "layer4"), ("layer9", "layer13")):
             chain = chain_of(quantised, groups, first, last)
             result[f"{first} to {last}"] = figures(chain, a.images)
@@ -121,7 +121,7 @@ def main() -> None:
         columns = {"layer9": 3, "layer13": 2}
         quantised, kept, x = part(network, groups, columns, 8, images[: a.images])
         chain = chain_of(quantised, kept, "layer9", "layer13")
-        values = quantised.run(x)
+        values = dict(trace(quantised, quantised.quantise_input(x)))
         found, cycles = SimulatedChain(chain).run(values[chain.source])
         engine = Engine("packed", **shape(chain))
         result = {

@@ -4,26 +4,25 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 from numpy.typing import NDArray
 from run import HERE, load
 
 from tilewright.sw import zoo
-from tilewright.sw.layerwise.network import Network
+from tilewright.sw.model.evaluation import evaluate
+from tilewright.sw.model.graph import Graph
+from tilewright.sw.model.operators import convolutions
 from tilewright.sw.report.figures import render
-from tilewright.sw.sparse.network import pack_network, report
+from tilewright.sw.sparse.packed_graph import pack_network, report
 from tilewright.sw.sparse.packer import pack_columns
 from tilewright.sw.sparse.refit import refit
 
 
-def right(network: Network, images: NDArray, labels: NDArray) -> int:
+def right(network: Graph, images: NDArray, labels: NDArray) -> int:
     """Return how many images the float network puts in the right class."""
     count = 0
     for first in range(0, len(images), 500):
-        values = {network.input: (images[first : first + 500, ..., None] / 255).astype(np.float32)}
-        for step in network.steps:
-            values[step.output] = step.real([values[name] for name in step.inputs])
-        found = values[network.outputs[0]].reshape(-1, 10).argmax(axis=1)
+        values = dict(evaluate(network, images[first : first + 500, ..., None] / 255))
+        found = values[network.output].reshape(-1, 10).argmax(axis=1)
         count += int((found == labels[first : first + 500]).sum())
     return count
 
@@ -53,7 +52,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("build/fashion_sparse/curve.svg"))
     a = parser.parse_args()
     network, _ = load(HERE / "dense.npz")
-    layers = {name: step.matrix for name, step in list(network.convolutions().items())[1:-1]}
+    layers = {name: node.matrix for name, node in list(convolutions(network).items())[1:-1]}
     images, labels = zoo.fashion("test")
     calibration = zoo.fashion("train")[0][:2000, ..., None] / 255
     curves: dict[str, list[tuple[int, int]]] = {"packed": [], "fitted anew": []}

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.engine.config import DEPTHS, DatapathConfig, EngineConfig
+from ..model.integer_graph import HostLayer, QuantisedGraph, QuantisedLayer
 from ..pack.by_mode import for_mode, tile_k
 from ..program import Program, ProgramBuilder
-from ..quantise.layers import QuantisedGraph, QuantisedLayer
 from .parts import parts
 
 __all__ = ["MappingError", "NetworkPlan", "k_tiles", "plan_network"]
@@ -112,8 +112,14 @@ def plan_network(
             raise MappingError(
                 f"the network is quantised for {name}={theirs!r}, the engine has {ours!r}"
             )
+    for layer in graph.layers:
+        if isinstance(layer, HostLayer):
+            raise MappingError(
+                f"layer {layer.name!r} ({layer.op}) is quantised for the host, which has no part "
+                "here; quantise without layer_by_layer"
+            )
     pads = _stored_pads(graph)
-    layers = [_lower(config, graph, layer, pads) for layer in graph.layers]
+    layers = [_lower(config, graph, layer, pads) for layer in graph.engine_layers]
     for item in layers:
         _check(config, item)
     sizes = [batch] if batch else [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1]
@@ -140,7 +146,8 @@ def _remedy(field: str, needed: int, instead: str) -> str:
 def k_tiles(config: EngineConfig, graph: QuantisedGraph) -> list[Integers]:
     """Return for each layer [tiles, act_lanes] which K each lane of a K tile holds, or -1."""
     pads = _stored_pads(graph)
-    return [_lower(config, graph, layer, pads).k_tiles(config.datapath) for layer in graph.layers]
+    layers = (_lower(config, graph, layer, pads) for layer in graph.engine_layers)
+    return [item.k_tiles(config.datapath) for item in layers]
 
 
 _Pads = tuple[int, int, int, int]
@@ -149,9 +156,9 @@ _Pads = tuple[int, int, int, int]
 def _stored_pads(graph: QuantisedGraph) -> dict[str, _Pads]:
     """Return the border of each tensor: what its users need, the same for tensors that add."""
     pads: dict[str, _Pads] = {}
-    for _ in graph.layers:
+    for _ in graph.engine_layers:
         before = dict(pads)
-        for layer in graph.layers:
+        for layer in graph.engine_layers:
             known = [pads.get(name, (0, 0, 0, 0)) for name in layer.inputs]
             widest = tuple(max(sides) for sides in zip(*known, layer.pads, strict=True))
             pads |= dict.fromkeys(layer.inputs, widest)  # type: ignore[arg-type]
@@ -168,7 +175,7 @@ def _lower(
     kh, kw = layer.kernel
     c = layer.input_shape[2]
     order = np.arange(layer.k)
-    users = [other for other in graph.layers if graph.input in other.inputs]
+    users = [other for other in graph.engine_layers if graph.input in other.inputs]
     if len(layer.inputs) == 2:
         return _Layer(layer, layer.inputs, order, 2, c, layer.stride)
     further, part, channels = parts(layer)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ..quantise.layers import QuantisedLayer
+from ..model.integer_graph import QuantisedLayer
 
 __all__ = ["parts"]
 

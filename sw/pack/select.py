@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ...hw.engine.config import EngineConfig
 from ...hw.packed.select_config import SelectConfig
 from ..mapping.network import k_tiles
-from ..quantise.layers import QuantisedGraph
+from ..model.integer_graph import QuantisedGraph
 from .by_mode import useful_products
 from .operand import Operand, checked_tile
 

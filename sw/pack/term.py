@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.term.config import TermConfig
+from ..model.integer_graph import QuantisedGraph
 from ..quantise.budgets import search_budgets, with_budgets
 from ..quantise.digits import masks
-from ..quantise.layers import QuantisedGraph
 from ..quantise.terms import reveal
 from .operand import checked_tile
 

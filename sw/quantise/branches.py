@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import replace
 
-from ..graph import Clip, Graph, MaxPool, Node, Requantise, Reshape
+from ..model.graph import Graph, Node
+from ..model.operators import Clip, MaxPool, Requantise, Reshape
 
 __all__ = ["MOVES", "with_own_sources"]
 
@@ -20,7 +21,7 @@ def with_own_sources(graph: Graph) -> Graph:
     """
     makers = {node.output: node for node in graph.nodes}
     readers = Counter(name for node in graph.nodes for name in set(node.inputs))
-    readers[graph.output] += 1
+    readers.update(graph.outputs)
     tensors = dict(graph.tensors)
     nodes: dict[str, Node] = {}
     for node in graph.nodes:

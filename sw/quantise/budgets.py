@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.term.config import TermConfig
-from ...verif.golden.network import run
 from ...verif.golden.systolic import exact_product
+from ..model.inference import run
+from ..model.integer_graph import QuantisedGraph, QuantisedLayer
 from .digits import count_terms
-from .layers import QuantisedGraph, QuantisedLayer
 from .terms import reveal, truncate
 
 __all__ = ["LayerBudget", "compensated", "search_budgets", "with_budgets"]

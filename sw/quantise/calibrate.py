@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Graph, ModelError, evaluate
-from .layers import Formats
+from ..model.evaluation import evaluate
+from ..model.graph import Graph, ModelError
+from ..model.integer_graph import Formats
 
 __all__ = ["METHODS", "Observation", "activation_scale", "observe", "weight_scales"]
 
@@ -35,9 +36,9 @@ class Observation:
 
 
 def observe(
-    graph: Graph, images: NDArray[np.floating], names: Iterable[str]
+    graph: Graph, images: NDArray[np.floating], names: Iterable[str], *, counting: bool = True
 ) -> dict[str, Observation]:
-    """Run the float network over ``images`` twice: for the ranges, then for the histograms."""
+    """Run the float network over ``images``: for ranges, then if ``counting`` for histograms."""
     names = set(names)
     images = np.asarray(images, np.float32)
     if not len(images):
@@ -57,7 +58,7 @@ def observe(
         if low < high:
             counts[name] += np.histogram(values, BINS, (low, high))[0]
 
-    for visit in (widen, count):
+    for visit in (widen, count) if counting else (widen,):
         _each(graph, images, names, visit)
     return {name: Observation(*ranges[name], counts[name]) for name in names}
 
@@ -111,13 +112,14 @@ def _grid(low: float, high: float, formats: Formats) -> tuple[float, int]:
 
 def weight_scales(
     weights: NDArray[np.floating], formats: Formats, method: str
-) -> NDArray[np.float64]:
+) -> NDArray[np.floating]:
     """Return the scale of each column of ``weights`` [K, N]: symmetric, zero point 0.
 
     The largest magnitude becomes the largest integer; with ``"mse"`` a smaller range is taken
-    where that lowers the squared error of the column. Columns of zeros get scale 1.
+    where that lowers the squared error of the column. Columns of zeros get scale 1. Scales have the
+    precision of the weights.
     """
-    w = np.asarray(weights, np.float64)
+    w = np.asarray(weights)
     largest = np.abs(w).max(0, initial=0)
     scales = np.where(largest > 0, largest, formats.w_high) / formats.w_high
     if method != "mse":

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Add, AveragePool, Convolution, Graph, ModelError, Node, Product
+from ..model.graph import Graph, ModelError, Node, from_model, model_shape
+from ..model.integer_graph import Formats, QuantisedTensor
+from ..model.operators import Add, AveragePool, Convolution, Product
 from .calibrate import weight_scales
-from .layers import Formats, QuantisedTensor
 from .scaling import two_weights
 
-__all__ = ["Head", "integer_head"]
+__all__ = ["Head", "integer_head", "quantised_matrix"]
 
 Integers = NDArray[np.int64]
 BIAS_STEPS = 1 << 12
@@ -74,7 +75,7 @@ def integer_head(
             bias = np.zeros(c, np.int64)
         case AveragePool():
             kernel, stride, pads = node.kernel, node.stride, node.pads
-            if graph.tensors[node.inputs[0]].shape != (c, h, w):
+            if graph.tensors[node.inputs[0]].shape != x.shape:
                 raise ModelError(
                     f"{title}: windows over a flattened input are not supported; supported: a "
                     "pool before the flattening"
@@ -87,8 +88,10 @@ def integer_head(
             if isinstance(node, Convolution):
                 kernel, stride, pads, matrix = _conv_matrix(graph, node, x, title)
             else:
-                kernel, matrix = (h, w), _vector_matrix(node.weights, x)
-            weights, unit, bias = _quantised_matrix(node, matrix, x, formats, method, title)
+                kernel, matrix = (h, w), _vector_matrix(graph, node.weights, x)
+            weights, unit, bias = quantised_matrix(
+                matrix, node.bias, node.steps, x, formats, method, title
+            )
         case _:
             raise ModelError(f"{title}: the engine has no form for it")
     points = np.array([tensor.zero_point for tensor in inputs], np.int64)
@@ -146,39 +149,42 @@ def _conv_matrix(
     graph: Graph, node: Convolution, x: QuantisedTensor, title: str
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int], NDArray[np.float32]]:
     """Return kernel, stride, pads and weights [K, N] in the engine's order of K."""
-    out, depth, kh, kw = node.weights.shape
-    if graph.tensors[node.inputs[0]].shape == (x.shape[2], x.shape[0], x.shape[1]):
-        matrix = node.weights.transpose(2, 3, 1, 0).reshape(-1, out)
-        return (kh, kw), node.stride, node.pads, matrix
+    kh, kw, depth, out = node.weights.shape
+    if graph.tensors[node.inputs[0]].shape == x.shape:
+        return (kh, kw), node.stride, node.pads, node.matrix
     if (kh, kw) != (1, 1) or any(node.pads):
         raise ModelError(
             f"{title}: a kernel of {[kh, kw]} on a flattened input is not supported; supported: "
             "1 x 1 without pads"
         )
-    matrix = _vector_matrix(node.weights.reshape(out, depth).T, x)
+    matrix = _vector_matrix(graph, node.matrix, x)
     return (x.shape[0], x.shape[1]), (1, 1), (0, 0, 0, 0), matrix
 
 
-def _vector_matrix(weights: NDArray[np.float32], x: QuantisedTensor) -> NDArray[np.float32]:
-    """Return weights whose rows, channels first in the model, stand in the engine's order."""
-    h, w, c = x.shape
+def _vector_matrix(
+    graph: Graph, weights: NDArray[np.float32], x: QuantisedTensor
+) -> NDArray[np.float32]:
+    """Return weights whose rows, in the order of the model, stand in the engine's."""
     n = weights.shape[1]
-    return weights.reshape(c, h, w, n).transpose(1, 2, 0, 3).reshape(h * w * c, n)
+    kernels = weights.T.reshape(n, *model_shape(graph.layout, x.shape))
+    return np.ascontiguousarray(from_model(graph.layout, kernels).reshape(n, -1).T)
 
 
-def _quantised_matrix(
-    node: Convolution | Product,
+def quantised_matrix(
     matrix: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    steps: NDArray[np.float32] | None,
     x: QuantisedTensor,
     formats: Formats,
     method: str,
     title: str,
 ) -> tuple[Integers, NDArray[np.float64], Integers]:
     """Return integer weights, the unit of each sum, and the bias in that unit."""
-    real = matrix.astype(np.float64)
-    bias = node.bias.astype(np.float64)
-    if node.steps is not None:
-        scales = np.broadcast_to(node.steps.astype(np.float64), bias.shape)
+    # Converters take the largest weight, and round, in the precision of the model itself.
+    real = matrix if method == "minmax" else matrix.astype(np.float64)
+    bias = bias.astype(np.float64)
+    if steps is not None:
+        scales = np.broadcast_to(steps.astype(np.float64), bias.shape)
         weights = np.rint(real / scales).astype(np.int64)
         if weights.min() < formats.w_low or weights.max() > formats.w_high:
             raise ModelError(
@@ -190,19 +196,20 @@ def _quantised_matrix(
     scales = weight_scales(real, formats, method)
     empty = ~real.any(0)
     fine = np.abs(bias) / (x.scale * BIAS_STEPS)
-    scales = np.where(empty & (fine > 0), fine, scales)
+    scales = np.where(empty & (fine > 0), fine, scales).astype(real.dtype)
     weights = _round_weights(real, scales, formats)
     # A bias that the accumulator cannot hold beside the folded zero point coarsens its channel.
     room = (1 << formats.acc_width - 1) - 2 - abs(x.zero_point) * np.abs(weights).sum(0)
     coarse = np.abs(bias) / (x.scale * np.maximum(room, 1).astype(np.float64))
-    scales = np.maximum(scales, coarse)
+    coarse = np.nextafter(coarse.astype(real.dtype), np.inf)
+    scales = np.where(coarse > scales, coarse, scales)
     weights = _round_weights(real, scales, formats)
-    unit = x.scale * scales
+    unit = x.scale * scales.astype(np.float64)
     return weights, unit, np.rint(bias / unit).astype(np.int64)
 
 
 def _round_weights(
-    real: NDArray[np.float64], scales: NDArray[np.float64], formats: Formats
+    real: NDArray[np.floating], scales: NDArray[np.floating], formats: Formats
 ) -> Integers:
     """Return the nearest integers, halves to even, saturated symmetrically."""
     return np.clip(np.rint(real / scales), -formats.w_high, formats.w_high).astype(np.int64)

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import Formats
+from ..model.integer_graph import Formats
 
 __all__ = ["MAX_SHIFT", "MIN_SHIFT", "bracket", "multiplier", "tie_ratio", "two_weights"]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import Formats, QuantisedLayer
+from ..model.integer_graph import Formats, QuantisedLayer
 from .scaling import bracket, tie_ratio
 
 __all__ = ["with_exact_ties"]

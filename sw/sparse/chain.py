@@ -1,6 +1,5 @@
 """Packed networks as chains of arrays: configuration, parameters, and a simulated run."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,8 +11,8 @@ from ...gen.registry import find_unit, load
 from ...gen.verilog import emit
 from ...hw.config import ConfigError
 from ...hw.packed.chain_config import OFFSETS, ChainConfig
-from ..layerwise.network import Convolve, Network, Shift
-from ..layerwise.quantised import QuantisedNetwork
+from ..model.integer_graph import HostLayer, QuantisedGraph, QuantisedLayer
+from ..model.operators import Shift
 from ..pack.packed_chain import ChainParameters, pack_chain
 from ..runtime.beats import pack_bits, unpack_bits, words_of
 from ..runtime.compiled import compile_unit
@@ -22,7 +21,8 @@ from .columns import Groups, prune_conflicts, row_order
 __all__ = ["Chain", "SimulatedChain", "chain_of"]
 
 Ints = NDArray[np.int64]
-Place = tuple[Shift | None, Convolve]
+Place = tuple[HostLayer | None, QuantisedLayer]
+"""A 1 x 1 convolution and the shift before it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +58,7 @@ class Chain:
 
 
 def chain_of(
-    network: QuantisedNetwork,
+    network: QuantisedGraph,
     groups: Mapping[str, Groups],
     first: str,
     last: str,
@@ -76,22 +76,21 @@ def chain_of(
     ConfigError
         Something else lies between, or a layer has weights that its groups do not keep.
     """
-    path = _path(network.network, first, last)
-    found = [groups.get(conv.name, np.arange(len(conv.matrix))) for _, conv in path]
+    path = _path(network, first, last)
+    found = [groups.get(conv.name, np.arange(conv.k)) for _, conv in path]
     for (_, conv), of in zip(path, found, strict=True):
-        lost = np.count_nonzero(conv.matrix != prune_conflicts(conv.matrix, of))
+        lost = np.count_nonzero(conv.weights != prune_conflicts(conv.weights, of))
         if lost:
             raise ConfigError(
                 f"{conv.name} must have one weight per group and output; {lost} more would be lost"
             )
     orders = [row_order(of)[: np.count_nonzero(of >= 0)] for of in found]
-    emitted = [*orders[1:], np.arange(path[-1][1].matrix.shape[1])]
-    layers = tuple(map(_parameters, [network] * len(path), path, orders, emitted))
+    emitted = [*orders[1:], np.arange(path[-1][1].n)]
+    layers = tuple(map(_parameters, path, orders, emitted))
     shifts = any(shift for shift, _ in path)
     codes = tuple(map(_codes, path, orders)) if shifts else ()
     source = (path[0][0] or path[0][1]).inputs[0]
-    blank = np.zeros((1, *network.network.shape))
-    height, width = network.run(blank)[source].shape[1:3]
+    height, width = network.tensors[source].shape[:2]
     ends = [end for layer in layers for end in (layer.bias.min(), ~layer.bias.max())]
     config = ChainConfig(
         sizes=tuple(tuple(np.bincount(of[of >= 0]).tolist()) for of in found),
@@ -105,51 +104,49 @@ def chain_of(
     )
 
 
-def _path(network: Network, first: str, last: str) -> list[Place]:
+def _path(network: QuantisedGraph, first: str, last: str) -> list[Place]:
     """Return the convolutions from one to another, each with the shift before it."""
-    makers = {step.output: step for step in network.steps}
-    step = next((step for step in network.steps if step.name == last), None)
+    makers = {layer.output: layer for layer in network.layers}
+    layer = next((layer for layer in network.layers if layer.name == last), None)
     path: list[Place] = []
-    while isinstance(step, Convolve) and step.weights.shape[:2] == (1, 1):
-        if step.stride != 1 or any(step.pads):
+    while isinstance(layer, QuantisedLayer) and layer.kernel == (1, 1) and layer.pool == 1:
+        if layer.stride != (1, 1) or any(layer.pads) or layer.raw:
             break
-        before = makers.get(step.inputs[0])
-        plain = isinstance(before, Shift) and (before.low, before.high) == (-math.inf, math.inf)
-        shift = before if isinstance(before, Shift) and plain else None
-        path.insert(0, (shift, step))
-        if step.name == first:
+        before = makers.get(layer.inputs[0])
+        shift = before if isinstance(before, HostLayer) and _only_shifts(network, before) else None
+        path.insert(0, (shift, layer))
+        if layer.name == first:
             return path
-        step = makers.get((shift or step).inputs[0])
-    name = step.name if step else "the input"
+        layer = makers.get((shift or layer).inputs[0])
+    name = layer.name if layer else "the input"
     raise ConfigError(
         f"{last} must come from {first} by shifts and 1 x 1 convolutions alone, not by {name}"
     )
+
+
+def _only_shifts(network: QuantisedGraph, layer: HostLayer) -> bool:
+    """Return whether a layer moves channels and does nothing else, no bounds for one."""
+    source = network.tensors[layer.inputs[0]]
+    return isinstance(layer.node, Shift) and (layer.low, layer.high) == (source.low, source.high)
 
 
 def _codes(place: Place, order: Ints) -> tuple[int, ...]:
     shift, _ = place
     if shift is None:
         return ()
-    offsets = [tuple(shift.offsets[channel].tolist()) for channel in order]
+    assert isinstance(shift.node, Shift)
+    offsets = [tuple(shift.node.offsets[channel].tolist()) for channel in order]
     if far := set(offsets) - set(OFFSETS):
         raise ConfigError(f"{shift.name} must shift by one pixel at most, not by {min(far)}")
     return tuple(map(OFFSETS.index, offsets))
 
 
-def _parameters(
-    network: QuantisedNetwork, place: Place, order: Ints, emitted: Ints
-) -> ChainParameters:
+def _parameters(place: Place, order: Ints, emitted: Ints) -> ChainParameters:
     _, conv = place
-    finish, zero = network.finish[conv.name], network.tensors[conv.inputs[0]].zero_point
-    weights = conv.matrix.astype(np.int64)
-    shape = weights.shape[1:]
-    # Sums are of the integers as they are: what their zero adds leaves with the bias.
-    bias = np.broadcast_to(finish.bias, shape) - zero * weights.sum(axis=0)
     return ChainParameters(
-        weights=weights[np.ix_(order, emitted)], bias=bias[emitted],
-        mult=np.broadcast_to(finish.mult, shape)[emitted],
-        shift=np.broadcast_to(finish.shift, shape)[emitted],
-        zero_point=finish.zero_point, low=finish.low, high=finish.high, border=zero,
+        weights=conv.weights[np.ix_(order, emitted)], bias=conv.bias[emitted],
+        mult=conv.mult[emitted], shift=conv.shift[emitted],
+        zero_point=conv.zero_point, low=conv.low, high=conv.high, border=conv.pad_value,
     )  # fmt: skip
 
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from ...verif.golden.systolic import exact_product
 from ..engine import Engine
-from ..layerwise.quantised import exact_product
+from ..model.integer_graph import QuantisedLayer
 from .columns import Groups, combine
 
 __all__ = ["SideBySide"]
@@ -36,12 +37,13 @@ class SideBySide:
         self._cells = dict.fromkeys(self._engines, 0)
         self._useful, self._equal = 0, True
 
-    def product(self, layer: str, x: NDArray[np.int64], w: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return ``x @ w``, ``w`` a layer's weights, as the packed array computes it."""
-        expected = exact_product(layer, x, w)
+    def product(self, layer: QuantisedLayer, x: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return ``x`` times a layer's weights as the packed array computes it."""
+        w = layer.weights
+        expected = exact_product(x, w)
         packed = None
-        if layer in self._groups:
-            packed = combine(w, self._groups[layer], alpha=self._alpha)
+        if layer.name in self._groups:
+            packed = combine(w, self._groups[layer.name], alpha=self._alpha)
             self._cells["packed"] += len(x) * packed.values.size
             self._cells["systolic"] += len(x) * w.size
         found = {}

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 
 from tilewright.hw.term.config import TermConfig
+from tilewright.sw.model.integer_graph import (
+    Formats,
+    QuantisedGraph,
+    QuantisedLayer,
+    QuantisedTensor,
+)
 from tilewright.sw.pack.term import slot_counts
 from tilewright.sw.quantise import budgets
 from tilewright.sw.quantise.budgets import compensated, search_budgets, with_budgets
 from tilewright.sw.quantise.digits import count_terms
-from tilewright.sw.quantise.layers import Formats, QuantisedGraph, QuantisedLayer, QuantisedTensor
 from tilewright.sw.quantise.terms import reveal, truncate
 
 
@@ -169,7 +174,7 @@ def test_a_whole_search_on_a_small_network(data_terms):
         tensors={"x": QuantisedTensor(name="x", shape=(1, 1, 8), scale=1.0, zero_point=0, low=-128,
                                       high=127)},
         layers=(budgets.dataclasses.replace(layer("a", "x", weights), raw=True),), input="x",
-        output="a", input_shape=(8,), output_shape=(5,),
+        outputs=("a",), layout="nchw", input_shape=(8,), output_shapes=((5,),),
     )  # fmt: skip
     images = rng.integers(-128, 128, (500, 1, 1, 8))
     whole, tiles = images[:300].reshape(300, 8), np.arange(8)[None]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from tilewright.sw.model.integer_graph import Formats, QuantisedTensor
 from tilewright.sw.quantise.calibrate import Observation, activation_scale, observe, weight_scales
-from tilewright.sw.quantise.layers import Formats, QuantisedTensor
-from tilewright.sw.quantise.network import _clamp
+from tilewright.sw.quantise.quantiser import _clamp
 from tilewright.verif.tests.test_quantise import small
 
 BYTES = Formats(x_bits=8, x_signed=True)

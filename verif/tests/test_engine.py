@@ -18,13 +18,18 @@ from tilewright.sw.cycles import predict
 from tilewright.sw.engine import Engine
 from tilewright.sw.mapping.matmul import plan_matmul
 from tilewright.sw.mapping.network import MappingError, plan_network
+from tilewright.sw.model import inference
+from tilewright.sw.model.integer_graph import (
+    Formats,
+    QuantisedGraph,
+    QuantisedLayer,
+    QuantisedTensor,
+)
 from tilewright.sw.program import Program, ProgramBuilder
-from tilewright.sw.quantise.layers import Formats, QuantisedGraph, QuantisedLayer, QuantisedTensor
 from tilewright.sw.report.vcd import read_vcd
 from tilewright.sw.runtime.compiled import CompiledUnit
 from tilewright.sw.runtime.record import record_tile
 from tilewright.sw.runtime.simulated import SimulatedEngine
-from tilewright.verif.golden import network as golden_network
 from tilewright.verif.testbench.engine_programs import golden_engine
 from tilewright.verif.tests.seeds import seeds
 
@@ -224,8 +229,8 @@ def network_of(config: EngineConfig, layers: tuple[QuantisedLayer, ...]) -> Quan
     last = layers[-1].output
     return QuantisedGraph(
         name="small", formats=Formats(acc_width=max(8, config.acc_width)), tensors=tensors,
-        layers=layers, input="in", output=last, input_shape=(c, h, w),
-        output_shape=(shapes[last][2],),
+        layers=layers, input="in", outputs=(last,), layout="nchw", input_shape=(c, h, w),
+        output_shapes=((shapes[last][2],),),
     )
 
 
@@ -263,7 +268,7 @@ def test_network_equals_golden(fields, batch):
     images = np.random.default_rng(2).integers(-128, 128, (5, 9, 8, 2))
     program = plan.program(images)
     result = SimulatedEngine(config).run(program)
-    assert (plan.decode(result.lanes, 5) == golden_network.run(network, images)).all()
+    assert (plan.decode(result.lanes, 5) == inference.run(network, images)).all()
     assert result.cycles == predict(config, program).cycles
 
 
@@ -288,7 +293,7 @@ def test_the_inputs_of_an_addition_have_borders_of_their_own(swapped, batch):
     images = rng.integers(-128, 128, (4, *shape))
     program = plan.program(images)
     result = SimulatedEngine(config).run(program)
-    assert (plan.decode(result.lanes, 4) == golden_network.run(network, images)).all()
+    assert (plan.decode(result.lanes, 4) == inference.run(network, images)).all()
     assert result.cycles == predict(config, program).cycles
 
 

@@ -21,7 +21,7 @@ from tilewright.gen.errors import ToolError
 from tilewright.gen.files import check_room, undone_on_failure, write_all, write_file
 from tilewright.gen.tools import run_tool
 from tilewright.hw.config import ConfigError
-from tilewright.sw.graph import ModelError
+from tilewright.sw.model.graph import ModelError
 from tilewright.verif.tests.test_cli import COMMAND, called, refused, tilewright
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from tilewright.hw.config import ConfigError
 from tilewright.sw import job as module
-from tilewright.sw.job import Samples, estimate_job, read_job
+from tilewright.sw.job import Samples, estimate_job, prepare_job, read_job
+from tilewright.verif.onnx_reference import model as onnx_model
+from tilewright.verif.tests.test_tflite import CONV, model
 
 FIELDS = {
     "model": '"model.onnx"', "data": '"mnist"', "calibration": '"mse"', "calibration_images": "500",
@@ -44,6 +47,17 @@ def test_fields_are_checked(changes, sentence, tmp_path):
     assert read_job(tmp_path).calibration_images == 500
 
 
+def few(count):
+    """Return 5 training and 8 test images."""
+    rng = np.random.default_rng(1)
+    values = rng.uniform(size=(13, 1, 28, 28)).astype(np.float32)
+    labels = rng.integers(0, 10, 13)
+    return Samples(
+        calibration=values[:5][:count], calibration_labels=labels[:5][:count],
+        test=values[5:], labels=labels[5:],
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(("images", "calibration", "sentence"), [
     (9, 5, "images must be from 1 to the 8 test images, not 9"),
     (0, 5, "images must be from 1 to the 8 test images, not 0"),
@@ -51,14 +65,6 @@ def test_fields_are_checked(changes, sentence, tmp_path):
     (8, 6, "calibration_images must be from 1 to the 5 training images, not 6"),
 ])  # fmt: skip
 def test_no_more_images_than_there_are(images, calibration, sentence, tmp_path, monkeypatch):
-    def few(count):
-        values = np.zeros((13, 1, 28, 28), np.float32)
-        labels = np.zeros(13, np.int64)
-        return Samples(
-            calibration=values[:5][:count], calibration_labels=labels[:5][:count],
-            test=values[5:], labels=labels[5:],
-        )  # fmt: skip
-
     monkeypatch.setitem(module.DATA, "mnist", few)
     text = (LENET / "job.toml").read_text()
     assert text.count("calibration_images = 500") == 1
@@ -68,3 +74,37 @@ def test_no_more_images_than_there_are(images, calibration, sentence, tmp_path, 
             (tmp_path / file.name).symlink_to(file.resolve())
     with pytest.raises(ConfigError, match=f"^{sentence}$"):
         estimate_job(read_job(tmp_path), images=images)
+
+
+def test_a_job_of_either_format_gives_the_same(tmp_path, monkeypatch):
+    """Two convolutions in a TensorFlow Lite and in an ONNX file: equal golden models and cycles."""
+    rng = np.random.default_rng(2)
+    kernels = [rng.normal(size=shape).astype("<f4") for shape in ((4, 5, 5, 1), (10, 12, 12, 4))]
+    tensors = [
+        ("x", (1, 28, 28, 1), None), ("k", kernels[0].shape, kernels[0]),
+        ("a", (1, 12, 12, 4), None), ("l", kernels[1].shape, kernels[1]),
+        ("y", (1, 1, 1, 10), None),
+    ]  # fmt: skip
+    plain = CONV | {0: ("b", 1)}
+    stem = plain | {1: ("i", 2), 2: ("i", 2), 3: ("b", 1)}
+    operators = [("CONV_2D", (0, 1), (2,), stem), ("CONV_2D", (2, 3), (4,), plain)]
+    (tmp_path / "net.tflite").write_bytes(model(tensors, operators))
+    nodes = [
+        helper.make_node("Conv", ["x", "k"], ["s"], strides=[2, 2]),
+        helper.make_node("Relu", ["s"], ["a"]),
+        helper.make_node("Conv", ["a", "l"], ["y"]),
+    ]
+    first = {name: w.transpose(0, 3, 1, 2) for name, w in zip("kl", kernels, strict=True)}
+    proto = onnx_model(nodes, first, [1, 1, 28, 28])
+    (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
+    monkeypatch.setitem(module.DATA, "mnist", few)
+    (tmp_path / "engine.toml").symlink_to((LENET / "engine.toml").resolve())
+    found = []
+    for name in ("net.tflite", "net.onnx"):
+        fields = FIELDS | {"model": f'"{name}"', "calibration_images": "5"}
+        text = "".join(f"{key} = {value}\n" for key, value in fields.items())
+        (tmp_path / "job.toml").write_text(text)
+        ready = prepare_job(read_job(tmp_path))
+        found.append((ready.golden.tolist(), ready.timeline.cycles, ready.float_accuracy()))
+    assert found[0] == found[1]
+    assert len(np.unique(found[0][0])) > 50

@@ -12,7 +12,7 @@ from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.mapping.matmul import plan_matmul, plan_products
 from tilewright.sw.mapping.network import MappingError, plan_network
-from tilewright.verif.golden import network as golden_network
+from tilewright.sw.model import inference
 from tilewright.verif.testbench.engine_programs import golden_engine
 from tilewright.verif.tests.seeds import seeds
 from tilewright.verif.tests.test_engine import layer, network_of, small_network
@@ -73,7 +73,7 @@ def test_random_networks_in_the_least_buffers(seed):
     images = rng.integers(-128, 128, (batch + 1, *network.layers[0].input_shape))
     program = plan.program(images)
     found = plan.decode(results(config, program), len(images))
-    assert (found == golden_network.run(network, images)).all()
+    assert (found == inference.run(network, images)).all()
     assert program.macs == len(images) * network.macs
     assert len(plan.gemm_layers(len(images))) == sum(
         words[0] & 0xFF == COMMANDS["GEMM"].opcode for words in program.commands
@@ -89,7 +89,7 @@ def test_pools_strides_and_sums_in_parts(seed):
     images = rng.integers(-128, 128, (3, 9, 8, 2))
     plan = plan_network(config, network, PACK, batch=2)
     found = plan.decode(results(config, plan.program(images)), 3)
-    assert (found == golden_network.run(network, images)).all()
+    assert (found == inference.run(network, images)).all()
 
 
 def chain(config, n: int = 4):

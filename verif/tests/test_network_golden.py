@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from tilewright.sw import zoo
-from tilewright.sw.graph import ModelError, evaluate
-from tilewright.sw.onnx_import import load
+from tilewright.sw.importers.onnx.onnx_file import load
+from tilewright.sw.model.evaluation import evaluate
+from tilewright.sw.model.graph import ModelError
+from tilewright.sw.model.inference import run, run_layer, trace
 from tilewright.sw.quantise import METHODS, Formats, QuantisedLayer, quantise
-from tilewright.verif.golden.network import run, run_layer, trace
 from tilewright.verif.onnx_reference import load_model, model, reference
 
 LENET = Path(__file__).parents[2] / "examples" / "lenet5" / "lenet5.onnx"
@@ -134,8 +135,8 @@ def test_many_images_in_parts_equal_all_at_once(monkeypatch):
     q = quantise(graph, Formats(), images)
     real = dict(evaluate(graph, images))[graph.output]
     whole = run(q, q.quantise_input(images))
-    monkeypatch.setattr("tilewright.verif.golden.network.MAX_COPY", 30000)
-    monkeypatch.setattr("tilewright.sw.graph.MAX_COPY", 30000)
+    monkeypatch.setattr("tilewright.sw.model.inference.MAX_COPY", 30000)
+    monkeypatch.setattr("tilewright.sw.model.operators.MAX_COPY", 30000)
     np.testing.assert_array_equal(run(q, q.quantise_input(images)), whole)
     np.testing.assert_allclose(dict(evaluate(graph, images))[graph.output], real, atol=1e-5)
 

@@ -5,8 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tilewright.sw.graph import Clip, ModelError, evaluate
-from tilewright.sw.onnx_fold import Constant, OnnxNode, fold
+from tilewright.sw.importers.onnx.folding import Constant, OnnxNode, fold
+from tilewright.sw.model.evaluation import evaluate
+from tilewright.sw.model.graph import ModelError
+from tilewright.sw.model.operators import Clip
 from tilewright.verif.onnx_reference import load_model, model
 from tilewright.verif.tests.test_onnx_import import (
     node_model,

@@ -6,8 +6,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tilewright.sw.graph import ModelError
-from tilewright.sw.onnx_fold import FOLDED, Constant, OnnxNode, fold
+from tilewright.sw.importers.onnx.folding import FOLDED, Constant, OnnxNode, fold
+from tilewright.sw.model.graph import ModelError
 
 RNG = np.random.default_rng(1)
 A = RNG.normal(size=(2, 3, 4)).astype(np.float32)

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from tilewright.sw.graph import Convolution, Graph, ModelError, evaluate
-from tilewright.sw.onnx_import import load, supported
+from tilewright.sw.importers.onnx.onnx_file import load, supported
+from tilewright.sw.model.evaluation import evaluate
+from tilewright.sw.model.graph import Graph, ModelError
+from tilewright.sw.model.operators import Convolution
 from tilewright.verif.onnx_reference import load_bytes, load_model, model, reference
 
 LENET = Path(__file__).parents[2] / "examples" / "lenet5" / "lenet5.onnx"
@@ -446,7 +448,7 @@ def test_qdq_scales_and_integers_are_kept():
     assert isinstance(conv, Convolution)
     assert conv.steps is not None
     np.testing.assert_array_equal(conv.steps, steps)
-    np.testing.assert_array_equal(np.rint(conv.weights / steps[:, None, None, None]), integers)
+    np.testing.assert_array_equal(np.rint(conv.weights / steps), integers.transpose(2, 3, 1, 0))
     said = graph.tensors["x"].quantisation
     assert said is not None
     assert (said.zero_point, said.low, said.high) == (128, 0, 255)

@@ -5,9 +5,10 @@ import onnx
 import pytest
 from onnx import helper
 
-from tilewright.sw.graph import Graph, ModelError, evaluate
+from tilewright.sw.model.evaluation import evaluate
+from tilewright.sw.model.graph import Graph, ModelError
+from tilewright.sw.model.inference import run
 from tilewright.sw.quantise import Formats, QuantisedGraph, quantise
-from tilewright.verif.golden.network import run
 from tilewright.verif.onnx_reference import load_model, model, reference
 
 RNG = np.random.default_rng(1)
@@ -273,6 +274,17 @@ def test_convolutions_of_flattened_images():
         graph = load_model(build([*nodes, conv], s=[1, 60, 1, 1], w=kernels))
         with pytest.raises(ModelError, match="Conv_y.*on a flattened input.*1 x 1 without pads"):
             quantise(graph, WIDE, X)
+
+
+def test_flattened_images_keep_their_places_on_the_host():
+    nodes = [
+        node("Relu", "x", "r"), node("Flatten", "r", "f"), node("Clip", "f low high", "c"),
+        node("Add", "c f", "a"), node("MatMul", "a w", "y"),
+    ]  # fmt: skip
+    proto = build(nodes, low=0.1, high=0.9, w=RNG.normal(size=(60, 3)))
+    q = quantise(load_model(proto), WIDE, X, calibration="minmax", layer_by_layer=True)
+    expected = reference(proto, X, literal=True)[0]
+    np.testing.assert_allclose(integers(q, X), expected, atol=2e-3 * np.abs(expected).max())
 
 
 def test_dropout_is_the_identity_unless_it_trains():

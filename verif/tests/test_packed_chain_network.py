@@ -11,9 +11,10 @@ import pytest
 
 from tilewright.gen.errors import ToolError
 from tilewright.hw.config import ConfigError
-from tilewright.sw.layerwise.network import Convolve, MaxPool, Network, Shift
-from tilewright.sw.layerwise.quantised import quantise, ranges
-from tilewright.sw.quantise.layers import Formats
+from tilewright.sw.model.graph import graph_of
+from tilewright.sw.model.inference import trace
+from tilewright.sw.model.operators import Clip, Convolution, MaxPool, Shift
+from tilewright.sw.quantise import Formats, HostLayer, quantise
 from tilewright.sw.sparse import chain as chain_module
 from tilewright.sw.sparse.chain import SimulatedChain, chain_of
 from tilewright.sw.sparse.columns import group_columns, prune_conflicts
@@ -23,7 +24,12 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "fashion_sparse"
 
 
 def step(kind, output, source, **fields):
-    return kind(name=output, inputs=(source,), output=output, **fields)
+    return kind(name=output, op=kind.__name__, inputs=(source,), output=output, **fields)
+
+
+def integers(quantised, images):
+    """Return the integers of every tensor."""
+    return dict(trace(quantised, quantised.quantise_input(images)))
 
 
 def network(seed=1, shape=(5, 4, 6), rounding="half_even"):
@@ -41,13 +47,16 @@ def network(seed=1, shape=(5, 4, 6), rounding="half_even"):
             steps.append(step(Shift, f"{name}.shifted", source, offsets=offsets))
             source = f"{name}.shifted"
         fields = {"weights": weights[None, None], "bias": rng.normal(size=outputs)}
-        steps.append(step(Convolve, name, source, **fields, low=0.0))
+        steps.append(replace(step(Convolution, name, source, **fields), output=f"{name}.sum"))
+        steps.append(step(Clip, name, f"{name}.sum", low=0.0, high=np.inf))
         source, channels = name, outputs
-    steps.append(step(MaxPool, "pooled", "c"))
-    net = Network(name="net", input="x", outputs=("pooled",), shape=shape, steps=tuple(steps))
+    steps.append(step(MaxPool, "pooled", "c", kernel=(2, 2), stride=(2, 2)))
+    net = graph_of("net", "x", shape, steps, ("pooled",))
     images = rng.normal(size=(3, *shape))
-    quantised = quantise(net, ranges(net, images), Formats(rounding=rounding))
-    return quantised, groups, quantised.run(images)
+    quantised = quantise(
+        net, Formats(rounding=rounding), images, calibration="minmax", layer_by_layer=True
+    )
+    return quantised, groups, integers(quantised, images)
 
 
 @pytest.mark.parametrize(("first", "last"), [("a", "c"), ("a", "a"), ("b", "c"), ("c", "c")])
@@ -126,10 +135,10 @@ def test_what_is_no_chain_is_one_sentence():
         chain_of(quantised, groups, "c", "a")
     groups["b"] = np.zeros(9, np.int64)
     bounded = tuple(
-        replace(step, low=0.0) if isinstance(step, Shift) else step
-        for step in quantised.network.steps
+        replace(layer, low=layer.low + 1) if isinstance(layer, HostLayer) else layer
+        for layer in quantised.layers
     )
-    other = replace(quantised, network=replace(quantised.network, steps=bounded))
+    other = replace(quantised, layers=bounded)
     with pytest.raises(ConfigError, match=f"^c must come from a {between} c.shifted$"):
         chain_of(other, groups, "a", "c")
     with pytest.raises(ConfigError, match="^b must have one weight per group and output; [0-9]+ "):
@@ -138,8 +147,8 @@ def test_what_is_no_chain_is_one_sentence():
 
 def test_far_shifts_are_refused():
     quantised, groups, _ = network()
-    shift = next(s for s in quantised.network.steps if isinstance(s, Shift))
-    shift.offsets[:] = (0, 2)
+    shift = next(layer for layer in quantised.layers if isinstance(layer, HostLayer))
+    shift.node.offsets[:] = (0, 2)
     with pytest.raises(ConfigError, match=r"shift by one pixel at most, not by \(0, 2\)$"):
         chain_of(quantised, groups, "a", "c")
 
@@ -159,8 +168,8 @@ def example(monkeypatch):
 def test_real_layers(example, first, last):
     net, groups = example.load(EXAMPLE / "packed.npz")
     images = np.random.default_rng(1).random((2, 28, 28, 1))
-    quantised = quantise(net, ranges(net, images))
-    values = quantised.run(images)
+    quantised = example.integers(net, images)
+    values = integers(quantised, images)
     chain = chain_of(quantised, groups, first, last)
     pixels = chain.pixels(values[chain.source])
     found = chain.images(packed_chain(chain.config, chain.layers, pixels))
@@ -173,7 +182,7 @@ def test_real_layers_on_rtl(example):
     images = np.random.default_rng(1).random((3, 28, 28, 1))
     quantised, kept, x = example.part(net, groups, {"layer9": 3, "layer13": 2}, 8, images)
     chain = chain_of(quantised, kept, "layer9", "layer13")
-    values = quantised.run(x)
+    values = integers(quantised, x)
     hardware = SimulatedChain(chain)
     for count in (3, 1):
         found, cycles = hardware.run(values[chain.source][:count])

@@ -13,10 +13,10 @@ from tilewright.hw.packed.config import PackedConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.cycles import predict
 from tilewright.sw.mapping.network import k_tiles, plan_network
+from tilewright.sw.model.inference import run, run_layer, tiled_product, trace
 from tilewright.sw.pack.by_mode import tile_k
 from tilewright.sw.quantise import Formats, quantise
 from tilewright.sw.runtime.simulated import SimulatedEngine
-from tilewright.verif.golden.network import run, run_layer, tiled_product, trace
 from tilewright.verif.onnx_reference import load_model, model
 from tilewright.verif.testbench.engine_programs import golden_engine
 

@@ -7,10 +7,11 @@ import onnx
 import pytest
 from onnx import helper
 
-from tilewright.sw.graph import ModelError, evaluate
+from tilewright.sw.model.evaluation import evaluate
+from tilewright.sw.model.graph import ModelError
+from tilewright.sw.model.inference import run, trace
 from tilewright.sw.quantise import Formats, quantise
 from tilewright.sw.quantise.scaling import bracket, tie_ratio
-from tilewright.verif.golden.network import run, trace
 from tilewright.verif.onnx_reference import load_model, model, reference
 
 RNG = np.random.default_rng(5)
@@ -207,6 +208,19 @@ def test_calibration_behind_stated_integers():
     q = quantise(load_model(proto), Formats(), X)
     errors = q.dequantise_output(run(q, q.quantise_input(X))) - expected
     assert np.sqrt((errors**2).mean() / (expected**2).mean()) < 0.03
+
+
+@pytest.mark.parametrize("layer_by_layer", [False, True])
+def test_a_flattened_image_may_have_another_scale(layer_by_layer):
+    """Values keep their places; the rows of the weights go with them."""
+    b = Builder()
+    flat = b.qdq(b.op("Flatten", b.qdq("x", WIDE)), NARROW)
+    proto = b.model(b.qdq(b.op("MatMul", flat, b.weights(60, 3)), WIDE))
+    q = quantise(load_model(proto), Formats(), layer_by_layer=layer_by_layer)
+    expected = reference(proto, X, literal=True)[0]
+    result = q.dequantise_output(run(q, q.quantise_input(X)))
+    np.testing.assert_allclose(result, expected, atol=WIDE[0] * 1.01)
+    assert (np.abs(result - expected) < 1e-6).mean() > 0.9
 
 
 # -- ties

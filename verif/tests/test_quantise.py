@@ -12,11 +12,12 @@ from onnx import helper
 from tilewright.hw.config import ConfigError
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
-from tilewright.sw.graph import Graph, ModelError, evaluate
+from tilewright.sw.model.evaluation import evaluate
+from tilewright.sw.model.graph import Graph, ModelError
+from tilewright.sw.model.inference import run, trace
 from tilewright.sw.quantise import METHODS, Formats, QuantisedGraph, quantise
 from tilewright.sw.quantise.calibrate import Observation, activation_scale, weight_scales
 from tilewright.sw.quantise.scaling import multiplier, two_weights
-from tilewright.verif.golden.network import run
 from tilewright.verif.onnx_reference import load_model, model, reference
 
 WIDTHS = [*range(2, 9), 16]
@@ -188,7 +189,7 @@ def random_model(data, rng: np.random.Generator) -> tuple[onnx.ModelProto, tuple
 
 def check_ranges(q: QuantisedGraph) -> None:
     f = q.formats
-    for layer in q.layers:
+    for layer in q.engine_layers:
         assert f.w_low <= layer.weights.min()
         assert layer.weights.max() <= f.w_high
         assert np.abs(layer.bias).max() < 1 << f.acc_width - 1
@@ -211,16 +212,23 @@ def spread(graph: Graph, x: np.ndarray) -> float:
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.data(), st.booleans(), st.sampled_from(METHODS), st.booleans())
-def test_networks_of_every_layer_agree_with_float_at_sixteen_bits(data, signed, method, raw):
+@given(
+    st.data(), st.booleans(), st.sampled_from(METHODS),
+    st.sampled_from([{}, {"raw_output": False}, {"layer_by_layer": True}]),
+)  # fmt: skip
+def test_networks_of_every_layer_agree_with_float_at_sixteen_bits(data, signed, method, how):
+    """With the exact sums of the last layer, without, and with the host between products."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     proto, shape = random_model(data, rng)
     x = rng.normal(size=(4, *shape)).astype(np.float32)
     graph = load_model(proto)
     formats = Formats(x_bits=16, x_signed=signed, w_bits=16, acc_width=56)
-    q = quantise(graph, formats, x, calibration=method, percentile=100, raw_output=raw)
+    q = quantise(graph, formats, x, calibration=method, percentile=100, **how)
     check_ranges(q)
-    result = q.dequantise_output(run(q, q.quantise_input(x)))
+    tensors = dict(trace(q, q.quantise_input(x)))
+    for name, values in tensors.items():
+        assert values.shape[1:] == q.tensors[name].shape
+    result = q.dequantise_output(tensors[q.output])
     expected = reference(proto, x)[0]
     assert result.shape == expected.shape
     assert np.abs(result - expected).max() <= 2e-3 * spread(graph, x)

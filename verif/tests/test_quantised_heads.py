@@ -5,21 +5,18 @@ import pytest
 
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
-from tilewright.sw.graph import (
+from tilewright.sw.model.graph import Graph, ModelError, Quantisation, Tensor
+from tilewright.sw.model.inference import run
+from tilewright.sw.model.operators import (
     Add,
     Clip,
     Convolution,
-    Graph,
     MaxPool,
-    ModelError,
     Product,
-    Quantisation,
     Requantise,
     Reshape,
-    Tensor,
 )
 from tilewright.sw.quantise import Formats, quantise
-from tilewright.verif.golden.network import run
 
 BYTE = Quantisation(scale=1.0, zero_point=0, low=-128, high=127)
 
@@ -28,13 +25,23 @@ def byte(scale: float, zero: int = 0) -> Quantisation:
     return Quantisation(scale=scale, zero_point=zero, low=-128, high=127)
 
 
+def inside(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of an image with its channels last."""
+    return (*shape[1:], shape[0]) if len(shape) == 3 else shape
+
+
 def graph(*nodes, **tensors) -> Graph:
-    """Return nodes from ``x`` to ``y``; tensors are shapes, with integers if the model has them."""
+    """Return nodes from ``x`` to ``y``.
+
+    Tensors are shapes, channels first, with integers if the model has them.
+    """
     known = {
-        name: Tensor(name=name, shape=shape, quantisation=said)
+        name: Tensor(name=name, shape=inside(shape), quantisation=said)
         for name, (shape, said) in tensors.items()
     }
-    return Graph(name="given", tensors=known, nodes=nodes, input="x", output="y")
+    return Graph(
+        name="given", layout="nchw", tensors=known, nodes=nodes, input="x", outputs=("y",)
+    )
 
 
 def product(weights, bias, steps=None) -> Product:
@@ -242,10 +249,10 @@ def test_sums_of_flattened_images_of_other_shapes_are_refused():
     nodes = [
         MaxPool(name="p", op="MaxPool", inputs=("x",), output="a", kernel=(2, 1), stride=(1, 1)),
         Convolution(name="q", op="Conv", inputs=("x",), output="b", stride=(3, 1),
-                    weights=np.ones((1, 1, 3, 1), np.float32), bias=np.zeros(1, np.float32),
+                    weights=np.ones((3, 1, 1, 1), np.float32), bias=np.zeros(1, np.float32),
                     pads=(0, 1, 0, 1)),
-        Reshape(name="r", op="Flatten", inputs=("a",), output="c"),
-        Reshape(name="s", op="Flatten", inputs=("b",), output="d"),
+        Reshape(name="r", op="Flatten", inputs=("a",), output="c", to=(4,)),
+        Reshape(name="s", op="Flatten", inputs=("b",), output="d", to=(4,)),
         Add(name="sum7", op="Add", inputs=("c", "d"), output="y"),
     ]  # fmt: skip
     net = graph(*nodes, **{name: (shape, BYTE) for name, shape in shapes.items()})
@@ -257,14 +264,16 @@ def test_sums_of_flattened_images_of_other_shapes_are_refused():
 def test_a_vector_is_one_image(second):
     """Channels of one value each are no other image than the vector itself."""
     reshapes = [
-        Reshape(name=b, op="Reshape", inputs=("x",), output=b) for b in ("a", "b")
+        Reshape(name=name, op="Reshape", inputs=("x",), output=name, to=inside(shape))
+        for name, shape in (("a", (1, 3, 4)), ("b", second))
     ]
     pools = [
         MaxPool(name=f"{a}{b}", op="MaxPool", inputs=(a,), output=b, kernel=(1, 1), stride=(1, 1))
         for a, b in (("a", "c"), ("b", "d"))
     ]
     flat = [
-        Reshape(name=b, op="Flatten", inputs=(a,), output=b) for a, b in (("c", "e"), ("d", "f"))
+        Reshape(name=b, op="Flatten", inputs=(a,), output=b, to=(12,))
+        for a, b in (("c", "e"), ("d", "f"))
     ]
     add = Add(name="sum", op="Add", inputs=("e", "f"), output="y")
     shapes = {"x": (12,), "a": (1, 3, 4), "b": second, "c": (1, 3, 4), "d": second}

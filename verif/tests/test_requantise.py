@@ -49,6 +49,23 @@ def test_golden_is_exact(acc, bias, mult, shift, zero_point, rounding):
 
 
 @given(
+    acc=st.integers(-(1 << 40), 1 << 40),
+    mult=st.sampled_from((1, 3, 32768, 65535)),
+    shift=st.integers(0, 63),
+    divisor=st.sampled_from((2, 3, 6, 16, 49, 1 << 20)),
+    rounding=st.sampled_from(ROUNDINGS),
+)
+@example(acc=-9, mult=1, shift=0, divisor=6, rounding="half_even")
+@example(acc=-9, mult=1, shift=0, divisor=6, rounding="half_away")
+@example(acc=1 << 40, mult=65535, shift=60, divisor=1 << 20, rounding="half_even")
+def test_means_are_divided_and_rounded_once(acc, mult, shift, divisor, rounding):
+    low, high = -(1 << 50), 1 << 50
+    found = requantise([acc], [5], [mult], [shift], 7, low, high, rounding, divisor)
+    exact = _round(Fraction((acc + 5) * mult, divisor << shift), rounding) + 7
+    assert found[0] == min(max(exact, low), high)
+
+
+@given(
     half_units=st.integers(-2000, 2000),
     odd=st.sampled_from((1, 2)),
     rounding=st.sampled_from(ROUNDINGS),

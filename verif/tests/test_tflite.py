@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 
+from tilewright.hw.engine.config import EngineConfig
+from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw import zoo
-from tilewright.sw.graph import ModelError
-from tilewright.sw.layerwise.network import evaluate
-from tilewright.sw.layerwise.quantised import quantise, ranges
-from tilewright.sw.tflite import read_model
-from tilewright.sw.tflite.network import build_network, sparse_layers
+from tilewright.sw.importers.tflite.tflite_file import read_model
+from tilewright.sw.importers.tflite.tflite_graph import build_graph, sparse_layers
+from tilewright.sw.mapping.network import MappingError, plan_network
+from tilewright.sw.model.evaluation import evaluate
+from tilewright.sw.model.graph import ModelError
+from tilewright.sw.model.inference import trace
+from tilewright.sw.pack.systolic import pack_tile
+from tilewright.sw.quantise import Formats, quantise
+from tilewright.verif import onnx_reference
 
 
 class Writer:
@@ -141,7 +148,7 @@ def test_sparse_network_computes_what_it_says(seed, zeros):
         return
     found = read_model(model(tensors, operators))
     np.testing.assert_array_equal(found.tensors[1].value.reshape(4, 6), matrix.astype(np.float32))
-    network = build_network(found)
+    network = build_graph(found)
     assert sparse_layers(found) == ("a",)
     x = np.random.default_rng(seed).normal(size=(2, 5, 7, 6)).astype(np.float32)
     bias = tensors[3][2]
@@ -167,7 +174,7 @@ def test_equals_litert_on_the_face_detector():
         except zoo.ZooError as error:
             pytest.skip(str(error))
         assert len(sparse_layers(read_model(content))) == sparse
-        network = build_network(read_model(content))
+        network = build_graph(read_model(content))
         values = dict(evaluate(network, x))
         runtime = interpreters.Interpreter(model_content=content)
         runtime.allocate_tensors()
@@ -205,7 +212,7 @@ def one_operator(op, fused=0, behind=0, aligned=0):
     if behind:
         tensors.append(("z", shape, None))
         operators.append((NAMES[behind], (2,), (3,)))
-    return build_network(read_model(model(tensors, operators)))
+    return build_graph(read_model(model(tensors, operators)))
 
 
 @pytest.mark.parametrize("activation", BOUNDS)
@@ -228,13 +235,77 @@ def test_activations_bound_floats_and_integers(op, fusible, activation):
     for network in networks:
         (output,) = network.outputs
         np.testing.assert_allclose(dict(evaluate(network, x))[output], wanted, atol=1e-5)
-        quantised = quantise(network, ranges(network, x))
-        result = quantised.results(quantised.run(x))[output]
+        quantised = quantise(network, Formats(), x, calibration="minmax", layer_by_layer=True)
+        values = dict(trace(quantised, quantised.quantise_input(x)))
+        result = quantised.dequantise(values)[output]
         steps = max(tensor.scale for tensor in quantised.tensors.values())
         assert np.abs(result - wanted).max() < 4 * steps
         low, high = BOUNDS[activation]
         assert low - quantised.tensors[output].scale / 2 <= result.min()
         assert result.max() <= high + quantised.tensors[output].scale / 2
+
+
+def both_formats():
+    """Return a residual network of a TensorFlow Lite file and of an ONNX file, and inputs."""
+    rng = np.random.default_rng(6)
+    stem, kernel = rng.normal(size=(4, 3, 3, 3)), rng.normal(size=(4, 1, 1, 4))
+    bias = rng.normal(size=4)
+    tensors = [
+        ("x", (1, 6, 8, 3), None), ("stem", stem.shape, stem.astype("<f4")),
+        ("kernel", kernel.shape, kernel.astype("<f4")), ("bias", (4,), bias.astype("<f4")),
+        ("a", (1, 6, 8, 4), None), ("b", (1, 6, 8, 4), None), ("c", (1, 6, 8, 4), None),
+        ("y", (1, 3, 4, 4), None),
+    ]  # fmt: skip
+    relu = CONV | {3: ("b", 1)}
+    operators = [
+        ("CONV_2D", (0, 1, 3), (4,), relu), ("CONV_2D", (4, 2, 3), (5,), relu),
+        ("ADD", (4, 5), (6,)), ("MAX_POOL_2D", (6,), (7,), POOL),
+    ]  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "stem", "bias"], ["s"], name="a", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["s"], ["a"], name="ar"),
+        helper.make_node("Conv", ["a", "kernel", "bias"], ["t"], name="b"),
+        helper.make_node("Relu", ["t"], ["b"], name="br"),
+        helper.make_node("Add", ["a", "b"], ["c"], name="c"),
+        helper.make_node("MaxPool", ["c"], ["y"], name="y", kernel_shape=[2, 2], strides=[2, 2]),
+    ]
+    arrays = {"stem": stem.transpose(0, 3, 1, 2), "kernel": kernel.transpose(0, 3, 1, 2)}
+    arrays = {name: value.astype(np.float32) for name, value in (arrays | {"bias": bias}).items()}
+    proto = onnx_reference.model(nodes, arrays, [1, 3, 6, 8])
+    x = rng.normal(size=(20, 6, 8, 3)).astype(np.float32)
+    return build_graph(read_model(model(tensors, operators))), onnx_reference.load_model(proto), x
+
+
+def test_what_the_host_has_is_no_program():
+    graph, _, x = both_formats()
+    config = EngineConfig(datapath=SystolicConfig(rows=4, cols=4))
+    network = quantise(graph, Formats.of(config), x, layer_by_layer=True)
+    with pytest.raises(MappingError, match=r"^layer 'c' \(ADD\) is quantised for the host"):
+        plan_network(config, network, pack_tile)
+
+
+@pytest.mark.parametrize("layer_by_layer", [False, True])
+def test_one_network_in_both_formats_is_one_graph(layer_by_layer):
+    """The same operators, float values and integers, on the engine alone and with the host."""
+    tflite, other, x = both_formats()
+    first = x.transpose(0, 3, 1, 2)
+    assert [type(node) for node in tflite.nodes] == [type(node) for node in other.nodes]
+    ours, theirs = dict(evaluate(tflite, x)), dict(evaluate(other, first))
+    for name in "abcy":
+        np.testing.assert_allclose(ours[name], theirs[name].transpose(0, 2, 3, 1), atol=1e-5)
+    a, b = (
+        quantise(graph, Formats(), values, layer_by_layer=layer_by_layer, calibration="minmax")
+        for graph, values in ((tflite, x), (other, first))
+    )
+    kinds = ["Q", "Q", "H", "H"] if layer_by_layer else ["Q", "Q", "Q"]
+    for graph in (a, b):
+        assert [type(layer).__name__[0] for layer in graph.layers] == kinds
+    found = [dict(trace(q, q.quantise_input(v))) for q, v in ((a, x), (b, first))]
+    real = a.dequantise(found[0])["y"]
+    np.testing.assert_allclose(real, ours["y"], atol=4 * a.tensors["y"].scale)
+    np.testing.assert_array_equal(found[0]["x"], found[1]["x"])
+    assert np.abs(found[0]["y"] - found[1]["y"]).max() <= 1
+    assert (found[0]["y"] == found[1]["y"]).mean() > 0.99
 
 
 def test_resizing_between_corners_is_refused():
@@ -248,12 +319,18 @@ def test_kernels_larger_than_their_input_are_refused():
     tensors[0] = ("x", (1, 2, 7, 6), None)
     tensors[4] = ("a", (1, 2, 7, 4), None)
     with pytest.raises(ModelError, match="the kernel is larger than its input"):
-        build_network(read_model(model(tensors, [*operators[:2], operators[3]], outputs=(8,))))
+        build_graph(read_model(model(tensors, [*operators[:2], operators[3]], outputs=(8,))))
 
 
 def test_bounds_meet_those_of_the_operator_before():
     network = one_operator("MAX_POOL_2D", fused=2, behind=3)
-    assert (network.steps[0].low, network.steps[0].high) == (0, 1)
+    x = np.random.default_rng(1).normal(size=(5, 4, 6, 3)).astype(np.float32) * 5
+    quantised = quantise(network, Formats(), x, calibration="minmax", layer_by_layer=True)
+    (layer,) = quantised.layers
+    assert layer.op == "MAX_POOL_2D+RELU_N1_TO_1+RELU6"
+    output = quantised.tensors[layer.output]
+    assert (layer.low, layer.high) == tuple(output.quantise(np.array([0.0, 1.0])))
+    assert (layer.low, layer.high) == (-128, 127)
 
 
 def test_activation_between_padding_and_convolution_stays():
@@ -263,9 +340,9 @@ def test_activation_between_padding_and_convolution_stays():
     operators[3] = ("DEPTHWISE_CONV_2D", (10, 7, 3), (8,), operators[3][3])
     operators.insert(3, ("RELU", (6,), (10,)))
     x = np.random.default_rng(4).normal(size=(2, 5, 7, 6)).astype(np.float32)
-    network = build_network(read_model(model(tensors, operators, outputs=(9,))))
+    network = build_graph(read_model(model(tensors, operators, outputs=(9,))))
     values = dict(evaluate(network, x))
-    plain = dict(evaluate(build_network(read_model(model(*sample(2, 0.0)[:2]))), x))
+    plain = dict(evaluate(build_graph(read_model(model(*sample(2, 0.0)[:2]))), x))
     wide = np.pad(np.maximum(plain["a"], 0), ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), (1, 2))
     depth, bias = tensors[7][2][0], tensors[3][2]
@@ -276,16 +353,17 @@ def test_activation_between_padding_and_convolution_stays():
 def test_outputs_that_are_read_inside_keep_their_values():
     tensors, operators, *_ = sample(3, 0.0)
     x = np.random.default_rng(4).normal(size=(2, 5, 7, 6)).astype(np.float32)
-    network = build_network(read_model(model(tensors, operators, outputs=(6, 9))))
+    network = build_graph(read_model(model(tensors, operators, outputs=(6, 9))))
     values = dict(evaluate(network, x))
     wide = np.pad(values["a"], ((0, 0), (1, 1), (1, 1), (0, 0)))
     np.testing.assert_array_equal(values["padded"], wide)
-    plain = dict(evaluate(build_network(read_model(model(tensors, operators))), x))
+    plain = dict(evaluate(build_graph(read_model(model(tensors, operators))), x))
     np.testing.assert_allclose(values["y"], plain["y"], atol=1e-5)
     operators[3] = ("RELU", (6,), (8,))
     tensors[8] = ("b", (1, 7, 9, 4), None)
-    with pytest.raises(ModelError, match="RELU: supported: behind a layer that nothing else reads"):
-        build_network(read_model(model(tensors, operators[:4], outputs=(6, 8))))
+    network = build_graph(read_model(model(tensors, operators[:4], outputs=(6, 8))))
+    values = dict(evaluate(network, x))
+    np.testing.assert_array_equal(values["b"], np.maximum(values["padded"], 0))
 
 
 @pytest.mark.parametrize("index", [0, 4, 6, 8, 9])
@@ -294,14 +372,14 @@ def test_activations_that_are_no_floats_are_refused(index, number, kind):
     tensors, operators, *_ = sample()
     name = tensors[index][0]
     with pytest.raises(ModelError, match=f"tensor '{name}' holds numbers of type {kind}.*float32"):
-        build_network(read_model(model(tensors, operators, kinds=[(index, number)])))
+        build_graph(read_model(model(tensors, operators, kinds=[(index, number)])))
 
 
 def test_files_that_are_cut_are_refused():
     content = model(*sample()[:2])
     for length in range(0, len(content), 7):
         with pytest.raises(ModelError):
-            build_network(read_model(content[:length]))
+            build_graph(read_model(content[:length]))
 
 
 @given(st.data())
@@ -312,12 +390,13 @@ def test_damaged_files_are_refused_or_run(data):
         at = data.draw(st.integers(0, len(content) - 1))
         content[at] = data.draw(st.sampled_from([0, 1, 2, 4, 127, 128, 255]))
     try:
-        network = build_network(read_model(bytes(content)))
+        network = build_graph(read_model(bytes(content)))
     except ModelError:
         return
-    if np.prod(network.shape) < 1 << 16:
+    shape = network.tensors[network.input].shape
+    if np.prod(shape) < 1 << 16:
         with np.errstate(all="ignore"):
-            values = dict(evaluate(network, np.zeros((1, *network.shape))))
+            values = dict(evaluate(network, np.zeros((1, *shape))))
         assert set(network.outputs) <= set(values)
 
 
@@ -332,7 +411,7 @@ def changed(place, value):
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (("operator", 4), ("RELU", (4,), (9,)), "behind a layer that nothing else reads"),
+        (("operator", 4), ("RELU", (6,), (9,)), "the file says"),
         (("operator", 1), ("CONV_2D", (0, 2, 3), (4,), CONV | {1: ("i", 0)}), "strides of 1 to"),
         (("operator", 1), ("CONV_2D", (0, 2, 3), (4,), CONV | {3: ("b", 4)}), "activation 4"),
         (("operator", 1), ("CONV_2D", (0, 2, 3), (4,), CONV | {4: ("i", 2)}), "dilation"),
@@ -368,7 +447,7 @@ def changed(place, value):
 )
 def test_what_cannot_run_is_refused_in_a_sentence(place, value, message):
     with pytest.raises(ModelError, match=message):
-        build_network(read_model(changed(place, value)))
+        build_graph(read_model(changed(place, value)))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.config import check_choice
-from ..graph import Clip, Graph, MaxPool, ModelError, Node, Quantisation, Requantise, Reshape
+from ..model.graph import Graph, ModelError, Node, Quantisation, model_shape
+from ..model.integer_graph import (
+    Formats,
+    HostLayer,
+    QuantisedGraph,
+    QuantisedLayer,
+    QuantisedTensor,
+)
+from ..model.operators import Add, Clip, Convolution, MaxPool, Product, Requantise, Reshape
 from .branches import MOVES, with_own_sources
 from .calibrate import METHODS, activation_scale, observe
 from .heads import Head, integer_head
-from .layers import Formats, QuantisedGraph, QuantisedLayer, QuantisedTensor
+from .host_layers import HOST_MOVES, host_layer
 from .scaling import multiplier
 from .ties import with_exact_ties
 
@@ -27,6 +35,7 @@ def quantise(
     calibration: str = "mse",
     percentile: float = 99.99,
     raw_output: bool = True,
+    layer_by_layer: bool = False,
 ) -> QuantisedGraph:
     """Return ``graph`` in integers for an engine of ``formats``.
 
@@ -37,7 +46,7 @@ def quantise(
     Parameters
     ----------
     graph : Graph
-        From `tilewright.sw.onnx_import.load`.
+        From `tilewright.sw.importers`.
     formats : Formats
         Widths, signedness and rounding of the engine.
     images : array [n, ...], optional
@@ -49,6 +58,9 @@ def quantise(
         lower end of the range, 50 to 100.
     raw_output : bool
         Whether the last layer, if it has no activation or pool, emits its exact sums.
+    layer_by_layer : bool
+        Whether an engine has the products only and the host everything else, so that any operator
+        runs; the engine else has all layers and keeps the activations. Implies no raw output.
 
     Raises
     ------
@@ -60,12 +72,13 @@ def quantise(
         raise ValueError(f"percentile must be above 50 and at most 100, not {percentile!r}")
     graph = with_own_sources(graph)
     stated = _stated(graph)
-    chains = _chains(graph, stated)
+    chains = _chains(graph, stated, layer_by_layer)
     if not chains:
         raise ModelError(f"model {graph.name!r} has no layer to compute")
     roots = _roots(graph, chains)
     last = chains[-1]
-    raw = raw_output and last.quantisation is None and not last.clips and last.pool is None
+    raw = raw_output and not layer_by_layer
+    raw = raw and last.quantisation is None and not last.clips and last.pool is None
     wanted = [graph.input] if stated.get(graph.input) is None else []
     wanted += [
         chain.output
@@ -76,10 +89,12 @@ def quantise(
         raise ModelError(
             f"tensor {wanted[0]!r} has no scale in the model; calibration needs sample inputs"
         )
-    seen = observe(graph, images, wanted) if images is not None and wanted else {}
+    seen = {}
+    if images is not None and wanted:
+        seen = observe(graph, images, wanted, counting=calibration != "minmax")
     tensors: dict[str, QuantisedTensor] = {}
 
-    def tensor(name: str, shape: tuple[int, int, int], said: Quantisation | None) -> None:
+    def tensor(name: str, shape: tuple[int, ...], said: Quantisation | None) -> None:
         if said is None:
             scale, zero = activation_scale(seen[name], formats, calibration, percentile)
             low, high = formats.x_low, formats.x_high
@@ -90,52 +105,62 @@ def quantise(
         )
 
     tensor(graph.input, _input_shape(graph), stated.get(graph.input))
-    layers = []
+    layers: list[QuantisedLayer | HostLayer] = []
     for chain in chains:
         inputs = [tensors[roots[name]] for name in chain.inputs]
-        head = integer_head(graph, chain.node, inputs, formats, calibration, chain.title)
-        shape = head.output_shape
-        if raw and chain is last:
-            layer = _raw(chain, head, inputs)
+        head, shape = None, (0, 0, 0)
+        if chain.is_hosts:
+            shape = _host_shape(graph, chain, inputs)
+        else:
+            head = integer_head(graph, chain.node, inputs, formats, calibration, chain.title)
+            shape = head.output_shape
+        if raw and chain is last and head:
+            layers.append(_raw(chain, head, inputs))
             bound = 1 << formats.acc_width
             tensors[chain.output] = QuantisedTensor(
                 name=chain.output, shape=shape, scale=1.0, zero_point=0, low=-bound, high=bound - 1
             )
+            continue
+        chain.check_pool(graph, shape)
+        if chain.inherits and chain.quantisation is None:
+            tensors[chain.output] = dataclasses.replace(inputs[0], name=chain.output, shape=shape)
         else:
-            chain.check_pool(graph, shape)
-            if chain.inherits and chain.quantisation is None:
-                tensors[chain.output] = dataclasses.replace(
-                    inputs[0], name=chain.output, shape=shape
-                )
-            else:
-                tensor(chain.output, shape, chain.quantisation)
-            *neighbours, layer = _requantised(chain, head, inputs, tensors[chain.output], formats)
-            for part in (*neighbours, layer):
-                tensors[part.output] = dataclasses.replace(
-                    tensors[chain.output], name=part.output, shape=part.output_shape,
-                    low=layer.low, high=layer.high,
-                )  # fmt: skip
-            layers += neighbours
-        layers.append(layer)
+            tensor(chain.output, shape, chain.quantisation)
+        output = tensors[chain.output]
+        if head:
+            made = _requantised(chain, head, inputs, output, formats)
+        else:
+            made = (_on_host(chain, inputs, output, formats, calibration),)
+        for part in made:
+            tensors[part.output] = dataclasses.replace(
+                output, name=part.output, shape=part.output_shape,
+                low=made[-1].low, high=made[-1].high,
+            )  # fmt: skip
+        layers += made
     return QuantisedGraph(
         name=graph.name,
         formats=formats,
         tensors=tensors,
         layers=tuple(layers),
         input=graph.input,
-        output=roots[graph.output],
-        input_shape=graph.tensors[graph.input].shape,
-        output_shape=graph.tensors[graph.output].shape,
+        outputs=tuple(roots[name] for name in graph.outputs),
+        layout=graph.layout,
+        input_shape=graph.model_shape(graph.input),
+        output_shapes=tuple(map(graph.model_shape, graph.outputs)),
     )
 
 
 @dataclass
 class _Chain:
-    """Nodes that one layer computes: a head, or only a copy, then clips and at most one pool."""
+    """Nodes that one layer computes: a head, or only a copy, then clips and at most one pool.
+
+    A layer of the host has any operator as its head, and no pool behind it.
+    """
 
     node: Node | None
     inputs: tuple[str, ...]
     output: str
+    is_hosts: bool
     quantisation: Quantisation | None = None
     clips: list[Clip] = field(default_factory=list)
     pool: MaxPool | None = None
@@ -148,7 +173,7 @@ class _Chain:
         self.quantisation = said or self.quantisation
         if isinstance(node, Clip):
             self.clips.append(node)
-        elif isinstance(node, MaxPool):
+        elif isinstance(node, MaxPool) and not self.is_hosts:
             self.pool = node
 
     @property
@@ -169,12 +194,13 @@ class _Chain:
     @property
     def inherits(self) -> bool:
         """Whether the output may keep the scale of the input: its values are all among it."""
-        return self.node is None and all(map(_keeps_grid, self.clips))
+        moves = isinstance(self.node, HOST_MOVES) if self.is_hosts else self.node is None
+        return moves and all(map(_keeps_grid, self.clips))
 
-    def check_pool(self, graph: Graph, shape: tuple[int, int, int]) -> None:
+    def check_pool(self, graph: Graph, shape: tuple[int, ...]) -> None:
         """Refuse a pool of another shape than that of the layer's sums: of flattened images."""
         said = self.pool and graph.tensors[self.pool.inputs[0]].shape
-        if self.pool is not None and said != (shape[2], shape[0], shape[1]):
+        if self.pool is not None and said != shape:
             raise ModelError(
                 f"layer {self.pool.name!r}, operator {self.pool.op}: windows over a flattened "
                 "input are not supported; supported: a pool before the flattening"
@@ -191,37 +217,48 @@ def _stated(graph: Graph) -> dict[str, Quantisation | None]:
     stated = {name: tensor.quantisation for name, tensor in graph.tensors.items()}
     for node in reversed(graph.nodes):
         source = node.inputs[0]
-        alone = len(graph.consumers(source)) == 1 and source != graph.output
+        alone = len(graph.consumers(source)) == 1 and source not in graph.outputs
         if isinstance(node, Reshape) and stated[source] is None and alone:
             stated[source] = stated[node.output]
     return stated
 
 
-def _chains(graph: Graph, stated: dict[str, Quantisation | None]) -> list[_Chain]:
-    """Group the nodes into layers; a reshape is none unless it changes the scale."""
+def _chains(
+    graph: Graph, stated: dict[str, Quantisation | None], layer_by_layer: bool
+) -> list[_Chain]:
+    """Group the nodes into layers; a reshape is none unless it changes the scale.
+
+    A host has reshapes as layers where values keep the order that they have in the graph.
+    """
     chains: list[_Chain] = []
     taken: set[str] = set()
+    reshaping = layer_by_layer and graph.layout == "nhwc"
     for node in graph.nodes:
         same = stated[node.output] in (None, stated[node.inputs[0]])
-        if node.output in taken or (isinstance(node, Reshape) and same):
+        if node.output in taken or (isinstance(node, Reshape) and same and not reshaping):
             continue
-        copies = isinstance(node, MOVES)
-        chain = _Chain(node=None if copies else node, inputs=node.inputs, output=node.inputs[0])
+        hosts = layer_by_layer and not isinstance(node, Convolution | Product)
+        first = _unshaped(node) if hosts and isinstance(node, Reshape) and not reshaping else node
+        copies = isinstance(node, MOVES) and not hosts
+        chain = _Chain(
+            node=None if copies else first, inputs=node.inputs, output=node.inputs[0],
+            is_hosts=hosts,
+        )  # fmt: skip
         following: Node | None = node
         while following is not None:
             chain.take(following, stated[following.output])
             taken.add(following.output)
-            following = _follower(graph, chain, stated)
+            following = _follower(graph, chain, stated, pools=not layer_by_layer)
         chains.append(chain)
     return chains
 
 
 def _follower(
-    graph: Graph, chain: _Chain, stated: dict[str, Quantisation | None]
+    graph: Graph, chain: _Chain, stated: dict[str, Quantisation | None], *, pools: bool
 ) -> Node | None:
     """Return the clip or pool that the chain's layer can take in, if one follows."""
     users = graph.consumers(chain.output)
-    if len(users) != 1 or chain.output == graph.output:
+    if len(users) != 1 or chain.output in graph.outputs:
         return None
     user = users[0]
     said = stated[user.output]
@@ -232,9 +269,31 @@ def _follower(
     if isinstance(user, Clip):
         exact = chain.quantisation is None or said is not None or _keeps_grid(user)
         return user if exact else None
-    if isinstance(user, MaxPool) and chain.pool is None and not any(user.pads):
+    if isinstance(user, MaxPool) and pools and chain.pool is None and not any(user.pads):
         return user
     return None
+
+
+def _unshaped(node: Reshape) -> Requantise:
+    """Return what is left of a reshape where values keep their places."""
+    return Requantise(name=node.name, op=node.op, inputs=node.inputs, output=node.output)
+
+
+def _host_shape(graph: Graph, chain: _Chain, inputs: list[QuantisedTensor]) -> tuple[int, ...]:
+    """Return the shape of what the host makes; inputs may be images that the model flattened."""
+    assert chain.node is not None
+    shapes = [tensor.shape for tensor in inputs]
+    if isinstance(chain.node, Add | Clip | Requantise):
+        if len(set(shapes)) > 1:
+            raise ModelError(f"{chain.title}: its inputs differ in shape once flattened")
+        return shapes[0]
+    said = [graph.tensors[name].shape for name in chain.inputs]
+    if shapes != list(map(_image_shape, said)):
+        raise ModelError(
+            f"{chain.title}: a flattened input is not supported; supported: the layer before the "
+            "flattening"
+        )
+    return _image_shape(chain.node.shape(*said))
 
 
 def _roots(graph: Graph, chains: list[_Chain]) -> dict[str, str]:
@@ -247,23 +306,25 @@ def _roots(graph: Graph, chains: list[_Chain]) -> dict[str, str]:
     return roots
 
 
-def _input_shape(graph: Graph) -> tuple[int, int, int]:
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of a tensor, that of a vector as an image of one pixel."""
+    return (1, 1, *shape) if len(shape) == 1 else shape
+
+
+def _input_shape(graph: Graph) -> tuple[int, ...]:
     """Return height, width and channels of the input; a vector may be reshaped to one channel."""
     shape = graph.tensors[graph.input].shape
     if len(shape) == 3:
-        return shape[1], shape[2], shape[0]
+        return shape
     found = {
         graph.tensors[node.output].shape
         for node in graph.consumers(graph.input)
-        if isinstance(node, Reshape) and graph.tensors[node.output].shape[0] == 1
+        if isinstance(node, Reshape) and graph.tensors[node.output].shape[2:] == (1,)
     }
     if len(found) > 1:
-        raise ModelError(
-            f"input {graph.input!r} is reshaped to {sorted(found)}; supported: one shape"
-        )
-    for _, height, width in found:
-        return height, width, 1
-    return 1, 1, shape[0]
+        shapes = sorted(model_shape(graph.layout, image) for image in found)
+        raise ModelError(f"input {graph.input!r} is reshaped to {shapes}; supported: one shape")
+    return next(iter(found), _image_shape(shape))
 
 
 def _translate(
@@ -325,12 +386,7 @@ def _requantised(
         mult, shift = multiplier(factors)
     except ValueError as error:
         raise ModelError(f"{chain.title}: {error}, so its output scale is unusable") from None
-    low, high = output.low, output.high
-    stated = chain.quantisation is not None
-    limits = (output.low, output.high) if stated else (formats.x_low, formats.x_high)
-    for clip in chain.clips:
-        bounds = [_clamp(bound, output, limits) for bound in (clip.low, clip.high)]
-        low, high = (min(max(end, bounds[0]), bounds[1]) for end in (low, high))
+    low, high = _bounds(chain, output, formats)
     pads, pool_kernel, pool_stride = head.pads, (1, 1), (1, 1)
     if chain.pool is not None:
         pool_kernel, pool_stride = chain.pool.kernel, chain.pool.stride
@@ -363,6 +419,34 @@ def _requantised(
         raw_scale=head.unit,
     )
     return with_exact_ties(layer, factors, head.largest, formats)
+
+
+def _on_host(
+    chain: _Chain,
+    inputs: list[QuantisedTensor],
+    output: QuantisedTensor,
+    formats: Formats,
+    method: str,
+) -> HostLayer:
+    """Return the layer that the host computes, whose clips are clamps."""
+    assert chain.node is not None
+    low, high = _bounds(chain, output, formats)
+    moves = chain.inherits and chain.quantisation is None
+    return host_layer(
+        chain.node, inputs, output, formats, method, chain.title,
+        moves=moves, name=chain.name, op=chain.op, low=low, high=high,
+    )  # fmt: skip
+
+
+def _bounds(chain: _Chain, output: QuantisedTensor, formats: Formats) -> tuple[int, int]:
+    """Return the range of a layer's results: that of its tensor, narrowed by its clips."""
+    low, high = output.low, output.high
+    stated = chain.quantisation is not None
+    limits = (output.low, output.high) if stated else (formats.x_low, formats.x_high)
+    for clip in chain.clips:
+        bounds = [_clamp(bound, output, limits) for bound in (clip.low, clip.high)]
+        low, high = (min(max(end, bounds[0]), bounds[1]) for end in (low, high))
+    return low, high
 
 
 def _clamp(bound: float, output: QuantisedTensor, limits: tuple[int, int]) -> int:

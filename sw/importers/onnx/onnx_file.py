@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..gen.errors import ToolError
+from ....gen.errors import ToolError
 
 try:
     import onnx
@@ -18,10 +18,10 @@ except ImportError:
         "reading ONNX files needs the package onnx: pip install 'tilewright[onnx]'"
     ) from None
 
-from .graph import Graph, ModelError
-from .onnx_builder import Builder
-from .onnx_fold import MAX_ELEMENTS, Constant, OnnxNode
-from .onnx_nodes import HANDLERS, check_known, translate
+from ...model.graph import Graph, ModelError
+from .builder import Builder
+from .folding import MAX_ELEMENTS, Constant, OnnxNode
+from .translation import HANDLERS, check_known, translate
 
 __all__ = ["load", "supported"]
 

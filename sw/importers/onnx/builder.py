@@ -7,18 +7,9 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from .graph import (
-    Convolution,
-    Graph,
-    ModelError,
-    Node,
-    Product,
-    Quantisation,
-    Requantise,
-    Reshape,
-    Tensor,
-)
-from .onnx_fold import Constant, OnnxNode, check_size
+from ...model.graph import Graph, ModelError, Node, Quantisation, Tensor, model_shape
+from ...model.operators import Convolution, Product, Requantise, Reshape
+from .folding import Constant, OnnxNode, check_size
 
 __all__ = ["Builder"]
 
@@ -49,7 +40,7 @@ class Builder:
         """Enter the model's input, ``shape`` with the batch."""
         self._input = name
         self._batch = shape[0]
-        self.tensors[name] = Tensor(name=name, shape=tuple(shape[1:]))
+        self.tensors[name] = Tensor(name=name, shape=_inside(shape))
         self.name_tensor(name, name)
 
     def finish(self, output: str) -> Graph:
@@ -84,17 +75,19 @@ class Builder:
             raise ModelError(f"output {output!r} does not depend on the input through any layer")
         return Graph(
             name=self.name,
+            layout="nchw",
             tensors=tensors,
             nodes=tuple(kept),
             input=self._input,
-            output=names[last],
+            outputs=(names[last],),
         )
 
     def shape(self, name: str) -> list[int] | None:
         """Return the shape, with the batch, of the file's value ``name`` if it is a tensor."""
-        if name not in self._alias:
-            return None
-        return [self._batch, *self.tensors[self._alias[name]].shape]
+        return self._shape(self.tensors[self._alias[name]]) if name in self._alias else None
+
+    def _shape(self, tensor: Tensor) -> list[int]:
+        return [self._batch, *model_shape("nchw", tensor.shape)]
 
     def name_tensor(self, name: str, tensor: str) -> None:
         """Let the file's value ``name`` stand for ``tensor``."""
@@ -122,7 +115,7 @@ class Builder:
         x = self.activation(node)
         if len(x.shape) != 3:
             raise node.fail(
-                f"input has shape {[self._batch, *x.shape]}; supported: [batch, channels, height, "
+                f"input has shape {self._shape(x)}; supported: [batch, channels, height, "
                 "width]"
             )
         return x
@@ -175,11 +168,12 @@ class Builder:
             )
         return rows[0]
 
-    def emit(self, result: Node, shape: tuple[int, ...], name: str | None = None) -> None:
-        """Append a node whose output is the tensor ``result.output``, the file's ``name``."""
+    def emit(self, result: Node) -> None:
+        """Append a node whose output is a tensor and a value of the file, both of one name."""
+        shape = result.shape(*(self.tensors[name].shape for name in result.inputs))
         self._nodes[result.output] = result
         self.tensors[result.output] = Tensor(name=result.output, shape=shape)
-        self.name_tensor(name or result.output, result.output)
+        self.name_tensor(result.output, result.output)
 
     def alias(self, node: OnnxNode) -> None:
         """Let the node's output stand for its input."""
@@ -194,7 +188,6 @@ class Builder:
             and x.name not in self._shared
             and x.quantisation is None
         ):
-            along = gain.reshape(-1, 1, 1, 1) if isinstance(before, Convolution) else gain
             steps = before.steps
             if steps is not None:
                 steps = np.where(gain != 0, np.abs(gain) * steps, steps).astype(np.float32)
@@ -202,14 +195,14 @@ class Builder:
                 before,
                 op=f"{before.op}+{node.op}",
                 output=node.outputs[0],
-                weights=_finite(node, before.weights * along),
+                weights=_finite(node, before.weights * gain),
                 bias=_finite(node, before.bias * gain + shift),
                 steps=steps,
             )
             del self._nodes[x.name], self.tensors[x.name]
-            self.emit(folded, x.shape)
+            self.emit(folded)
             return
-        size = x.shape[0]
+        size = x.shape[-1]
         check_size(node, (size, size))
         diagonal = np.diag(gain).astype(np.float32)
         result: Node
@@ -219,7 +212,7 @@ class Builder:
                 op=node.op,
                 inputs=(x.name,),
                 output=node.outputs[0],
-                weights=diagonal.reshape(size, size, 1, 1),
+                weights=diagonal.reshape(1, 1, size, size),
                 bias=shift,
             )
         else:
@@ -231,7 +224,7 @@ class Builder:
                 weights=diagonal,
                 bias=shift,
             )
-        self.emit(result, x.shape)
+        self.emit(result)
 
     def encode(self, node: OnnxNode, quantisation: Quantisation) -> None:
         """Note that the node's output holds the integers of its input."""
@@ -250,10 +243,7 @@ class Builder:
         if (name, quantisation) in self._requantised:
             self.name_tensor(output, self._requantised[name, quantisation])
             return
-        self.emit(
-            Requantise(name=node.name, op="QuantizeLinear", inputs=(name,), output=output),
-            tensor.shape,
-        )
+        self.emit(Requantise(name=node.name, op="QuantizeLinear", inputs=(name,), output=output))
         self.tensors[output] = dataclasses.replace(
             self.tensors[output], quantisation=quantisation
         )
@@ -262,23 +252,24 @@ class Builder:
     def reshape(self, node: OnnxNode, shape: list[int]) -> None:
         """Give the input another shape, ``shape`` with the batch."""
         x = self.activation(node)
-        target = tuple(shape[1:])
+        target = _inside(shape)
         size = math.prod(x.shape)
         if shape[:1] != [self._batch] or math.prod(target) != size:
             raise node.fail(
-                f"it makes {shape} of {[self._batch, *x.shape]}; supported: the batch kept"
+                f"it makes {shape} of {self._shape(x)}; supported: the batch kept"
             )
-        flat_input = self._is_input(x.name) and len(x.shape) == 1 and target[:1] == (1,)
+        flat_input = self._is_input(x.name) and len(x.shape) == 1 and target[-1:] == (1,)
         if target == x.shape:
             self.alias(node)
-        elif target == (size,) or (len(target) == 3 and (target[1:] == (1, 1) or flat_input)):
+        elif target == (size,) or (len(target) == 3 and (target[:2] == (1, 1) or flat_input)):
             self.emit(
-                Reshape(name=node.name, op=node.op, inputs=(x.name,), output=node.outputs[0]),
-                target,
+                Reshape(
+                    name=node.name, op=node.op, inputs=(x.name,), output=node.outputs[0], to=target
+                )
             )
         else:
             raise node.fail(
-                f"it makes {shape} of {[self._batch, *x.shape]}; supported: flattening to "
+                f"it makes {shape} of {self._shape(x)}; supported: flattening to "
                 f"[{self._batch}, {size}]"
             )
 
@@ -287,6 +278,11 @@ class Builder:
         while isinstance(node := self._nodes.get(name), Requantise):
             name = node.inputs[0]
         return name == self._input
+
+
+def _inside(shape: list[int]) -> tuple[int, ...]:
+    """Return a shape of the file, batch first, as the graph has it."""
+    return (*shape[2:], shape[1]) if len(shape) == 4 else tuple(shape[1:])
 
 
 def _finite(node: OnnxNode, values: NDArray) -> NDArray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import ModelError
+from ...model.graph import ModelError
 
 __all__ = ["Table", "root"]
 

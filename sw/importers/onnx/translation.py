@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .graph import Add, AveragePool, Clip, Convolution, MaxPool, ModelError, Product, Quantisation
-from .onnx_builder import Builder
-from .onnx_fold import FOLDED, Constant, OnnxNode, check_size, fold, integer_range
+from ...model.graph import ModelError, Quantisation, model_shape
+from ...model.operators import Add, AveragePool, Clip, Convolution, MaxPool, Product
+from .builder import Builder
+from .folding import FOLDED, Constant, OnnxNode, check_size, fold, integer_range
 
 __all__ = ["HANDLERS", "check_known", "translate"]
 
@@ -87,25 +88,26 @@ def _convolution(b: Builder, node: OnnxNode) -> None:
         raise node.fail(f"its weights have shape {list(kernel.value.shape)}; supported: 4 sizes")
     out, depth, *size = kernel.value.shape
     groups = node.integer("group", 1)
-    if groups < 1 or out % groups or depth * groups != x.shape[0]:
+    if groups < 1 or out % groups or depth * groups != x.shape[2]:
         raise node.fail(
             f"weights {list(kernel.value.shape)} in {groups} groups do not fit "
-            f"{x.shape[0]} channels"
+            f"{x.shape[2]} channels"
         )
     if node.integers("kernel_shape", size, 1) != size:
         raise node.fail(f"kernel_shape differs from the weights' {size}")
     dilations = node.integers("dilations", (1, 1), 1)
     reach = [(size[i] - 1) * dilations[i] + 1 for i in (0, 1)]
     stride, pads = _geometry(node, x.shape, reach)
-    check_size(node, (out, x.shape[0], *reach))
+    check_size(node, (out, x.shape[2], *reach))
     height, width = _sizes(node, x.shape, reach, stride, pads)
     check_size(node, (out, height, width))
     steps = None if kernel.steps is None else _per_output(node, kernel.steps, 0)
-    dense = np.zeros((out, x.shape[0], *reach), np.float32)
+    dense = np.zeros((*reach, x.shape[2], out), np.float32)
     for group in range(groups):
         rows = slice(group * out // groups, (group + 1) * out // groups)
         columns = slice(group * depth, (group + 1) * depth)
-        dense[rows, columns, :: dilations[0], :: dilations[1]] = kernel.value[rows]
+        part = kernel.value[rows].transpose(2, 3, 1, 0)
+        dense[:: dilations[0], :: dilations[1], columns, rows] = part
     result = Convolution(
         name=node.name,
         op=node.op,
@@ -117,7 +119,7 @@ def _convolution(b: Builder, node: OnnxNode) -> None:
         pads=pads,
         steps=steps,
     )
-    b.emit(result, (out, height, width))
+    b.emit(result)
 
 
 def _gemm(b: Builder, node: OnnxNode) -> None:
@@ -146,7 +148,7 @@ def _gemm(b: Builder, node: OnnxNode) -> None:
         bias=b.summand(node, 2, value.shape[1]) * np.float32(beta),
         steps=steps,
     )
-    b.emit(result, (value.shape[1],))
+    b.emit(result)
 
 
 def _per_output(node: OnnxNode, steps: np.ndarray, axis: int) -> np.ndarray:
@@ -175,7 +177,7 @@ def _clip(b: Builder, node: OnnxNode) -> None:
     result = Clip(
         name=node.name, op=node.op, inputs=(x.name,), output=node.outputs[0], low=low, high=high
     )
-    b.emit(result, x.shape)
+    b.emit(result)
 
 
 def _max_pool(b: Builder, node: OnnxNode) -> None:
@@ -187,8 +189,7 @@ def _max_pool(b: Builder, node: OnnxNode) -> None:
     if node.integer("ceil_mode", 0):
         pads = _ceil(node, x.shape, kernel, stride, pads)
     _check_pool_pads(node, kernel, pads)
-    shape = _sizes(node, x.shape, kernel, stride, pads)
-    if x.shape[1:] == shape == (1, 1):
+    if x.shape[:2] == _sizes(node, x.shape, kernel, stride, pads) == (1, 1):
         b.alias(node)
         return
     result = MaxPool(
@@ -200,13 +201,13 @@ def _max_pool(b: Builder, node: OnnxNode) -> None:
         stride=stride,
         pads=pads,
     )
-    b.emit(result, (x.shape[0], *shape))
+    b.emit(result)
 
 
 def _average_pool(b: Builder, node: OnnxNode) -> None:
     x = b.image(node)
     if node.op == "GlobalAveragePool":
-        kernel, stride, pads = list(x.shape[1:]), (1, 1), (0, 0, 0, 0)
+        kernel, stride, pads = list(x.shape[:2]), (1, 1), (0, 0, 0, 0)
     else:
         if node.integers("dilations", (1, 1), 1) != [1, 1]:
             raise node.fail("dilations are not supported; supported: dilations 1")
@@ -220,8 +221,7 @@ def _average_pool(b: Builder, node: OnnxNode) -> None:
                 "count_include_pad = 1"
             )
         _check_pool_pads(node, kernel, pads)
-    shape = _sizes(node, x.shape, kernel, stride, pads)
-    if x.shape[1:] == shape == (1, 1):
+    if x.shape[:2] == _sizes(node, x.shape, kernel, stride, pads) == (1, 1):
         _scale(b, node, 1 / math.prod(kernel))
         return
     result = AveragePool(
@@ -233,7 +233,7 @@ def _average_pool(b: Builder, node: OnnxNode) -> None:
         stride=stride,
         pads=pads,
     )
-    b.emit(result, (x.shape[0], *shape))
+    b.emit(result)
 
 
 def _scale(b: Builder, node: OnnxNode, factor: float) -> None:
@@ -241,7 +241,7 @@ def _scale(b: Builder, node: OnnxNode, factor: float) -> None:
     if factor == 1:
         b.alias(node)
         return
-    channels = b.activation(node).shape[0]
+    channels = b.activation(node).shape[-1]
     b.scale_and_shift(
         node, np.full(channels, factor, np.float32), np.zeros(channels, np.float32)
     )
@@ -269,8 +269,8 @@ def _geometry(
     before, after = [0, 0], [0, 0]
     if auto != "VALID":
         for i in (0, 1):
-            outputs = -(-shape[i + 1] // stride[i])
-            total = (outputs - 1) * stride[i] + kernel[i] - shape[i + 1]
+            outputs = -(-shape[i] // stride[i])
+            total = (outputs - 1) * stride[i] + kernel[i] - shape[i]
             if total < -1:
                 raise node.fail(
                     f"strides {stride} leave out inputs between kernels {kernel}, where auto_pad "
@@ -290,11 +290,11 @@ def _sizes(
     pads: Pads,
 ) -> tuple[int, int]:
     """Return height and width of the output."""
-    check_size(node, (shape[0], shape[1] + pads[0] + pads[2], shape[2] + pads[1] + pads[3]))
-    spans = [shape[i + 1] + pads[i] + pads[i + 2] - kernel[i] for i in (0, 1)]
+    check_size(node, (shape[2], shape[0] + pads[0] + pads[2], shape[1] + pads[1] + pads[3]))
+    spans = [shape[i] + pads[i] + pads[i + 2] - kernel[i] for i in (0, 1)]
     if min(spans) < 0:
         raise node.fail(
-            f"its kernel {kernel} is larger than the padded input {list(shape[1:])}, pads "
+            f"its kernel {kernel} is larger than the padded input {list(shape[:2])}, pads "
             f"{list(pads)}"
         )
     return spans[0] // stride[0] + 1, spans[1] // stride[1] + 1
@@ -314,7 +314,7 @@ def _ceil(
     _sizes(node, shape, kernel, stride, pads)
     after = []
     for i in (0, 1):
-        size, before = shape[i + 1], pads[i]
+        size, before = shape[i], pads[i]
         outputs = -(-(size + before + pads[i + 2] - kernel[i]) // stride[i]) + 1
         if (outputs - 1) * stride[i] >= size + before:
             outputs -= 1
@@ -334,7 +334,7 @@ def _arithmetic(b: Builder, node: OnnxNode) -> None:
         return
     swapped = not b.is_activation(node, 0)
     x, constant = b.activation(node, int(swapped)), b.weights(node, 1 - int(swapped))
-    values = _per_channel(node, constant.value, x.shape)
+    values = _per_channel(node, constant.value, model_shape("nchw", x.shape))
     ones, zeros = np.ones_like(values), np.zeros_like(values)
     if node.op == "Add":
         gain, shift = ones, values
@@ -361,13 +361,12 @@ def _add(b: Builder, node: OnnxNode) -> None:
     if node.op != "Add":
         raise node.fail("both inputs are computed; supported: one computed and one constant")
     if x.shape != y.shape:
+        shapes = [list(model_shape("nchw", tensor.shape)) for tensor in (x, y)]
         raise node.fail(
-            f"its inputs have shapes {list(x.shape)} and {list(y.shape)} without the batch; "
-            "supported: equal shapes"
+            f"its inputs have shapes {shapes[0]} and {shapes[1]} without the batch; supported: "
+            "equal shapes"
         )
-    b.emit(
-        Add(name=node.name, op="Add", inputs=(x.name, y.name), output=node.outputs[0]), x.shape
-    )
+    b.emit(Add(name=node.name, op="Add", inputs=(x.name, y.name), output=node.outputs[0]))
 
 
 def _sum(b: Builder, node: OnnxNode) -> None:
@@ -393,7 +392,7 @@ def _per_channel(node: OnnxNode, values: np.ndarray, shape: tuple[int, ...]) -> 
 def _batch_norm(b: Builder, node: OnnxNode) -> None:
     if node.integer("training_mode", 0):
         raise node.fail("it is in training mode; supported: models exported for inference")
-    size = b.activation(node).shape[0]
+    size = b.activation(node).shape[-1]
     scale, shift, mean, variance = (
         b.vector(node, index, size, default).astype(np.float64)
         for index, default in ((1, 1.0), (2, 0.0), (3, 0.0), (4, 1.0))

@@ -1,4 +1,4 @@
-"""Column combining of whole networks that run layer by layer."""
+"""Column combining of whole networks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..layerwise.network import (
-    Convolve,
+from ..model.graph import Graph, Node
+from ..model.operators import (
+    AveragePool,
+    Clip,
+    Convolution,
     Depthwise,
     Enlarge,
     MaxPool,
-    MeanPool,
-    Network,
     Shift,
-    Step,
+    with_matrix,
 )
 from .columns import Groups, Weights, combine, lost_energy, prune_conflicts, row_order
 
@@ -66,22 +67,22 @@ def report(layers: Mapping[str, Weights], groups: Mapping[str, Groups]) -> Packi
     )
 
 
-def pack_network(network: Network, groups: Mapping[str, Groups]) -> Network:
+def pack_network(network: Graph, groups: Mapping[str, Groups]) -> Graph:
     """Return the network with conflicts pruned in the 1 x 1 convolutions of ``groups``."""
     return replace(
         network,
-        steps=tuple(
-            _with_matrix(step, prune_conflicts(step.matrix, groups[step.name]))
-            if isinstance(step, Convolve) and step.name in groups
-            else step
-            for step in network.steps
+        nodes=tuple(
+            with_matrix(node, prune_conflicts(node.matrix, groups[node.name]))
+            if isinstance(node, Convolution) and node.name in groups
+            else node
+            for node in network.nodes
         ),
     )
 
 
 def arrange_channels(
-    network: Network, groups: Mapping[str, Groups]
-) -> tuple[Network, dict[str, Groups]]:
+    network: Graph, groups: Mapping[str, Groups]
+) -> tuple[Graph, dict[str, Groups]]:
     """Return an equal network whose layers emit channels in the order of the next one's groups.
 
     A layer of ``groups`` whose input comes from another convolution, through steps that treat
@@ -89,47 +90,43 @@ def arrange_channels(
     (outputs) of that convolution are permuted. Where an input is shared, an addition's for one,
     nothing changes. Returns the network and the groups of the layers that are arranged.
     """
-    steps = {step.output: step for step in network.steps}
+    nodes = {node.output: node for node in network.nodes}
     arranged = {}
     for name, layer_groups in groups.items():
-        layer = next(step for step in steps.values() if step.name == name)
-        chain = _chain(network, steps, layer)
-        if chain is None:
+        layer = next(node for node in nodes.values() if node.name == name)
+        assert isinstance(layer, Convolution)
+        path = _path(network, nodes, layer)
+        if path is None:
             continue
         order = row_order(layer_groups)
-        assert isinstance(layer, Convolve)
-        steps[layer.output] = _with_matrix(layer, layer.matrix[order])
-        for step in chain:
-            steps[step.output] = _permute(step, order)
+        nodes[layer.output] = with_matrix(layer, layer.matrix[order])
+        for node in path:
+            nodes[node.output] = _permute(node, order)
         arranged[name] = layer_groups[order]
-    ordered = tuple(steps[step.output] for step in network.steps)
-    return replace(network, steps=ordered), arranged
+    ordered = tuple(nodes[node.output] for node in network.nodes)
+    return replace(network, nodes=ordered), arranged
 
 
-def _chain(network: Network, steps: Mapping[str, Step], layer: Step) -> list[Step] | None:
-    """Return the steps back to the convolution that makes a layer's channels, if all are its."""
-    uses = [name for step in steps.values() for name in step.inputs] + list(network.outputs)
-    chain: list[Step] = []
+def _path(network: Graph, nodes: Mapping[str, Node], layer: Convolution) -> list[Node] | None:
+    """Return the nodes back to the convolution that makes a layer's channels, if all are its."""
+    uses = [name for node in nodes.values() for name in node.inputs] + list(network.outputs)
+    path: list[Node] = []
     source = layer.inputs[0]
-    while uses.count(source) == 1 and source in steps:
-        step = steps[source]
-        chain.append(step)
-        if isinstance(step, Convolve):
-            return chain
-        if not isinstance(step, Depthwise | Enlarge | MaxPool | MeanPool | Shift):
+    while uses.count(source) == 1 and source in nodes:
+        node = nodes[source]
+        path.append(node)
+        if isinstance(node, Convolution):
+            return path
+        if not isinstance(node, AveragePool | Clip | Depthwise | Enlarge | MaxPool | Shift):
             return None
-        source = step.inputs[0]
+        source = node.inputs[0]
     return None
 
 
-def _permute(step: Step, order: NDArray[np.int64]) -> Step:
-    match step:
-        case Convolve() | Depthwise():
-            return replace(step, weights=step.weights[..., order], bias=step.bias[order])
+def _permute(node: Node, order: NDArray[np.int64]) -> Node:
+    match node:
+        case Convolution() | Depthwise():
+            return replace(node, weights=node.weights[..., order], bias=node.bias[order])
         case Shift():
-            return replace(step, offsets=step.offsets[order])
-    return step
-
-
-def _with_matrix(step: Convolve, matrix: Weights) -> Convolve:
-    return replace(step, weights=matrix.reshape(step.weights.shape))
+            return replace(node, offsets=node.offsets[order])
+    return node

@@ -1,6 +1,7 @@
-"""The quantised network as the engine runs it: integer layers over NHWC tensors."""
+"""The quantised network: integer layers over NHWC tensors, of the engine and of the host."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,8 +9,9 @@ from numpy.typing import NDArray
 
 from ...hw.config import ConfigError, check_choice, check_range, check_width
 from ...hw.engine.config import EngineConfig
+from .graph import Layout, ModelError, Node, from_model, model_shape, to_model
 
-__all__ = ["Formats", "QuantisedGraph", "QuantisedLayer", "QuantisedTensor"]
+__all__ = ["Formats", "HostLayer", "QuantisedGraph", "QuantisedLayer", "QuantisedTensor"]
 
 Integers = NDArray[np.int64]
 
@@ -95,7 +97,8 @@ class QuantisedTensor:
     name : str
         Name in the model.
     shape : tuple of int
-        Height, width, channels of one image; a vector is ``(1, 1, channels)``.
+        Height, width, channels of one image; a vector is ``(1, 1, channels)``. What the host
+        reshapes may have other sizes.
     scale : float
         Step between neighbouring values.
     zero_point : int
@@ -105,7 +108,7 @@ class QuantisedTensor:
     """
 
     name: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     scale: float
     zero_point: int
     low: int
@@ -241,6 +244,45 @@ class QuantisedLayer:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class HostLayer:
+    """An operator that the host computes in integers between the products of an engine.
+
+    The inputs, less their zero points and times their ``factors``, go through ``node.compute``; the
+    result is ``clamp(round((sum + bias) * mult / 2**shift / node.divisor) + zero_point)``.
+
+    Attributes
+    ----------
+    name, op, inputs, output
+        As of `QuantisedLayer`.
+    node : Node
+        The operator, its weights as integers.
+    output_shape : tuple of int
+        Of one image.
+    input_zeros, factors : tuple of int
+        For each input: its zero point; what brings it to the scale of the sum.
+    bias, mult, shift : array [N] or [1]
+        Requantisation. What only moves has 0, 1 and 0.
+    zero_point, low, high : int
+        As of `QuantisedLayer`.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    node: Node
+    output_shape: tuple[int, ...]
+    input_zeros: tuple[int, ...]
+    factors: tuple[int, ...]
+    bias: Integers = field(repr=False)
+    mult: Integers = field(repr=False)
+    shift: Integers = field(repr=False)
+    zero_point: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class QuantisedGraph:
     """A network of integer layers in the order of execution.
 
@@ -252,27 +294,42 @@ class QuantisedGraph:
         What the engine must be built for.
     tensors : dict
         Every activation tensor by name.
-    layers : tuple of QuantisedLayer
+    layers : tuple of QuantisedLayer or HostLayer
         In an order that computes each tensor before its use.
-    input, output : str
+    input, outputs : str, tuple of str
         Names of the tensors that enter and leave.
-    input_shape, output_shape : tuple of int
-        Shapes of the model's input and output without the batch, channels first.
+    layout : str
+        Order of images in the model: ``"nchw"`` or ``"nhwc"``.
+    input_shape, output_shapes : tuple
+        Shapes of the model's input and outputs without the batch, in its layout.
     """
 
     name: str
     formats: Formats
     tensors: dict[str, QuantisedTensor]
-    layers: tuple[QuantisedLayer, ...]
+    layers: tuple[QuantisedLayer | HostLayer, ...]
     input: str
-    output: str
+    outputs: tuple[str, ...]
+    layout: Layout
     input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def output(self) -> str:
+        """The one output; `ModelError` where there are several."""
+        if len(self.outputs) != 1:
+            names = ", ".join(self.outputs)
+            raise ModelError(f"model {self.name!r} has several outputs ({names}); supported: one")
+        return self.outputs[0]
+
+    @property
+    def engine_layers(self) -> tuple[QuantisedLayer, ...]:
+        """The layers that an engine computes."""
+        return tuple(layer for layer in self.layers if isinstance(layer, QuantisedLayer))
 
     def quantise_input(self, values: NDArray[np.floating]) -> Integers:
         """Return integers [n, h, w, c] for real inputs [n, ...] in the model's shape."""
         tensor = self.tensors[self.input]
-        h, w, c = tensor.shape
         images = np.asarray(values)
         if images.shape[1:] != self.input_shape or not np.isfinite(images).all():
             expected = ", ".join(str(size) for size in self.input_shape)
@@ -280,18 +337,28 @@ class QuantisedGraph:
                 f"input {self.input!r} must be finite and have shape [n, {expected}], not "
                 f"{list(images.shape)}"
             )
-        return tensor.quantise(images.reshape(-1, c, h, w).transpose(0, 2, 3, 1))
+        images = images.reshape(-1, *model_shape(self.layout, tensor.shape))
+        return tensor.quantise(from_model(self.layout, images))
+
+    def dequantise(self, values: Mapping[str, NDArray[np.integer]]) -> dict[str, NDArray]:
+        """Return real outputs in the model's shape and layout for the integers of all tensors."""
+        return {
+            name: to_model(self.layout, self.tensors[name].dequantise(values[name])).reshape(
+                -1, *shape
+            )
+            for name, shape in zip(self.outputs, self.output_shapes, strict=True)
+        }
 
     def dequantise_output(self, q: NDArray[np.integer]) -> NDArray[np.float64]:
         """Return real outputs in the model's shape for the last layer's integers [n, h, w, c]."""
         last = self.layers[-1]
-        if last.raw:
+        if isinstance(last, QuantisedLayer) and last.raw:
             values = np.asarray(q, np.float64) * last.raw_scale
         else:
             values = self.tensors[self.output].dequantise(q)
-        return values.transpose(0, 3, 1, 2).reshape(-1, *self.output_shape)
+        return to_model(self.layout, values).reshape(-1, *self.output_shapes[0])
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates per image."""
-        return sum(layer.macs for layer in self.layers)
+        """Multiply-accumulates per image on the engine."""
+        return sum(layer.macs for layer in self.engine_layers)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import ModelError
+from ...model.graph import ModelError
 from .flatbuffer import Table
 
 __all__ = ["densify"]

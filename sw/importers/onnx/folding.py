@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper
 
-from .graph import ModelError
+from ...model.graph import ModelError
 
 __all__ = ["FOLDED", "MAX_ELEMENTS", "Constant", "OnnxNode", "fold", "integer_range"]
 

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import ModelError
+from ...model.graph import ModelError
 from .flatbuffer import Table, root
-from .sparse import densify
+from .sparsity import densify
 
-__all__ = ["Model", "Operator", "Tensor", "read_model"]
+__all__ = ["IDENTIFIER", "Model", "Operator", "Tensor", "read_model"]
+
+IDENTIFIER = b"TFL3"
+"""What follows the first offset of every file."""
 
 MAX_ELEMENTS = 1 << 24
 MAX_BYTES = 1 << 30
@@ -118,7 +121,7 @@ def read_model(source: str | Path | bytes) -> Model:
             raise ModelError(f"cannot read {where}: {error.strerror or error}") from None
     if len(data) > MAX_BYTES:
         raise ModelError(f"{where} has {len(data)} bytes; supported: up to {MAX_BYTES}")
-    model = root(data, b"TFL3", where)
+    model = root(data, IDENTIFIER, where)
     graphs = model.tables(2, "subgraph")
     if len(graphs) != 1:
         raise ModelError(f"{where} holds {len(graphs)} subgraphs; supported: one")

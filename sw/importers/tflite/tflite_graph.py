@@ -1,27 +1,27 @@
-"""Float networks of TensorFlow Lite files as steps that run layer by layer."""
+"""Float networks of TensorFlow Lite files as graphs."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import ModelError
-from ..layerwise.network import (
+from ...model.graph import Graph, ModelError, Node, Shape, Tensor
+from ...model.operators import (
     Add,
-    Convolve,
+    Clip,
+    Convolution,
+    DepthToSpace,
     Depthwise,
     Enlarge,
     MaxPool,
-    Network,
     Pad,
-    Pads,
-    Rearrange,
-    Step,
+    Reshape,
 )
-from .reader import Model, Operator
+from .tflite_file import Model, Operator
 
-__all__ = ["build_network", "sparse_layers"]
+__all__ = ["build_graph", "sparse_layers"]
+
+Pads = tuple[int, int, int, int]
 
 _BOUNDS = {
     "NONE": (-math.inf, math.inf), "RELU": (0.0, math.inf), "RELU_N1_TO_1": (-1.0, 1.0),
@@ -29,16 +29,16 @@ _BOUNDS = {
 }  # fmt: skip
 
 
-def build_network(model: Model, name: str = "model") -> Network:
-    """Return the network of a float model as steps.
+def build_graph(model: Model, name: str = "model") -> Graph:
+    """Return the graph of a float model.
 
-    Arrays are named after the file's tensors. Dequantised and densified constants are folded,
-    padding before a convolution goes into it, and activations into the step before them.
+    Tensors are named after the file's. Dequantised and densified constants are folded, and padding
+    before a convolution goes into it; a fused activation is a node of its own.
 
     Raises
     ------
     ModelError
-        The model has an operator or an option that the steps do not know.
+        The model has an operator or an option that is not supported.
     """
     return _Builder(model).build(name)
 
@@ -67,15 +67,15 @@ class _Builder:
         self.names = [tensor.name for tensor in model.tensors]
         if len(set(self.names)) != len(self.names):
             self.names = [f"{name}:{index}" for index, name in enumerate(self.names)]
-        self._sizes = {
+        self.shapes: dict[str, Shape] = {
             name: tensor.shape[1:] for name, tensor in zip(self.names, model.tensors, strict=True)
         }
-        self.steps: dict[str, Step] = {}
+        self.nodes: dict[str, Node] = {}
         self.uses: dict[int, int] = {}
         for index in [*model.outputs, *(i for o in model.operators for i in o.inputs)]:
             self.uses[index] = self.uses.get(index, 0) + 1
 
-    def build(self, name: str) -> Network:
+    def build(self, name: str) -> Graph:
         if len(self.model.inputs) != 1:
             raise ModelError(f"the model has {len(self.model.inputs)} inputs; supported: one")
         first = self.model.inputs[0]
@@ -86,22 +86,25 @@ class _Builder:
         for operator in self.model.operators:
             self._translate(operator)
         known = {self.names[first]}
-        for step in self.steps.values():
-            for source in step.inputs:
+        for node in self.nodes.values():
+            for source in node.inputs:
                 if source not in known:
                     raise ModelError(
-                        f"layer {step.name!r} reads {source!r}, which nothing before it makes"
+                        f"layer {node.name!r} reads {source!r}, which nothing before it makes"
                     )
-            known.add(step.output)
+            known.add(node.output)
         outputs = tuple(self.names[index] for index in self.model.outputs)
         if not known.issuperset(outputs):
             raise ModelError(f"outputs {list(outputs)} are not all made by layers")
-        return Network(
+        tensors = {source: Tensor(name=source, shape=self.shapes[source])
+                   for source in (self.names[first], *self.nodes)}  # fmt: skip
+        return Graph(
             name=name,
+            layout="nhwc",
+            tensors=tensors,
+            nodes=tuple(self.nodes.values()),
             input=self.names[first],
             outputs=outputs,
-            shape=(shape[1], shape[2], shape[3]),
-            steps=tuple(self.steps.values()),
         )
 
     def _translate(self, operator: Operator) -> None:
@@ -115,30 +118,47 @@ class _Builder:
     def _fail(self, operator: Operator, reason: str) -> ModelError:
         return ModelError(f"{operator.name}, {operator.op}: {reason}")
 
-    def _step(
-        self,
-        kind: type[Step],
-        operator: Operator,
-        shape: tuple[int, ...],
-        inputs: int = 1,
-        **fields,
+    def _add_node(
+        self, kind: type[Node], operator: Operator, sources: tuple[str, ...], **fields
     ) -> None:
-        """Add a step whose result has ``shape``, without the batch."""
-        low, high = _BOUNDS[operator.activation]
+        """Add the node of an operator, and one of its activation if that is fused into it."""
+        output = self.names[operator.outputs[0]]
+        if output in self.nodes:
+            raise self._fail(operator, f"makes {output!r}, as another layer does")
+        self._check_float(operator.outputs[0])
+        bounds = _BOUNDS[operator.activation]
+        node = kind(
+            name=output, op=operator.op, inputs=sources,
+            output=output if bounds == _BOUNDS["NONE"] else self._own_name(output), **fields,
+        )  # fmt: skip
+        shape = node.shape(*(self.shapes[name] for name in node.inputs))
         stated = self._shape(operator.outputs[0])
         if stated != (1, *shape):
             raise self._fail(operator, f"gives shape {[1, *shape]}, the file says {list(stated)}")
-        output = self.names[operator.outputs[0]]
-        if output in self.steps:
-            raise self._fail(operator, f"makes {output!r}, as another layer does")
-        if len(operator.inputs) < inputs or -1 in operator.inputs[:inputs]:
-            raise self._fail(operator, f"needs {inputs} inputs")
-        for index in (*operator.inputs[:inputs], operator.outputs[0]):
+        self.shapes[node.output] = shape
+        self.nodes[node.output] = node
+        if node.output != output:
+            low, high = bounds
+            self.nodes[output] = Clip(
+                name=node.output, op=operator.activation, inputs=(node.output,), output=output,
+                low=low, high=high,
+            )  # fmt: skip
+
+    def _own_name(self, output: str) -> str:
+        """Return a name for what an activation bounds."""
+        name = f"{output}:unbounded"
+        while name in self.shapes:
+            name += "'"
+        return name
+
+    def _sources(self, operator: Operator, count: int) -> tuple[str, ...]:
+        """Return the tensors of an operator's first inputs, which must be there and float."""
+        inputs = operator.inputs[:count]
+        if len(inputs) < count or -1 in inputs:
+            raise self._fail(operator, f"needs {count} inputs")
+        for index in inputs:
             self._check_float(index)
-        sources = tuple(self.names[index] for index in operator.inputs[:inputs])
-        self.steps[output] = kind(
-            name=output, inputs=sources, output=output, low=low, high=high, **fields
-        )
+        return tuple(self.names[index] for index in inputs)
 
     def _check_float(self, index: int) -> None:
         tensor = self.model.tensors[index]
@@ -182,22 +202,7 @@ class _Builder:
 
     def _relu(self, operator: Operator) -> None:
         low, high = _BOUNDS[operator.op]
-        source = self.names[operator.inputs[0]]
-        step = self.steps.get(source)
-        alone = self.uses[operator.inputs[0]] == 1
-        if (
-            step is None
-            or not alone
-            or self._shape(operator.outputs[0]) != self._shape(operator.inputs[0])
-        ):
-            raise self._fail(operator, "supported: behind a layer that nothing else reads")
-        output = self.names[operator.outputs[0]]
-        if output in self.steps:
-            raise self._fail(operator, f"makes {output!r}, as another layer does")
-        self._check_float(operator.outputs[0])
-        del self.steps[source]
-        low, high = (min(max(end, low), high) for end in (step.low, step.high))
-        self.steps[output] = replace(step, output=output, low=low, high=high)
+        self._add_node(Clip, operator, self._sources(operator, 1), low=low, high=high)
 
     _relu6 = _relu_n1_to_1 = _relu
 
@@ -220,12 +225,11 @@ class _Builder:
             )
             pads = (top, left, bottom, right)
         source = self.names[operator.inputs[0]]
-        before = self.steps.get(source)
+        before = self.nodes.get(source)
         alone = self.uses[operator.inputs[0]] == 1 and not any(pads)
-        plain = before is not None and (before.low, before.high) == _BOUNDS["NONE"]
-        if isinstance(before, Pad) and alone and plain and before.widths[2] == (0, 0):
+        if isinstance(before, Pad) and alone and before.widths[2] == (0, 0):
             (top, bottom), (left, right), _ = before.widths
-            del self.steps[source]
+            del self.nodes[source]
             return before.inputs[0], stride, (top, left, bottom, right)
         return source, stride, pads
 
@@ -241,7 +245,7 @@ class _Builder:
         weights = np.transpose(self._constant(operator, 1, 4), (1, 2, 3, 0))
         if weights.shape[2] != self._image(operator)[3]:
             raise self._fail(operator, "weights and input have different channels")
-        self._convolution(Convolve, operator, weights)
+        self._convolution(Convolution, operator, weights)
 
     def _depthwise_conv_2d(self, operator: Operator) -> None:
         stored = self._constant(operator, 1, 4)
@@ -250,32 +254,27 @@ class _Builder:
             raise self._fail(operator, "supported: as many output channels as input channels")
         self._convolution(Depthwise, operator, weights)
 
-    def _convolution(self, kind: type, operator: Operator, weights: NDArray) -> None:
+    def _convolution(self, kind: type[Node], operator: Operator, weights: NDArray) -> None:
         if weights.dtype.kind != "f" or not np.isfinite(weights).all():
             raise self._fail(operator, "supported: weights of finite floats")
+        self._sources(operator, 1)
         source, stride, pads = self._window(operator, weights.shape[:2])
-        height, width, _ = self._sizes[source]
-        sizes = [
-            (size + before + after - window) // stride + 1
-            for size, before, after, window in zip(
-                (height, width), pads[:2], pads[2:], weights.shape[:2], strict=True
-            )
-        ]
-        if min(sizes) < 1:
+        height, width, _ = self.shapes[source]
+        padded = (height + pads[0] + pads[2], width + pads[1] + pads[3])
+        if any(size < window for size, window in zip(padded, weights.shape[:2], strict=True)):
             raise self._fail(operator, "the kernel is larger than its input")
-        self._step(
-            kind, operator, (*sizes, weights.shape[-1]), weights=weights,
-            bias=self._bias(operator, weights.shape[-1]), stride=stride, pads=pads,
+        self._add_node(
+            kind, operator, (source,), weights=weights,
+            bias=self._bias(operator, weights.shape[-1]), stride=(stride, stride), pads=pads,
         )  # fmt: skip
-        output = self.names[operator.outputs[0]]
-        self.steps[output] = replace(self.steps[output], inputs=(source,))
 
     # -- the rest
 
     def _add(self, operator: Operator) -> None:
         if len({self._shape(index) for index in operator.inputs}) != 1:
             raise self._fail(operator, "supported: two inputs of one shape")
-        self._step(Add, operator, self._image(operator)[1:], 2)
+        self._image(operator)
+        self._add_node(Add, operator, self._sources(operator, 2))
 
     def _pad(self, operator: Operator) -> None:
         widths = self._constant(operator, 1, 2)
@@ -284,40 +283,41 @@ class _Builder:
         if widths.max() > 4096:
             raise self._fail(operator, "supported: widths up to 4096")
         pairs = tuple((int(a), int(b)) for a, b in widths[1:])
-        sizes = self._image(operator)[1:]
-        shape = tuple(a + size + b for (a, b), size in zip(pairs, sizes, strict=True))
-        self._step(Pad, operator, shape, widths=pairs)
+        self._image(operator)
+        self._add_node(Pad, operator, self._sources(operator, 1), widths=pairs)
 
     def _max_pool_2d(self, operator: Operator) -> None:
         o = operator.options
         sizes = {o["width"], o["height"], o["stride_w"], o["stride_h"]}
         size = min(sizes)
-        _, height, width, channels = self._image(operator)
+        _, height, width, _ = self._image(operator)
         if len(sizes) != 1 or size < 1 or height % size or width % size:
             raise self._fail(operator, "supported: square windows side by side that fit")
-        self._step(MaxPool, operator, (height // size, width // size, channels), size=size)
+        square = (size, size)
+        self._add_node(
+            MaxPool, operator, self._sources(operator, 1), kernel=square, stride=square
+        )
 
     def _resize_bilinear(self, operator: Operator) -> None:
-        _, height, width, channels = self._image(operator)
+        _, height, width, _ = self._image(operator)
         size = self._constant(operator, 1, 1).tolist()
         centres = operator.options["half_pixel"] and not operator.options["align_corners"]
         if size != [2 * height, 2 * width] or not centres:
             raise self._fail(operator, "supported: twice the size, between pixel centres")
-        self._step(Enlarge, operator, (2 * height, 2 * width, channels))
+        self._add_node(Enlarge, operator, self._sources(operator, 1))
 
     def _depth_to_space(self, operator: Operator) -> None:
-        _, height, width, channels = self._image(operator)
+        channels = self._image(operator)[3]
         block = operator.options["block"]
         if not 1 <= block <= 16 or channels % block**2:
             raise self._fail(operator, f"block {block} does not divide {channels} channels")
-        shape = (height * block, width * block, channels // block**2)
-        self._step(Rearrange, operator, shape, to=shape, block=block)
+        self._add_node(DepthToSpace, operator, self._sources(operator, 1), block=block)
 
     def _reshape(self, operator: Operator) -> None:
         before, after = self._image(operator), self._shape(operator.outputs[0])
         if math.prod(before) != math.prod(after) or after[:1] != (1,):
             raise self._fail(operator, f"shape {list(before)} does not become {list(after)}")
-        self._step(Rearrange, operator, after[1:], to=after[1:])
+        self._add_node(Reshape, operator, self._sources(operator, 1), to=after[1:])
 
 
 def _same(size: int, window: int, stride: int) -> tuple[int, int]:

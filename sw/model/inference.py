@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...sw.quantise.layers import QuantisedGraph, QuantisedLayer
-from .requantise import requantise
-from .systolic import exact_product
+from ...verif.golden.requantise import requantise
+from ...verif.golden.systolic import exact_product
+from .integer_graph import HostLayer, QuantisedGraph, QuantisedLayer
 
 __all__ = ["Product", "run", "run_layer", "tiled_product", "trace"]
 
@@ -85,9 +85,25 @@ def trace(
 
 
 def run_layer(
-    layer: QuantisedLayer, inputs: list[Integers], rounding: str, product: Product = _plain
+    layer: QuantisedLayer | HostLayer,
+    inputs: list[Integers],
+    rounding: str,
+    product: Product = _plain,
 ) -> Integers:
     """Return one layer's output [n, h, w, c] for its inputs, each [n, h, w, c]."""
+    if isinstance(layer, HostLayer):
+        terms = zip(inputs, layer.input_zeros, layer.factors, strict=True)
+        return requantise(
+            layer.node.compute([(x - zero) * factor for x, zero, factor in terms]),
+            layer.bias,
+            layer.mult,
+            layer.shift,
+            layer.zero_point,
+            layer.low,
+            layer.high,
+            rounding,
+            layer.node.divisor,
+        )
     n = len(inputs[0])
     step = max(1, MAX_COPY // (layer.conv_shape[0] * layer.conv_shape[1] * layer.k))
     if n > step:

@@ -1,1 +1,0 @@
-"""Networks that run layer by layer: matrix products on an engine, everything else on the host."""

@@ -1,0 +1,1 @@
+"""The one graph of a network, its operators, and its values in floats."""
