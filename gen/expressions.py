@@ -276,9 +276,7 @@ class Expressions:
             operand = self._nested(pins["A"], width_of(pins["A"]), "alone")
             if width_of(pins["A"]) == 1:
                 return operand
-            if operand[0] in "~!&|^":  # ``^~`` would be another operator
-                operand = f"({operand})"
-            return f"({_REDUCE[kind]}{operand})"
+            return f"({_REDUCE[kind]}{_primary(operand)})"
         if kind in _BITWISE or kind == "$mux":
             if place == "alone" and width != width_of(pins["A"]):
                 return None
@@ -297,7 +295,7 @@ class Expressions:
                 return None
             inner = "alone" if place == "alone" else "inner"
             operand = self._nested(pins["A"], width, inner)
-            return _inverted(operand) if width_of(pins["A"]) == 1 else f"~{operand}"
+            return _inverted(operand) if width_of(pins["A"]) == 1 else f"~{_primary(operand)}"
         if kind in _MODULAR or kind == "$neg":
             return self._arithmetic(cell, width, place)
         if kind in _DIVIDE:
@@ -323,7 +321,7 @@ class Expressions:
             else:
                 texts.append(self._nested(spec, width, "alone" if place == "alone" else "inner"))
         if cell.kind == "$neg":
-            return f"(-{texts[0]})"
+            return f"(-{_primary(texts[0])})"
         return f"({texts[0]} {_MODULAR[cell.kind]} {texts[1]})"
 
     def _shift(self, cell: Cell, width: int, place: str) -> str | None:
@@ -412,6 +410,11 @@ def _inverted(text: str) -> str:
     if text in ("1'b0", "1'b1"):
         return "1'b1" if text == "1'b0" else "1'b0"
     return text[1:] if text.startswith("!") else f"!{text}"
+
+
+def _primary(text: str) -> str:
+    """Return an operand that may stand behind a unary operator, as no other operator may."""
+    return f"({text})" if text[0] in "~!&|^-" else text
 
 
 def _bare(text: str) -> str:
