@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from ..hw.engine.commands import COMMANDS, NO_WAIT
 from ..hw.engine.config import EngineConfig
+from ..hw.engine.pipeline import ACT_GAP, QUEUE_DEPTH, QUEUE_REGISTERS, TILE_CYCLES
 from .program import Program
 
 __all__ = ["GemmTiming", "Timeline", "predict"]
 
-QUEUE = 18
+QUEUE = QUEUE_DEPTH + QUEUE_REGISTERS
 """Places of the queues between the readers and the datapath and of the registers behind them."""
 
 RETURN = 2
@@ -26,12 +27,6 @@ ACT_LATENCY = 9
 
 WEIGHT_LATENCY = 4
 """From the issue of a weight beat to its offer, less one for each part of the weight buffer."""
-
-TILE_CYCLES = 3
-"""From the first weight beat of a tile to that of the next, at least."""
-
-GAP = 6
-"""Cycles in which the activation reader issues nothing after a command, the first idle one too."""
 
 
 @dataclass(frozen=True)
@@ -203,8 +198,8 @@ class _Engine:
                     ended = max(issued + rows - 1, self.acts.at(last - QUEUE) + RETURN)
                 if not keep:
                     drain.tile(self.steps.last_psum + 4, rows, n == values["n_tiles"] - 1)
-        self.done["acts"].append(ended + GAP - 1)
-        self.idle["acts"] = ended + GAP
+        self.done["acts"].append(ended + ACT_GAP - 1)
+        self.idle["acts"] = ended + ACT_GAP
         ended = max(last_beat, self.weights.at(self.weights.count - 1 - QUEUE) + RETURN)
         self.done["weights"].append(ended)
         self.idle["weights"] = ended + 1

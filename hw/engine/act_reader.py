@@ -9,6 +9,7 @@ from .config import EngineConfig
 from .datapath import act_beat
 from .dispatch import command_layout
 from .loops import Loops
+from .pipeline import ACT_GAP, QUEUE_DEPTH
 from .position import (
     Position,
     Walk,
@@ -21,7 +22,7 @@ from .position import (
     sum_positions,
 )
 from .queue import Queue
-from .relay import QUEUE_DEPTH, count_credit, relay
+from .relay import count_credit, relay
 
 __all__ = ["ActReader"]
 
@@ -59,14 +60,12 @@ class ActReader(Component):
         The first vector of a command taken in cycle t is offered in cycle
         t + 11 + ``config.read_latency``.
     Throughput
-        One vector a cycle; `GAP` = 6 cycles between commands.
+        One vector a cycle; `ACT_GAP` = 6 cycles between commands.
     Numerics
         Vectors wrap modulo 65536; what lies beyond the buffer is the buffer's business.
     Reference
         None.
     """
-
-    GAP = 6
 
     def __init__(self, config: EngineConfig):
         self._config = config
@@ -87,7 +86,7 @@ class ActReader(Component):
     def elaborate(self, platform):
         m = Module()
         words = Signal(command_layout("GEMM"), reset_less=True)
-        gap = Signal(range(self.GAP), reset_less=True)
+        gap = Signal(range(ACT_GAP), reset_less=True)
         loops = Loops(m, words, ("m_tiles", "n_tiles", "k_rows", "k_chunks"))
         step = Signal(
             data.StructLayout(
@@ -104,7 +103,7 @@ class ActReader(Component):
             with m.State("Idle"):
                 m.d.comb += self.cmd.ready.eq(1)
                 loops.load(self.cmd.payload)
-                m.d.sync += gap.eq(self.GAP - 3)
+                m.d.sync += gap.eq(ACT_GAP - 3)
                 with m.If(self.cmd.valid):
                     m.d.sync += [words.eq(self.cmd.payload), ready.eq(1)]
                     m.next = "Steps"

@@ -2,10 +2,9 @@
 
 from amaranth.hdl import Mux, Signal, Value
 
-__all__ = ["QUEUE_DEPTH", "count_credit", "relay", "relay_in_turns"]
+from .pipeline import QUEUE_DEPTH, QUEUE_REGISTERS
 
-QUEUE_DEPTH = 16
-"""Beats in flight or queued in front of the datapath; more than either reader's latency."""
+__all__ = ["count_credit", "relay", "relay_in_turns"]
 
 
 def relay(m, queue, out):
@@ -36,7 +35,9 @@ def relay_in_turns(m, queue, out):
     Two registers take turns. So ``out.ready``, from far away, decides over single flags and not
     over every bit of a wide word; but a multiplexer stands between the registers and the stream.
     """
-    words = [Signal.like(queue.data, name=f"word_{i}", reset_less=True) for i in range(2)]
+    words = [
+        Signal.like(queue.data, name=f"word_{i}", reset_less=True) for i in range(QUEUE_REGISTERS)
+    ]
     full = Signal()
     filling = Signal()
     leaving = Signal()

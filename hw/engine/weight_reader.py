@@ -9,9 +9,10 @@ from .buffer import Buffer
 from .config import EngineConfig
 from .dispatch import command_layout
 from .loops import Loops
+from .pipeline import QUEUE_DEPTH, TILE_CYCLES
 from .position import field
 from .queue import Queue
-from .relay import QUEUE_DEPTH, count_credit, relay, relay_in_turns
+from .relay import count_credit, relay, relay_in_turns
 
 __all__ = ["WeightReader"]
 
@@ -56,8 +57,6 @@ class WeightReader(Component):
         None.
     """
 
-    TILE_CYCLES = 3
-
     def __init__(self, config: EngineConfig):
         self._config = config
         self.issue = Signal()
@@ -87,8 +86,8 @@ class WeightReader(Component):
         issue = self.issue
         # The loops advance a cycle after the last beat of a tile, and their flags follow another
         # cycle later; where tiles are shorter than that, beats wait.
-        hold = Signal(self.TILE_CYCLES, reset_less=True)
-        pause = (1 << max(0, self.TILE_CYCLES - beats)) - 1
+        hold = Signal(TILE_CYCLES, reset_less=True)
+        pause = (1 << max(0, TILE_CYCLES - beats)) - 1
         advances = Signal(reset_less=True)
         reads = Signal()
         rewinds = Signal(reset_less=True)
