@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from tilewright.gen.registry import UNITS
-from tilewright.hw.engine.act_reader import ActReader
+from tilewright.hw.engine import act_reader
 from tilewright.hw.engine.buffer import buffer_memory
 from tilewright.hw.kv import scorer
 from tilewright.hw.kv.pager import Pager
@@ -118,6 +118,6 @@ def test_partial_sums_that_follow_too_soon_are_found(monkeypatch):
 
 @pytest.mark.slow
 def test_a_reader_that_is_done_too_soon_is_found(monkeypatch):
-    monkeypatch.setattr(ActReader, "GAP", 3)
+    monkeypatch.setattr(act_reader, "ACT_GAP", 3)
     proof = TASKS["apart_acts"].run(FOLDER / "flaws")
     assert "assertion at collisions.py" in proof.reason
