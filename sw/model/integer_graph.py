@@ -342,21 +342,18 @@ class QuantisedGraph:
 
     def dequantise(self, values: Mapping[str, NDArray[np.integer]]) -> dict[str, NDArray]:
         """Return real outputs in the model's shape and layout for the integers of all tensors."""
-        return {
-            name: to_model(self.layout, self.tensors[name].dequantise(values[name])).reshape(
-                -1, *shape
-            )
-            for name, shape in zip(self.outputs, self.output_shapes, strict=True)
-        }
+        result = {}
+        for name, shape in zip(self.outputs, self.output_shapes, strict=True):
+            real = self.tensors[name].dequantise(values[name])
+            last = self.layers[-1]
+            if isinstance(last, QuantisedLayer) and last.raw and last.output == name:
+                real = np.asarray(values[name], np.float64) * last.raw_scale
+            result[name] = to_model(self.layout, real).reshape(-1, *shape)
+        return result
 
     def dequantise_output(self, q: NDArray[np.integer]) -> NDArray[np.float64]:
         """Return real outputs in the model's shape for the last layer's integers [n, h, w, c]."""
-        last = self.layers[-1]
-        if isinstance(last, QuantisedLayer) and last.raw:
-            values = np.asarray(q, np.float64) * last.raw_scale
-        else:
-            values = self.tensors[self.output].dequantise(q)
-        return to_model(self.layout, values).reshape(-1, *self.output_shapes[0])
+        return self.dequantise({self.output: q})[self.output]
 
     @property
     def macs(self) -> int:

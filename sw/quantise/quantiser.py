@@ -77,7 +77,8 @@ def quantise(
         raise ModelError(f"model {graph.name!r} has no layer to compute")
     roots = _roots(graph, chains)
     last = chains[-1]
-    raw = raw_output and not layer_by_layer
+    is_output = [last.output] == [roots[name] for name in graph.outputs]
+    raw = raw_output and is_output and not layer_by_layer
     raw = raw and last.quantisation is None and not last.clips and last.pool is None
     wanted = [graph.input] if stated.get(graph.input) is None else []
     wanted += [
@@ -108,12 +109,10 @@ def quantise(
     layers: list[QuantisedLayer | HostLayer] = []
     for chain in chains:
         inputs = [tensors[roots[name]] for name in chain.inputs]
-        head, shape = None, (0, 0, 0)
-        if chain.is_hosts:
-            shape = _host_shape(graph, chain, inputs)
-        else:
+        head = None
+        if not chain.is_hosts:
             head = integer_head(graph, chain.node, inputs, formats, calibration, chain.title)
-            shape = head.output_shape
+        shape = head.output_shape if head else _host_shape(graph, chain, inputs)
         if raw and chain is last and head:
             layers.append(_raw(chain, head, inputs))
             bound = 1 << formats.acc_width

@@ -1,6 +1,7 @@
 """TensorFlow Lite files: what is read, what is refused, and values equal to LiteRT's."""
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tilewright.sw.importers.tflite.tflite_graph import build_graph, sparse_laye
 from tilewright.sw.mapping.network import MappingError, plan_network
 from tilewright.sw.model.evaluation import evaluate
 from tilewright.sw.model.graph import ModelError
-from tilewright.sw.model.inference import trace
+from tilewright.sw.model.inference import run, trace
 from tilewright.sw.pack.systolic import pack_tile
 from tilewright.sw.quantise import Formats, quantise
 from tilewright.verif import onnx_reference
@@ -306,6 +307,30 @@ def test_one_network_in_both_formats_is_one_graph(layer_by_layer):
     np.testing.assert_array_equal(found[0]["x"], found[1]["x"])
     assert np.abs(found[0]["y"] - found[1]["y"]).max() <= 1
     assert (found[0]["y"] == found[1]["y"]).mean() > 0.99
+
+
+def test_operators_that_no_output_needs_are_left_out():
+    """The one that the file has last is no output, whose exact sums would be asked for."""
+    tensors, operators, *_ = sample(3, 0.0)
+    x = np.random.default_rng(4).normal(size=(8, 5, 7, 6)).astype(np.float32)
+    graph = build_graph(read_model(model(tensors, operators, outputs=(4,))))
+    assert [node.op for node in graph.nodes] == ["CONV_2D"]
+    q = quantise(graph, Formats(), x)
+    assert q.layers[-1].raw
+    result = q.dequantise_output(run(q, q.quantise_input(x)))
+    np.testing.assert_allclose(result, dict(evaluate(graph, x))["a"], atol=0.2)
+
+
+def test_several_outputs_have_their_scales():
+    graph, _, x = both_formats()
+    graph = replace(graph, nodes=graph.nodes[:3], outputs=("a", graph.nodes[2].output))
+    q = quantise(graph, Formats(), x)
+    found = q.dequantise(dict(trace(q, q.quantise_input(x))))
+    for name, values in dict(evaluate(graph, x)).items():
+        if name in graph.outputs:
+            np.testing.assert_allclose(found[name], values, atol=0.03 * np.abs(values).max())
+    with pytest.raises(ModelError, match=r"has several outputs \(a, .*\); supported: one"):
+        q.dequantise_output(x)
 
 
 def test_resizing_between_corners_is_refused():

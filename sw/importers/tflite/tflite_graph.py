@@ -96,16 +96,26 @@ class _Builder:
         outputs = tuple(self.names[index] for index in self.model.outputs)
         if not known.issuperset(outputs):
             raise ModelError(f"outputs {list(outputs)} are not all made by layers")
-        tensors = {source: Tensor(name=source, shape=self.shapes[source])
-                   for source in (self.names[first], *self.nodes)}  # fmt: skip
+        nodes = self._needed(outputs)
+        made = (self.names[first], *(node.output for node in nodes))
+        tensors = {name: Tensor(name=name, shape=self.shapes[name]) for name in made}
         return Graph(
             name=name,
             layout="nhwc",
             tensors=tensors,
-            nodes=tuple(self.nodes.values()),
+            nodes=nodes,
             input=self.names[first],
             outputs=outputs,
         )
+
+    def _needed(self, outputs: tuple[str, ...]) -> tuple[Node, ...]:
+        """Return the nodes that the outputs depend on."""
+        wanted, nodes = set(outputs), []
+        for node in reversed(self.nodes.values()):
+            if node.output in wanted:
+                wanted.update(node.inputs)
+                nodes.insert(0, node)
+        return tuple(nodes)
 
     def _translate(self, operator: Operator) -> None:
         handler = getattr(self, f"_{operator.op.lower()}", None)
