@@ -133,6 +133,8 @@ def clip(low: np.ndarray, high: np.ndarray):
          "larger than"),
         (conv(ones(2, 3, 2, 3), kernel_shape=[2, 3]), conv(ones(2, 3, 2, 3), kernel_shape=[3, 2]),
          "kernel_shape"),
+        (conv(ones(2, 3, 3, 1), strides=[4, 1], auto_pad="SAME_UPPER"),
+         conv(ones(2, 3, 2, 1), strides=[4, 1], auto_pad="SAME_UPPER"), "leave out inputs"),
         (conv(ones(1, 3, 1, 1)), conv(ones(0, 3, 1, 1)), "weights have shape [0, 3, 1, 1]"),
         (gemm(ones(4, 2), alpha=-0.5), gemm(ones(4, 2), alpha=0.0), "alpha = 0.0"),
         (gemm(ones(4, 2)), gemm(ones(4, 2), beta=float("inf")), "beta = inf"),
@@ -284,6 +286,15 @@ def test_a_zero_point_that_is_not_given_is_an_unsigned_byte():
     typed = helper.make_node("QuantizeLinear", ["x", "s"], ["q"], name="layer7",
                              output_dtype=TensorProto.INT8)  # fmt: skip
     refused(model([typed, *nodes[1:]], {"s": number(0.1)}, [1, 4], opset=21), "output_dtype")
+
+
+def test_activations_are_not_quantised_in_blocks():
+    nodes, constants = qdq("q", "x", "y", 0.1, 7)
+    for node in nodes:
+        node.attribute.append(helper.make_attribute("block_size", 2))
+    relu = helper.make_node("Relu", ["y"], ["r"])
+    proto = model([*nodes, relu], constants, [1, 4], output="r", opset=21)
+    refused(proto, "'q_Q'", "a scale per channel")
 
 
 @pytest.mark.parametrize("scale", [0.0, -0.1, np.inf, np.nan])

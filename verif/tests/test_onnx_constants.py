@@ -138,5 +138,6 @@ def test_scales_stay_with_integers_that_move():
     ],
 )
 def test_constants_that_cannot_be_computed_are_told(op, inputs, attributes, message):
-    with pytest.raises(ModelError, match=f"^layer 'folded', operator {op}: .*{message}"):
+    with pytest.raises(ModelError, match=f"^layer 'folded', operator {op}: .*{message}") as told:
         folded(op, inputs, attributes)
+    assert str(told.value).count("layer 'folded'") == 1
