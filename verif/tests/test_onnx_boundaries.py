@@ -244,7 +244,7 @@ def test_integer_weights_keep_their_integers_through_factors(fields, gains):
 
 @pytest.mark.parametrize("fault", ["scales along the sum", "one scale"])
 def test_integer_weights_have_a_scale_per_output(fault):
-    steps = np.array([0.01, 0.02, 0.02, 0.02] if fault == "one scale" else [1, 2, 3, 4], np.float32)
+    steps = np.array([0.01, 0.01, 0.02, 0.01] if fault == "one scale" else [1, 2, 3, 4], np.float32)
     constants = {"wq": np.ones((4, 3), np.int8), "ws": steps, "wz": np.zeros(4, np.int8)}
     nodes = [
         helper.make_node("DequantizeLinear", ["wq", "ws", "wz"], ["w"], axis=0),
@@ -286,6 +286,25 @@ def test_a_zero_point_that_is_not_given_is_an_unsigned_byte():
     typed = helper.make_node("QuantizeLinear", ["x", "s"], ["q"], name="layer7",
                              output_dtype=TensorProto.INT8)  # fmt: skip
     refused(model([typed, *nodes[1:]], {"s": number(0.1)}, [1, 4], opset=21), "output_dtype")
+
+
+def test_factors_are_finite_floats_of_a_size_that_can_be_held():
+    refused(constant("Mul", np.array(2)), "'layer7'", "no finite numbers")
+    refused(node_model("Mul", ["x", "k"], [1, 11586], {"k": number(2)}), "'layer7'",
+            "[11586, 11586] has more than 134,217,728 elements")
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("Mul", ["m", "k"], ["y"], name="layer7"),
+    ]
+    large = {"w": ones(4, 2) * 10, "k": number(1e38)}
+    refused(model(nodes, large, [1, 4]), "'layer7'", "folding it gives weights that are no finite")
+
+
+def test_activations_have_one_zero_point():
+    nodes, constants = qdq("q", "x", "y", 0.1, 7)
+    constants["q_z"] = np.full(4, 7, np.uint8)
+    relu = helper.make_node("Relu", ["y"], ["r"])
+    refused(model([*nodes, relu], constants, [1, 4], output="r"), "a zero point per channel")
 
 
 def test_activations_are_not_quantised_in_blocks():
