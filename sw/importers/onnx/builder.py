@@ -191,14 +191,15 @@ class Builder:
             steps = before.steps
             if steps is not None:
                 steps = np.where(gain != 0, np.abs(gain) * steps, steps).astype(np.float32)
-            folded = dataclasses.replace(
-                before,
-                op=f"{before.op}+{node.op}",
-                output=node.outputs[0],
-                weights=_finite(node, before.weights * gain),
-                bias=_finite(node, before.bias * gain + shift),
-                steps=steps,
-            )
+            with np.errstate(over="ignore"):  # what is not finite is refused
+                folded = dataclasses.replace(
+                    before,
+                    op=f"{before.op}+{node.op}",
+                    output=node.outputs[0],
+                    weights=_finite(node, before.weights * gain),
+                    bias=_finite(node, before.bias * gain + shift),
+                    steps=steps,
+                )
             del self._nodes[x.name], self.tensors[x.name]
             self.emit(folded)
             return
