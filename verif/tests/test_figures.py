@@ -563,7 +563,7 @@ def test_a_layer_has_the_cycles_since_the_one_before():
     other = SimpleNamespace(**{**vars(layer), "name": "b", "rows": 1, "macs": 6})
     datapath = SimpleNamespace(rows=2, cols=3, act_lanes=2)
     ready = PreparedJob(
-        job=None, graph=None, network=SimpleNamespace(layers=[layer, other]),
+        job=None, graph=None, network=SimpleNamespace(engine_layers=[layer, other]),
         tiles=[np.array([[0, 1]]), np.array([[0, -1]])],
         plan=SimpleNamespace(gemm_layers=lambda images: [0, 1, 0]), program=None,
         timeline=SimpleNamespace(gemms=[SimpleNamespace(done=done) for done in (10, 30, 60)]),
@@ -601,7 +601,7 @@ def test_what_a_run_reports(monkeypatch, equal):
     ready = PreparedJob(
         job=SimpleNamespace(engine=engine),
         graph=None,
-        network=SimpleNamespace(layers=[layer], dequantise_output=lambda values: values),
+        network=SimpleNamespace(engine_layers=[layer], dequantise_output=lambda values: values),
         tiles=[np.array([[0, 1]])],
         plan=SimpleNamespace(
             gemm_layers=lambda images: [0], batch=3,
