@@ -73,8 +73,9 @@ def plan_matmul(
     """Plan ``x @ w``: blocks of rows stay in the activation buffer, weights stream past them.
 
     Both buffers are used in halves, so that the next block and the next weights load while the
-    current ones are in use. Every GEMM has ``mode``, the datapath's settings. Where a tile's whole
-    K does not fit, K is split and the sums are kept in the accumulators between commands.
+    current ones are in use; weights of which half a buffer holds no tile take the whole of it.
+    Every GEMM has ``mode``, the datapath's settings. Where a tile's whole K does not fit, K is
+    split and the sums are kept in the accumulators between commands.
 
     Raises
     ------
@@ -124,8 +125,7 @@ def _split(config: EngineConfig, m: int, k: int, n: int, mode: int) -> list[_Job
     """Choose block sizes so that every job's operands fit half a buffer."""
     d = config.datapath
     k_tiles, n_tiles = -(-k // tile_k(d, mode)), -(-n // d.cols)
-    act_half, weight_half = config.act_depth // 2, config.weight_depth // 2
-    weight_half = max(weight_half, d.weight_beats)
+    act_half, weight_half = config.act_depth // 2, config.weight_depth // _weight_parts(config)
     tile_rows = min(config.tile_rows_max, m)
     jobs = []
     rows = act_half // k_tiles
@@ -154,6 +154,11 @@ def _split(config: EngineConfig, m: int, k: int, n: int, mode: int) -> list[_Job
     return jobs
 
 
+def _weight_parts(config: EngineConfig) -> int:
+    """Return into how many parts the weight buffer is cut: one where half of it holds no tile."""
+    return 2 if config.weight_depth >= 2 * config.datapath.weight_beats else 1
+
+
 class _Emitter:
     """Writes the commands of products, job by job, each job's loads before its GEMM."""
 
@@ -173,7 +178,9 @@ class _Emitter:
         self._tile_k = tile_k(config.datapath, mode)
         # Per half: what it holds, the load that filled it, the last GEMM that read it.
         self._x_halves: list[tuple[object, int, int | None]] = [(None, -1, None)] * 2
-        self._w_halves: list[tuple[object, int, int | None]] = [(None, -1, None)] * 2
+        self._w_halves: list[tuple[object, int, int | None]] = [
+            (None, -1, None)
+        ] * _weight_parts(config)
         self._x_turn = self._w_turn = 0
 
     def emit(
@@ -221,7 +228,7 @@ class _Emitter:
         key = (self._product, job.n_first, job.n_tiles, job.k_first, job.k_tiles)
         half, held = self._half(self._w_halves, key, self._w_turn)
         if not held:
-            self._w_turn = 1 - half
+            self._w_turn = len(self._w_halves) - 1 - half
             beats: list[int] = []
             for n in range(job.n_first, job.n_first + job.n_tiles):
                 for k in range(job.k_first, job.k_first + job.k_tiles):

@@ -16,6 +16,7 @@ from tilewright.sw.model import inference
 from tilewright.verif.testbench.engine_programs import golden_engine
 from tilewright.verif.tests.seeds import seeds
 from tilewright.verif.tests.test_engine import layer, network_of, small_network
+from tilewright.verif.tests.test_waits import check
 
 PACK = load("sw.pack.systolic:pack_tile")
 
@@ -199,6 +200,18 @@ def test_products_of_every_shape(seed, shift):
         at += beats
     assert at == len(lanes)
     assert plans[0].program.macs == sum(m * k * n for m, k, n in shapes)
+
+
+@pytest.mark.parametrize(("rows", "weight_depth"), [(8, 16), (9, 17), (9, 18), (12, 16), (16, 16)])
+@pytest.mark.parametrize("dataflow", ["ws", "os"])
+def test_weight_buffers_that_hold_one_tile_or_two(rows, weight_depth, dataflow):
+    config = engine(rows, 3, weight_depth=weight_depth, act_depth=48, dataflow=dataflow)
+    rng = np.random.default_rng(rows)
+    x, w = rng.integers(-128, 128, (5, 40)), rng.integers(-128, 128, (40, 7))
+    plan = plan_matmul(config, x, w, PACK)
+    found = plan.assemble(results(config, plan.program), config.drain_lanes)
+    np.testing.assert_array_equal(found, x @ w)
+    check(config, plan.program)
 
 
 def test_sums_are_as_long_as_accumulators_allow():
