@@ -40,13 +40,13 @@ def command(
     from ..report.comparison import COMPARISON_TITLES, Compared, comparison_rows, write_comparison
     from ..report.html import check_packages
     from ..report.record import BuildRecord, write_record
-    from ..runtime.library import find_compilers
+    from ..runtime.library import check_tools
     from .output import print_json, print_table, progress_bar, say, show
 
     if no_build and (board is not None or mhz is not None):
         raise ConfigError("--no-build builds for no board; leave --board and --mhz out")
     board, mhz = board or "ulx3s-85f", 50 if mhz is None else mhz
-    find_compilers()
+    check_tools()
     check_packages()
     check_writable(output)
     names = tuple(dict.fromkeys(datapath or families_of(job)))

@@ -40,13 +40,13 @@ def command(
     from ..job import prepare_job, read_job, run_prepared
     from ..report.data import LAYER_TITLES, layer_rows, results_rows
     from ..report.record import BuildRecord, write_record
-    from ..runtime.library import find_compilers
+    from ..runtime.library import check_tools
     from .output import print_json, print_table, progress_bar, say, show
 
     if mhz is not None and not board:
         raise ConfigError(f"--mhz {mhz} is for a board; name it with --board")
     mhz = 50 if mhz is None else mhz
-    find_compilers()
+    check_tools()
     check_writable(output)
     chosen = read_job(job, datapath=datapath, settings=tuple(set_ or ()))
     if board:

@@ -1,18 +1,41 @@
-"""C++ around a CXXRTL model: streams in and out, one loop over cycles, ports by number."""
+"""C++ around a model: streams in and out, one loop over cycles, ports by number."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from .ports import Port, Stream
 
-__all__ = ["class_name", "harness"]
+__all__ = ["Dialect", "class_name", "cxxrtl", "harness", "verilator"]
 
 _PRELUDE = """\
+#include <cstdint>
 #include <cstring>
 #include <vector>
 using u32 = uint32_t;
 using u64 = uint64_t;
+"""
+
+_CXXRTL_BITS = """\
 template<size_t N> static u32 *bits(cxxrtl::value<N> &v) { return v.data; }
 template<size_t N> static u32 *bits(cxxrtl::wire<N> &w) { return w.curr.data; }
+"""
+
+_VERILATOR_BITS = """\
+template<std::size_t N> static u32 *bits(VlWide<N> &v) { return v.data(); }
+template<class T> static void put_scalar(T &port, u64 from, size_t width) {
+  port = T(width < 64 ? from & ((u64(1) << width) - 1) : from);
+}
+static void put(CData &port, const u64 *from, size_t width) { put_scalar(port, *from, width); }
+static void put(SData &port, const u64 *from, size_t width) { put_scalar(port, *from, width); }
+static void put(IData &port, const u64 *from, size_t width) { put_scalar(port, *from, width); }
+static void put(QData &port, const u64 *from, size_t width) { put_scalar(port, *from, width); }
+static void get(CData &port, u64 *to, size_t) { *to = port; }
+static void get(SData &port, u64 *to, size_t) { *to = port; }
+static void get(IData &port, u64 *to, size_t) { *to = port; }
+static void get(QData &port, u64 *to, size_t) { *to = port; }
+"""
+
+_VECTORS = """\
 template<class T> static void put(T &port, const u64 *from, size_t width) {
   u32 *to = bits(port);
   size_t chunks = (width + 31) / 32;
@@ -90,6 +113,7 @@ struct Unit {{
 """
 
 _INTERFACE = """\
+#pragma GCC visibility push(default)
 extern "C" {
 Unit *make() {
   Unit *u = new Unit;
@@ -129,6 +153,31 @@ u64 run(Unit *u, int i, u64 count, u64 quiet, u64 most) {
 """
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """How the C++ of one kind of model is used.
+
+    Attributes
+    ----------
+    top : str
+        Class of the top module.
+    bits : str
+        C++ before the functions that copy wide ports.
+    name, bit : callable
+        Port to the expression for it, and for its value where it has one bit.
+    settle, before, after : str
+        Statements: outputs follow inputs; the same before the clock's edge; the edge.
+    """
+
+    top: str
+    bits: str
+    name: Callable[[Port], str]
+    bit: Callable[[Port], str]
+    settle: str
+    before: str
+    after: str
+
+
 def class_name(top: str) -> str:
     """Return the name of the class that CXXRTL writes for module ``top``."""
     return "p_" + _mangle(top)
@@ -140,84 +189,113 @@ def _mangle(name: str) -> str:
     )
 
 
-def _bit(port: Port) -> str:
-    return f"bits(top.p_{_mangle(port.name)})[0]"
+def cxxrtl(top: str, ports: Sequence[Port], *, one_pass: bool) -> Dialect:
+    """Return how a model of CXXRTL is used.
+
+    Parameters
+    ----------
+    top, ports : str, sequence
+        The design.
+    one_pass : bool
+        The model has no combinational feedback, so that one evaluation with the clock at its
+        edge gives outputs and next state at once. Otherwise both clock phases are evaluated
+        until they settle.
+    """
+    if all(port.name != "clk" for port in ports):
+        settle = before = "top.step();"
+        after = ""
+    elif one_pass:
+        settle = "bits(top.p_clk)[0] = bits(top.prev_p_clk)[0] = 1; top.eval(nullptr);"
+        before = "bits(top.p_clk)[0] = 1; bits(top.prev_p_clk)[0] = 0; top.eval(nullptr);"
+        after = "top.commit();"
+    else:
+        settle = before = "bits(top.p_clk)[0] = 0; top.step();"
+        after = "bits(top.p_clk)[0] = 1; top.step();"
+
+    def name(port: Port) -> str:
+        return f"top.p_{_mangle(port.name)}"
+
+    def bit(port: Port) -> str:
+        return f"bits({name(port)})[0]"
+
+    kind = f"cxxrtl_design::{class_name(top)}"
+    return Dialect(kind, _CXXRTL_BITS, name, bit, settle, before, after)
 
 
-def _copy(function: str, stream: Stream, words: str) -> str:
+def verilator(ports: Sequence[Port]) -> Dialect:
+    """Return how a model of Verilator is used, whose class is called ``Vunit``."""
+
+    def name(port: Port) -> str:
+        return "top." + port.name.replace("__", "___05F")
+
+    clocked = any(port.name == "clk" for port in ports)
+    return Dialect(
+        top="Vunit",
+        bits='#include "Vunit.h"\n' + _VERILATOR_BITS,
+        name=name,
+        bit=name,
+        settle="top.eval();",
+        before="top.clk = 0; top.eval();" if clocked else "top.eval();",
+        after="top.clk = 1; top.eval();" if clocked else "",
+    )
+
+
+def _copy(dialect: Dialect, function: str, stream: Stream, words: str) -> str:
     """Statements that copy the payload of one beat to or from ``words``."""
     at, text = 0, ""
     for port in stream.payload.values():
-        text += f" {function}(top.p_{_mangle(port.name)}, {words} + {at}, {port.width});"
+        text += f" {function}({dialect.name(port)}, {words} + {at}, {port.width});"
         at += port.words
     return text
 
 
-def _drive(number: int, stream: Stream) -> str:
+def _drive(dialect: Dialect, number: int, stream: Stream) -> str:
     q = f"s[{number}]"
     if not stream.is_input:
-        return f"    {_bit(stream.ready)} = !{q}.traffic.pauses();" if stream.ready else ""
+        return f"    {dialect.bit(stream.ready)} = !{q}.traffic.pauses();" if stream.ready else ""
     return (
         f"    if (!reset) {{ const u64 *beat = {q}.drive({stream.words});"
-        f"{_copy('put', stream, 'beat')} (void)beat; }}\n"
-        f"    {_bit(stream.valid)} = {q}.valid && !reset;"
+        f"{_copy(dialect, 'put', stream, 'beat')} (void)beat; }}\n"
+        f"    {dialect.bit(stream.valid)} = {q}.valid && !reset;"
     )
 
 
-def _sample(number: int, stream: Stream) -> str:
+def _sample(dialect: Dialect, number: int, stream: Stream) -> str:
     q = f"s[{number}]"
-    ready = _bit(stream.ready) if stream.ready else "1"
+    ready = dialect.bit(stream.ready) if stream.ready else "1"
     if stream.is_input:
         return (
             f"      if ({q}.valid && {ready}) {{ {q}.valid = false; {q}.at++;"
             f" {q}.cycles.push_back(cycle); still = 0; }}"
         )
     return (
-        f"      {{ u64 *beat = {q}.now.data(); bool valid = {_bit(stream.valid)};"
-        f" if (valid) {{{_copy('get', stream, 'beat')} (void)beat; }}"
+        f"      {{ u64 *beat = {q}.now.data(); bool valid = {dialect.bit(stream.valid)};"
+        f" if (valid) {{{_copy(dialect, 'get', stream, 'beat')} (void)beat; }}"
         f" watch({number}, valid, {ready}, {stream.words}); }}"
     )
 
 
-def harness(
-    top: str, ports: Sequence[Port], streams: Sequence[Stream], *, one_pass: bool
-) -> str:
+def harness(ports: Sequence[Port], streams: Sequence[Stream], dialect: Dialect) -> str:
     """Return the C++ source of the driver, to follow the model's own declarations.
 
     Parameters
     ----------
-    top : str
-        Name of the top module.
     ports, streams : sequences
-        Its ports; `run` and `poke` number them in this order.
-    one_pass : bool
-        The model has no combinational feedback, so that one evaluation with the clock at its
-        edge gives outputs and next state at once. Otherwise both clock phases are evaluated
-        until they settle.
+        Ports of the top module; `run` and `poke` number them in this order.
+    dialect : Dialect
+        How the model is used.
     """
-    names = {port.name for port in ports}
-    if "clk" not in names:
-        settle = before = "top.step();"
-        after = ""
-    elif one_pass:
-        settle = "bits(top.p_clk)[0] = bits(top.prev_p_clk)[0] = 1; top.eval(nullptr);"
-        before = (
-            "bits(top.p_clk)[0] = 1; bits(top.prev_p_clk)[0] = 0; top.eval(nullptr);"
-        )
-        after = "top.commit();"
-    else:
-        settle = before = "bits(top.p_clk)[0] = 0; top.step();"
-        after = "bits(top.p_clk)[0] = 1; top.step();"
-    parts = [_PRELUDE, f"using Top = cxxrtl_design::{class_name(top)};\n"]
+    resets = [dialect.bit(port) for port in ports if port.name == "rst"]
+    parts = [_PRELUDE, dialect.bits, _VECTORS, f"using Top = {dialect.top};\n"]
     parts.append(
         _UNIT.format(
             streams=max(1, len(streams)),
-            reset="bits(top.p_rst)[0]" if "rst" in names else "false",
-            settle=settle,
-            before=before,
-            after=after,
-            drive="\n".join(_drive(i, s) for i, s in enumerate(streams)),
-            sample="\n".join(_sample(i, s) for i, s in enumerate(streams)),
+            reset=resets[0] if resets else "false",
+            settle=dialect.settle,
+            before=dialect.before,
+            after=dialect.after,
+            drive="\n".join(_drive(dialect, i, s) for i, s in enumerate(streams)),
+            sample="\n".join(_sample(dialect, i, s) for i, s in enumerate(streams)),
         )
     )
     sizes = [
@@ -228,7 +306,7 @@ def harness(
         name = {"put": "poke", "get": "peek"}[verb]
         parts.append(f"void {name}(Unit *u, int port, {constant}u64 *words) {{ switch (port) {{\n")
         parts += [
-            f"  case {i}: {verb}(u->top.p_{_mangle(port.name)}, words, {port.width}); break;\n"
+            f"  case {i}: {verb}(u->{dialect.name(port)}, words, {port.width}); break;\n"
             for i, port in enumerate(ports)
             if port.is_input or verb == "get"
         ]

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from ...gen.errors import ToolError
 from ...gen.registry import find_unit, load
-from ...gen.verilog import emit
 from ...hw.engine.config import EngineConfig
 from ...hw.engine.registers import engine_registers
 from ..program import Program
 from .beats import input_beats, unpack_bits
-from .compiled import compile_unit
+from .compiled import compile_component
 
 __all__ = ["RunResult", "SimulatedEngine"]
 
@@ -70,8 +69,7 @@ class SimulatedEngine:
         self.config = config
         # Primitives equal plain arithmetic bit for bit and cycle for cycle, which compiles faster.
         portable = replace(config, datapath=replace(config.datapath, fabric="portable"))
-        design = emit(load(find_unit("engine").component)(portable), _TOP)
-        self._unit = compile_unit(design.rtlil, _TOP)
+        self._unit = compile_component(load(find_unit("engine").component), portable, _TOP)
         self._is_amid = False
 
     @contextmanager

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from ...gen.errors import ToolError
 from ...gen.manifest import bit_fields
 from ...gen.registry import find_unit, load
-from ...gen.verilog import emit, top_of
-from .compiled import compile_unit
+from ...gen.verilog import top_of
+from .compiled import compile_component
 
 __all__ = ["SimulatedUnit"]
 
@@ -43,8 +43,7 @@ class SimulatedUnit:
             name: {field["name"]: field for field in bit_fields(port.payload)}
             for name, port in self._ports.items()
         }
-        design = emit(top, unit)
-        self._unit = compile_unit(design.rtlil, unit)
+        self._unit = compile_component(component, config, unit)
 
     @property
     def cycle(self) -> int:

@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 
 from ...gen.errors import ToolError
 from ...gen.registry import find_unit, load
-from ...gen.verilog import emit
 from ...hw.config import ConfigError
 from ...hw.packed.chain_config import OFFSETS, ChainConfig
 from ..model.integer_graph import HostLayer, QuantisedGraph, QuantisedLayer
 from ..model.operators import Shift
 from ..pack.packed_chain import ChainParameters, pack_chain
 from ..runtime.beats import pack_bits, unpack_bits, words_of
-from ..runtime.compiled import compile_unit
+from ..runtime.compiled import compile_component
 from .columns import Groups, prune_conflicts, row_order
 
 __all__ = ["Chain", "SimulatedChain", "chain_of"]
@@ -161,8 +160,8 @@ class SimulatedChain:
 
     def __init__(self, chain: Chain):
         self._chain = chain
-        component = load(find_unit("packed_chain").component)(chain.config)
-        self._unit = compile_unit(emit(component, "packed_chain").rtlil, "packed_chain")
+        component = load(find_unit("packed_chain").component)
+        self._unit = compile_component(component, chain.config, "packed_chain")
         self._load()
 
     def _load(self) -> None:

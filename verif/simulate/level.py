@@ -12,7 +12,7 @@ from ...gen.registry import find_unit, load
 from ...gen.verilog import emit
 from ...hw.config import ConfigError, check_choice
 from ...sw.runtime.compiled import compile_unit
-from ...sw.runtime.library import find_compilers
+from ...sw.runtime.library import check_tools
 from .netlist import simulated_netlist
 from .runner import SIMULATORS, check_simulator, run_unit
 
@@ -98,7 +98,7 @@ def verify_unit(
     sim = check_choice("sim", "icarus" if sim is None else sim, SIMS)
     if waves and sim == "compiled":
         raise ConfigError("sim=compiled writes no waves; use icarus or verilator")
-    find_compilers() if sim == "compiled" else check_simulator(sim)
+    check_tools() if sim == "compiled" else check_simulator(sim)
     if sim == "compiled" and row.mutation is None:
         raise ConfigError(f"unit {unit!r} has no judge for compiled simulation; use --sim icarus")
     design = emit(load(row.component)(config), name)

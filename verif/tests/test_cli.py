@@ -362,7 +362,7 @@ def test_no_icarus_is_told_before_any_work(arguments, tmp_path, bare, monkeypatc
     from tilewright.sw.runtime import library
 
     target = tmp_path / "out"
-    monkeypatch.setattr(library, "find_compilers", lambda: ("", ""))
+    monkeypatch.setattr(library, "check_tools", lambda: None)
     code, _, told = called(monkeypatch, capsys, *arguments, "-o", str(target))
     assert code == 1
     assert simple(told) == "iverilog is missing; install it with: apt-get install iverilog"

@@ -15,9 +15,16 @@ from tilewright.gen.errors import ToolError
 from tilewright.gen.verilog import emit
 from tilewright.hw.bus.axi_lite import RegisterBank
 from tilewright.hw.bus.registers import Register, RegisterBankConfig
-from tilewright.sw.runtime.compiled import ProtocolError, Traffic, compile_unit
+from tilewright.hw.engine.requantise import Requantise
+from tilewright.hw.engine.requantise_config import RequantiseConfig
+from tilewright.sw.runtime.compiled import (
+    ProtocolError,
+    Traffic,
+    compile_component,
+    compile_unit,
+)
 from tilewright.sw.runtime.cxxrtl import cut
-from tilewright.sw.runtime.library import Recipe
+from tilewright.sw.runtime.library import Recipe, code_of
 from tilewright.sw.runtime.ports import find_ports, find_streams
 from tilewright.verif.tests.units import emitted
 
@@ -50,8 +57,10 @@ class Wide(wiring.Component):
         return m
 
 
-@pytest.fixture(scope="module")
-def wide():
+@pytest.fixture(scope="module", params=["verilator", "cxxrtl"])
+def wide(request):
+    if request.param == "verilator":
+        return compile_component(lambda config: Wide(), None, "wide")
     return compile_unit(emit(Wide(), "wide").rtlil, "wide")
 
 
@@ -242,7 +251,7 @@ def test_large_designs_are_cut_without_a_change(tmp_path, monkeypatch):
         pieces.extend(model.pieces)
         return model
 
-    monkeypatch.setattr("tilewright.sw.runtime.library.cut", counting)
+    monkeypatch.setattr("tilewright.sw.runtime.models.cut", counting)
     unit = compile_unit(text, "chain", cache=tmp_path)
     assert len(pieces) > 1
     line = [0] * 90
@@ -294,7 +303,7 @@ def made(summing, monkeypatch):
     library = [summing._path.read_bytes()]
     calls = []
 
-    def make(recipe, compiler, yosys, folder):
+    def make(recipe, compiler, folder):
         calls.append(compiler)
         (folder / "unit.so").write_bytes(library[0])
 
@@ -362,6 +371,47 @@ def test_machine_code_is_kept_apart(made, text, tmp_path, monkeypatch):
         assert compile_both() == 2
     monkeypatch.delenv("CXX")
     assert compile_both() == 0
+
+
+@pytest.mark.parametrize("damage", ["none", "entry", "library", "another's entry"])
+def test_a_known_configuration_is_not_emitted_again(damage, tmp_path, monkeypatch):
+    calls = []
+
+    def compile_rounding(rounding):
+        config = RequantiseConfig(acc_width=8, out_bits=4, rounding=rounding)
+        return compile_component(Requantise, config, "requantise", cache=tmp_path)
+
+    def counted(component, name):
+        calls.append(name)
+        return emit(component, name)
+
+    monkeypatch.setattr("tilewright.sw.runtime.compiled.emit", counted)
+    compile_rounding("half_even")
+    (entry,), (library,) = tmp_path.glob("*.json"), tmp_path.glob("*.so")
+    if damage == "entry":
+        entry.write_bytes(entry.read_bytes()[1:])
+    if damage == "library":
+        library.unlink()
+    if damage == "another's entry":
+        compile_rounding("half_away")
+        (other,) = set(tmp_path.glob("*.json")) - {entry}
+        entry.write_bytes(other.read_bytes())
+    calls.clear()
+    unit = compile_rounding("half_even")
+    assert calls == ["requantise"] * (damage != "none")
+    assert {port.name for port in unit.ports} > {"clk", "rst"}
+
+
+def test_code_and_names_of_files_tell_versions_apart(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    said = set()
+    for number, (name, text) in enumerate((("a", "x = 1"), ("a", "x = 2"), ("b", "x = 1"))):
+        inner = tmp_path / f"package{number}" / "inner"
+        inner.mkdir(parents=True)
+        (inner / f"{name}.py").write_text(text)
+        (inner.parent / "__init__.py").write_text("")
+        said.add(code_of(inner.parent.name))
+    assert len(said) == 3
 
 
 def test_machine_code_goes_to_the_cache(made, text, tmp_path, monkeypatch):
