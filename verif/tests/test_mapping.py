@@ -9,6 +9,7 @@ from tilewright.gen.registry import load
 from tilewright.hw.config import ConfigError
 from tilewright.hw.engine.commands import COMMANDS
 from tilewright.hw.engine.config import EngineConfig
+from tilewright.hw.serial.config import SerialConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.mapping.matmul import plan_matmul, plan_products
 from tilewright.sw.mapping.network import MappingError, plan_network
@@ -93,6 +94,26 @@ def test_pools_strides_and_sums_in_parts(seed):
     assert (found == inference.run(network, images)).all()
 
 
+def test_borders_reach_what_is_added_before_and_strides_the_rows_that_are_unfolded():
+    """The second input of the first sum has a border for the convolution that comes after it."""
+    config, rng = engine(act_depth=512, weight_depth=512), np.random.default_rng(5)
+    first = layer(rng, "f", "in", "t", (9, 8, 1), 3, (3, 2), stride=(2, 1))
+    shape = first.output_shape
+    layers = (
+        first, layer(rng, "a", "t", "ta", shape, 3, (1, 1)),
+        layer(rng, "b", "t", "tb", shape, 3, (1, 1)),
+        layer(rng, "s", ("ta", "tb"), "ts", shape, 3, (1, 1)),
+        layer(rng, "c", "tb", "tc", shape, 3, (3, 3), pads=(1, 1, 1, 1), pad_value=5),
+        layer(rng, "u", ("ts", "tc"), "tu", shape, 3, (1, 1)),
+        layer(rng, "y", "tu", "y", shape, 5, shape[:2], raw=True),
+    )  # fmt: skip
+    network = network_of(config, layers)
+    images = rng.integers(-128, 128, (3, 9, 8, 1))
+    plan = plan_network(config, network, PACK, batch=2)
+    found = plan.decode(results(config, plan.program(images)), 3)
+    assert (found == inference.run(network, images)).all()
+
+
 def chain(config, n: int = 4):
     """Return three layers on 2 x 2 pixels of four channels: vectors of four lanes each."""
     rng, names = np.random.default_rng(1), ["in", "a", "b", "c"]
@@ -111,6 +132,8 @@ def test_as_many_images_as_fit(act_depth, batch):
     """Of three tensors of four vectors two live at a time, the third in the place of the first."""
     config = engine(act_depth=act_depth)
     assert plan_network(config, chain(config), PACK).batch == batch
+    narrow = engine(2, act_depth=16)
+    assert plan_network(narrow, chain(narrow), PACK).batch == 1
     with pytest.raises(MappingError, match=r"^the activations of 70 image\(s\) need 560 vectors"):
         plan_network(dataclasses.replace(config, act_depth=559), chain(config), PACK, batch=70)
 
@@ -120,7 +143,7 @@ def test_as_many_images_as_fit(act_depth, batch):
     [
         ("weight_depth", 36, 4, (3, 3), {}), ("param_depth", 5, 20, (1, 1), {}),
         ("param_depth", 20, 20, (1, 1), {"drain_lanes": 1}), ("k_max", 36, 4, (3, 3), {}),
-        ("acc_depth", 18, 4, (1, 1), {"pool": (3, 3)}),
+        ("acc_depth", 9, 4, (1, 1), {"pool": (3, 3)}),
     ],
 )  # fmt: skip
 def test_what_is_said_to_be_enough_is(field, needed, n, kernel, fields):
@@ -134,7 +157,7 @@ def test_what_is_said_to_be_enough_is(field, needed, n, kernel, fields):
         network = network_of(config, (item, last) if "pool" in fields else (item,))
         if size == needed:
             plan_network(config, network, PACK)
-        elif field != "acc_depth" or config.tile_rows_max < 9:
+        else:
             with pytest.raises(MappingError, match=rf"'a' .*enlarge {field}"):
                 plan_network(config, network, PACK)
 
@@ -175,13 +198,15 @@ def test_networks_have_the_formats_of_the_engine(name, theirs, fields):
 @pytest.mark.parametrize("seed", seeds(4))
 def test_products_of_every_shape(seed, shift):
     rng = np.random.default_rng(seed)
+    rows, cols = (int(size) for size in rng.integers(1, 6, 2))
     config = engine(
-        int(rng.integers(1, 6)), int(rng.integers(1, 6)), k_max=64,
-        act_depth=int(rng.integers(16, 60)), weight_depth=int(rng.integers(16, 60)),
+        rows, cols, k_max=64, drain_lanes=2 if min(rows, cols) > 1 else 1,
+        act_depth=int(rng.choice([17, 60, 800])), weight_depth=int(rng.choice([17, 60, 800])),
         acc_depth=int(rng.integers(4, 13)), dataflow=str(rng.choice(["ws", "os"])),
         rounding=str(rng.choice(["half_even", "half_away"])),
     )  # fmt: skip
-    shapes = [tuple(int(size) for size in rng.integers(1, 40, 3)) for _ in range(3)]
+    shapes = [tuple(int(size) for size in rng.integers(1, 40, 3)) for _ in range(2)]
+    shapes = [(9, 3, 1), *shapes, shapes[-1]]  # few channels first, one shape twice
     products = [
         (rng.integers(-128, 128, (m, k)), rng.integers(-128, 128, (k, n))) for m, k, n in shapes
     ]
@@ -202,6 +227,26 @@ def test_products_of_every_shape(seed, shift):
     assert plans[0].program.macs == sum(m * k * n for m, k, n in shapes)
 
 
+@pytest.mark.parametrize(
+    ("fields", "shape", "gemms"),
+    [
+        ({}, (24, 32, 8), 2 * 2),  # 16 rows and 8; weights of a tile of columns fill a half
+        ({}, (24, 16, 8), 1),
+        ({}, (24, 33, 8), 3 * 2 * 2),  # tiles of 8 rows, nine tiles of K in two commands
+        ({"act_depth": 32}, (24, 32, 8), 3 * 2 * 4),  # two tiles of K for eight rows
+        ({"act_depth": 320}, (40, 32, 8), 3 * 2),  # of 20 rows that fit, two tiles of eight
+        ({"acc_depth": 32}, (64, 32, 8), 4 * 2),  # 16 rows are enough to load weights meanwhile
+        ({"acc_depth": 32, "act_depth": 248}, (64, 32, 8), 2 * 2 * 3),  # 15 are not
+    ],
+)
+def test_products_are_cut_into_few_commands(fields, shape, gemms):
+    config = engine(**{"act_depth": 256, "weight_depth": 64, "acc_depth": 8} | fields)
+    m, k, n = shape
+    (plan,) = plan_products(config, [(np.zeros((m, k), int), np.zeros((k, n), int))], PACK)
+    opcodes = [words[0] & 0xFF for words in plan.program.commands]
+    assert opcodes.count(COMMANDS["GEMM"].opcode) == gemms
+
+
 @pytest.mark.parametrize(("rows", "weight_depth"), [(8, 16), (9, 17), (9, 18), (12, 16), (16, 16)])
 @pytest.mark.parametrize("dataflow", ["ws", "os"])
 def test_weight_buffers_that_hold_one_tile_or_two(rows, weight_depth, dataflow):
@@ -212,6 +257,30 @@ def test_weight_buffers_that_hold_one_tile_or_two(rows, weight_depth, dataflow):
     found = plan.assemble(results(config, plan.program), config.drain_lanes)
     np.testing.assert_array_equal(found, x @ w)
     check(config, plan.program)
+
+
+def test_every_command_has_the_mode_of_its_product_or_layer():
+    field = COMMANDS["GEMM"].field("mode")
+
+    def modes(program):
+        return [
+            words[field.word] >> field.lsb & (1 << field.width) - 1
+            for words in program.commands if words[0] & 0xFF == COMMANDS["GEMM"].opcode
+        ]  # fmt: skip
+
+    array = SerialConfig(rows=4, cols=4)
+    config, mode = EngineConfig(datapath=array), array.mode_word(w_bits=2)
+    ones = np.ones((3, 9), int)
+    plan = plan_matmul(config, ones, ones.T, load("sw.pack.serial:pack_tile"), mode)
+    assert set(modes(plan.program)) == {mode}
+    network = chain(engine())
+    layers = tuple(
+        dataclasses.replace(item, mode=mode * (item.name == "b"), weights=item.weights.clip(-2, 1))
+        for item in network.layers
+    )
+    network = dataclasses.replace(network, layers=layers)
+    plan = plan_network(config, network, load("sw.pack.serial:pack_tile"))
+    assert modes(plan.program(np.zeros((1, 2, 2, 4), int))) == [0, mode, 0]
 
 
 def test_sums_are_as_long_as_accumulators_allow():
