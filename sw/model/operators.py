@@ -57,12 +57,15 @@ class Convolution(Node):
         matrix = self.weights.transpose(3, *order).reshape(self.weights.shape[3], -1).T
         windows = _windows(x[0], self.weights.shape[:2], self.stride, self.pads)
         n, h, w = windows.shape[:3]
-        result = np.empty((n, h * w, matrix.shape[1]), np.result_type(x[0], matrix, self.bias))
+        result = np.empty((n, h, w, matrix.shape[1]), np.result_type(x[0], matrix, self.bias))
         step = max(1, MAX_COPY // max(1, h * w * len(matrix)))
         for i in range(0, n, step):
             part = windows[i : i + step].transpose(0, 1, 2, *(3 + axis for axis in order))
-            result[i : i + step] = part.reshape(-1, h * w, len(matrix)) @ matrix + self.bias
-        return result.reshape(n, h, w, -1)
+            # By image or all at once: BLAS rounds differently, and calibration must not change.
+            rows = (len(part), h * w, -1) if layout == "nchw" else (-1, len(matrix))
+            sums = part.reshape(rows) @ matrix + self.bias
+            result[i : i + step] = sums.reshape(-1, h, w, matrix.shape[1])
+        return result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
