@@ -10,12 +10,30 @@ from numpy.typing import NDArray
 from .graph import Floats, Graph, Layout, Node, Shape, from_model, to_model
 
 __all__ = [
-    "Add", "AveragePool", "Clip", "Convolution", "DepthToSpace", "Depthwise", "Enlarge", "MaxPool",
-    "Pad", "Product", "Requantise", "Reshape", "Shift", "convolutions", "with_matrix",
+    "Add",
+    "AveragePool",
+    "Clip",
+    "Convolution",
+    "DepthToSpace",
+    "DepthwiseConvolution",
+    "MaxPool",
+    "Pad",
+    "Pads",
+    "Pair",
+    "Product",
+    "Requantise",
+    "Reshape",
+    "ResizeBilinear",
+    "Shift",
+    "convolutions",
+    "with_matrix",
 ]  # fmt: skip
 
 Pair = tuple[int, int]
+"""Of rows and of columns."""
+
 Pads = tuple[int, int, int, int]
+"""Rows above, columns left, rows below, columns right."""
 
 MAX_COPY = 1 << 25
 """Elements of a convolution's patches that are laid out at a time."""
@@ -69,7 +87,7 @@ class Convolution(Node):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Depthwise(Node):
+class DepthwiseConvolution(Node):
     """Convolution of each channel by itself.
 
     Attributes
@@ -148,7 +166,7 @@ class AveragePool(Node):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Enlarge(Node):
+class ResizeBilinear(Node):
     """Twice the rows and columns, bilinear between pixel centres."""
 
     @property

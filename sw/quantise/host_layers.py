@@ -12,12 +12,12 @@ from ..model.operators import (
     AveragePool,
     Clip,
     DepthToSpace,
-    Depthwise,
-    Enlarge,
+    DepthwiseConvolution,
     MaxPool,
     Pad,
     Requantise,
     Reshape,
+    ResizeBilinear,
     Shift,
 )
 from .heads import quantised_matrix
@@ -70,7 +70,7 @@ def host_layer(
     bias = np.zeros(1, np.int64)
     unit: NDArray[np.float64] = np.array([inputs[0].scale])
     match node:
-        case Depthwise():
+        case DepthwiseConvolution():
             matrix = node.weights.reshape(-1, node.weights.shape[2])
             weights, unit, bias = quantised_matrix(
                 matrix, node.bias, None, inputs[0], formats, method, title
@@ -81,7 +81,7 @@ def host_layer(
             factors = tuple(round(tensor.scale / float(unit[0])) for tensor in inputs)
         case Reshape():
             node = replace(node, to=output.shape)
-        case AveragePool() | Enlarge():
+        case AveragePool() | ResizeBilinear():
             pass
         case _ if not isinstance(node, HOST_MOVES):
             raise ModelError(f"{title}: the host has no integer form for it")

@@ -11,9 +11,9 @@ from ..model.operators import (
     AveragePool,
     Clip,
     Convolution,
-    Depthwise,
-    Enlarge,
+    DepthwiseConvolution,
     MaxPool,
+    ResizeBilinear,
     Shift,
     with_matrix,
 )
@@ -117,7 +117,7 @@ def _path(network: Graph, nodes: Mapping[str, Node], layer: Convolution) -> list
         path.append(node)
         if isinstance(node, Convolution):
             return path
-        if not isinstance(node, AveragePool | Clip | Depthwise | Enlarge | MaxPool | Shift):
+        if not isinstance(node, AveragePool | Clip | DepthwiseConvolution | ResizeBilinear | MaxPool | Shift):
             return None
         source = node.inputs[0]
     return None
@@ -125,7 +125,7 @@ def _path(network: Graph, nodes: Mapping[str, Node], layer: Convolution) -> list
 
 def _permute(node: Node, order: NDArray[np.int64]) -> Node:
     match node:
-        case Convolution() | Depthwise():
+        case Convolution() | DepthwiseConvolution():
             return replace(node, weights=node.weights[..., order], bias=node.bias[order])
         case Shift():
             return replace(node, offsets=node.offsets[order])

@@ -7,13 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from ...model.graph import ModelError, Quantisation, model_shape
-from ...model.operators import Add, AveragePool, Clip, Convolution, MaxPool, Product
+from ...model.operators import Add, AveragePool, Clip, Convolution, MaxPool, Pads, Product
 from .builder import Builder
 from .folding import FOLDED, Constant, OnnxNode, check_size, fold, integer_range
 
 __all__ = ["HANDLERS", "check_known", "translate"]
-
-Pads = tuple[int, int, int, int]
 
 LARGEST = float(np.finfo(np.float32).max)
 """A bound that exporters write for none."""

@@ -11,17 +11,16 @@ from ...model.operators import (
     Clip,
     Convolution,
     DepthToSpace,
-    Depthwise,
-    Enlarge,
+    DepthwiseConvolution,
     MaxPool,
     Pad,
+    Pads,
     Reshape,
+    ResizeBilinear,
 )
 from .tflite_file import Model, Operator
 
 __all__ = ["build_graph", "sparse_layers"]
-
-Pads = tuple[int, int, int, int]
 
 _BOUNDS = {
     "NONE": (-math.inf, math.inf), "RELU": (0.0, math.inf), "RELU_N1_TO_1": (-1.0, 1.0),
@@ -262,7 +261,7 @@ class _Builder:
         weights = stored[0]
         if len(stored) != 1 or weights.shape[2] != self._image(operator)[3]:
             raise self._fail(operator, "supported: as many output channels as input channels")
-        self._convolution(Depthwise, operator, weights)
+        self._convolution(DepthwiseConvolution, operator, weights)
 
     def _convolution(self, kind: type[Node], operator: Operator, weights: NDArray) -> None:
         if weights.dtype.kind != "f" or not np.isfinite(weights).all():
@@ -314,7 +313,7 @@ class _Builder:
         centres = operator.options["half_pixel"] and not operator.options["align_corners"]
         if size != [2 * height, 2 * width] or not centres:
             raise self._fail(operator, "supported: twice the size, between pixel centres")
-        self._add_node(Enlarge, operator, self._sources(operator, 1))
+        self._add_node(ResizeBilinear, operator, self._sources(operator, 1))
 
     def _depth_to_space(self, operator: Operator) -> None:
         channels = self._image(operator)[3]
