@@ -3,6 +3,7 @@
 #             some compare with, see EXTRAS)
 # make bench  area and clock of the arrays against a textbook array
 # make check  linter, formatter and both type checkers
+# make figures  the measured figures of README and docs; WHAT=NAME measures one anew
 # make docs   the documentation, build/docs/index.html
 #
 # Everything Python goes to .venv; the only Debian package installed is iverilog, if it is missing.
@@ -15,7 +16,7 @@ JOBS ?= 2
 EXTRAS ?= oracle,llm
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo check test test-all test-extras extras bench docs clean setup icarus compiler
+.PHONY: demo check test test-all test-extras extras bench figures docs clean setup icarus compiler
 .DEFAULT_GOAL := demo
 
 setup: icarus compiler $(VENV)/ready
@@ -80,6 +81,9 @@ extras: setup
 
 test-extras: extras
 	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+figures: setup
+	@$(BIN)/tilewright figures $(WHAT)
 
 bench: setup
 	@$(BIN)/tilewright bench arrays

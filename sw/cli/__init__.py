@@ -31,6 +31,7 @@ COMMANDS = (
     "compare",
     "explore",
     "zoo",
+    "figures",
 )
 """Every command; ``name`` is the function ``command`` of the module ``name_``."""
 
