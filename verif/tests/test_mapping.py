@@ -54,7 +54,7 @@ def random_network(config, rng):
             sources = sources[0]
             kernel = [(1, 1), (3, 3), (2, 3)][rng.integers(3)]
             pads = (kernel[0] // 2, 1, (kernel[0] - 1) // 2, 1) if kernel[1] == 3 else (0,) * 4
-            fields = {"pads": pads, "pad_value": len(sources) - 3}  # one for each tensor
+            fields = {"pads": pads, "pad_value": ord(sources[-1]) % 3 - 1}  # one for each tensor
         layers.append(layer(rng, name, sources, name, shape, shape[2], kernel, **fields))
         names.append(name)
     last = layer(rng, "last", names[-1], "y", shape, 7, (4, 3), raw=True)
