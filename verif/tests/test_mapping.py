@@ -64,10 +64,11 @@ def random_network(config, rng):
 @pytest.mark.parametrize("seed", seeds(9))
 def test_random_networks_in_the_least_buffers(seed):
     rng = np.random.default_rng(seed)
+    rows, cols = (int(size) for size in rng.integers(1, 6, 2))
     config = engine(
-        int(rng.integers(1, 6)), int(rng.integers(1, 6)), acc_depth=int(rng.integers(4, 13)),
+        rows, cols, acc_depth=int(rng.integers(4, 13)),
         weight_depth=int(rng.choice([128, 512, 4096])), param_depth=int(rng.choice([10, 64])),
-        dataflow=str(rng.choice(["ws", "os"])),
+        drain_lanes=2 if min(rows, cols) > 1 else 1, dataflow=str(rng.choice(["ws", "os"])),
     )  # fmt: skip
     network, batch = random_network(config, rng), int(rng.integers(1, 4))
     config = dataclasses.replace(config, act_depth=least_act_depth(config, network, batch))
