@@ -22,6 +22,10 @@ from .columns import Groups, Weights, combine, lost_energy, prune_conflicts, row
 __all__ = ["PackingReport", "arrange_channels", "pack_network", "report"]
 
 
+_BY_CHANNEL = (AveragePool, Clip, DepthwiseConvolution, MaxPool, ResizeBilinear, Shift)
+"""Operators that treat every channel by itself."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PackingReport:
     """What packing does to some layers together.
@@ -117,7 +121,7 @@ def _path(network: Graph, nodes: Mapping[str, Node], layer: Convolution) -> list
         path.append(node)
         if isinstance(node, Convolution):
             return path
-        if not isinstance(node, AveragePool | Clip | DepthwiseConvolution | ResizeBilinear | MaxPool | Shift):
+        if not isinstance(node, _BY_CHANNEL):
             return None
         source = node.inputs[0]
     return None
