@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import typer
 
 from ..gen.errors import ToolError
-from ..gen.registry import load
 from ..gen.verilog import emit
 from ..hw.engine.config import DatapathConfig
 from ..hw.systolic.config import SystolicConfig
@@ -94,7 +93,7 @@ def run(
         rtlil = rtlil_of_verilog([source.read_text(encoding="utf-8")], top, {"N": SIZE}, folder)
     else:
         top = case.config.family
-        rtlil = emit(load(f"hw.{case.config.component}")(case.config), top).rtlil
+        rtlil = emit(case.config.build(), top).rtlil
     return measure(
         rtlil,
         top,

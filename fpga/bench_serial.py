@@ -21,9 +21,9 @@ from ..hw.serial.array import SerialArray
 from ..hw.serial.config import SerialConfig
 from ..sw.cli.options import Json, OutputFolder
 from ..sw.cli.output import print_json, print_table, say
+from ..sw.families.serial import Serial
 from ..sw.importers.onnx.onnx_file import load
 from ..sw.job import read_job
-from ..sw.pack.serial import pack_tile
 from ..sw.quantise.digits import count_terms
 from .flow import PLACERS
 from .measure import measure
@@ -99,7 +99,7 @@ def digit_counts(
         padded[: weights.shape[0], : weights.shape[1]] = weights
         tiles = padded.reshape(k, config.rows, n, config.cols)
         planes = [
-            config.tile_digits(pack_tile(config, tile))
+            config.tile_digits(Serial(config).pack(tile))
             for tile in tiles.transpose(0, 2, 1, 3).reshape(-1, config.rows, config.cols)
         ]
         digits = float(count_terms(weights, config.encoding).mean())

@@ -3,9 +3,9 @@
 import re
 from collections import Counter
 from functools import cache
-from typing import Any
 
-from ..hw.config import ConfigError
+from ..hw.config import ConfigError, UnitConfig
+from ..hw.engine.config import DatapathConfig, EngineConfig
 from .flow import Part
 
 __all__ = ["check_fit", "check_size", "count_cells"]
@@ -24,7 +24,7 @@ _LUT_RAM_BITS = 64 / 6
 """Bits of distributed RAM for each LUT4-equivalent."""
 
 
-def check_fit(config: Any, part: Part, where: str) -> None:
+def check_fit(config: UnitConfig, part: Part, where: str) -> None:
     """Refuse a configuration that needs more than its part has, before it is elaborated.
 
     Parameters
@@ -41,19 +41,19 @@ def check_fit(config: Any, part: Part, where: str) -> None:
     ConfigError
         It needs more multipliers, flip-flops or memory.
     """
-    datapath = getattr(config, "datapath", config)
-    lanes = config.drain_lanes * config.lane.pieces if datapath is not config else 0
-    dsps = getattr(datapath, "multipliers", 0) + lanes
+    dsps = config.multipliers
     if dsps > part.capacity["DSPs"]:
         raise ConfigError(
             f"the design needs {dsps:,} DSPs, but {where} has {part.capacity['DSPs']}; make the "
             "array smaller, or make its cells from LUTs (pe)"
         )
-    _check_memory(getattr(config, "memory_bits", 0), part, where)
-    if hasattr(datapath, "family"):
+    _check_memory(config.memory_bits, part, where)
+    is_engine = isinstance(config, EngineConfig)
+    datapath = config.datapath if is_engine else config
+    if isinstance(datapath, DatapathConfig):
         registers = _CELL_REGISTERS * datapath.rows * datapath.cols
         _check_registers(registers, "at least", part, where)
-    if datapath is config:
+    if not is_engine:
         return
     bits = {
         "act_depth": config.act_depth * datapath.act_lanes * datapath.x_bits,

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ..hw.config import ConfigError
-from .registry import find_family, find_unit, load
+from ..hw.engine.config import DatapathConfig
+from .registry import DEFAULT_FAMILY, find_family, find_unit, load
 
 __all__ = ["Parameter", "configure", "derived", "dump", "fields_of", "parameters"]
 
-_DEFAULT_FAMILY = "systolic"
 _NAMES = {int: "an integer", bool: "true or false", str: "a string", float: "a number"}
 
 
@@ -151,7 +151,7 @@ def _build(kind: type, fields: Mapping[str, Any], owner: str, prefix: str) -> An
 
 def _nested(hint: Any) -> bool:
     """Tell whether a field holds a configuration of its own, fixed or of a family to choose."""
-    return dataclasses.is_dataclass(hint) or getattr(hint, "_is_protocol", False)
+    return dataclasses.is_dataclass(hint) or hint is DatapathConfig
 
 
 def _convert(hint: Any, value: Any, owner: str, name: str) -> Any:
@@ -160,7 +160,7 @@ def _convert(hint: Any, value: Any, owner: str, name: str) -> Any:
             raise ConfigError(f"{name} must be a table of fields, not {value!r}")
         if dataclasses.is_dataclass(hint):
             return _build(hint, value, owner, f"{name}.")
-        family = find_family(value.get("family", _DEFAULT_FAMILY))
+        family = find_family(value.get("family", DEFAULT_FAMILY))
         inner = {key: item for key, item in value.items() if key != "family"}
         return _build(load(family.config), inner, owner, f"{name}.")
     options = _options(hint)
@@ -199,7 +199,7 @@ def _describe(hint: Any) -> str:
         return "one of " + ", ".join(repr(choice) for choice in typing.get_args(hint))
     if typing.get_origin(hint) is tuple or hint is tuple:
         return "a list"
-    return getattr(hint, "__name__", str(hint))
+    return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
 def fields_of(config: Any) -> dict[str, Any]:
@@ -210,8 +210,8 @@ def fields_of(config: Any) -> dict[str, Any]:
             continue
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            family = getattr(value, "family", None)
-            value = ({"family": family} if family else {}) | fields_of(value)
+            family = {"family": value.family} if isinstance(value, DatapathConfig) else {}
+            value = family | fields_of(value)
         fields[field.name] = list(value) if isinstance(value, tuple) else value
     return fields
 

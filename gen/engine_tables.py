@@ -4,13 +4,10 @@ Counts, places and formulas are expressions in Python's syntax over the fields o
 manifest's own numbers and the loops' names, so that a program can evaluate them.
 """
 
-import inspect
-import re
 from typing import Any
 
 from ..hw.engine.config import EngineConfig
 from ..hw.engine.requantise_config import MULT_BITS, SHIFT_BITS
-from .registry import load
 
 __all__ = ["operands", "parameters", "requantisation", "results"]
 
@@ -18,11 +15,9 @@ __all__ = ["operands", "parameters", "requantisation", "results"]
 def operands(config: EngineConfig) -> dict[str, Any]:
     """Return how an engine's operands lie in the beats of its streams.
 
-    The order within a weight tile is the datapath's own, and is said by its documentation.
+    The order within a weight tile is the datapath's own.
     """
     d = config.datapath
-    said = inspect.getdoc(load(f"hw.{d.component}")) or ""
-    order = re.search(r"^weights : .*\n((?:    .*\n)+)", said, re.MULTILINE)
     return {
         "x": {
             "stream": "s_axis_x",
@@ -38,7 +33,7 @@ def operands(config: EngineConfig) -> dict[str, Any]:
             "beats_per_tile": d.weight_beats,
             "width": d.w_bits,
             "signed": d.w_signed,
-            "order": " ".join(order[1].split()) if order else "",
+            "order": d.weight_order,
         },
     }
 

@@ -11,6 +11,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from .. import __version__  # pyright: ignore[reportMissingImports] # through .dev
+from ..hw.bus.axi_stream import AxiStreamTop
+from ..hw.config import UnitConfig
+from ..hw.engine.config import DatapathConfig
 from .configuration import derived, fields_of
 from .registry import find_unit, load
 from .verilog import sections, summary
@@ -21,7 +24,7 @@ _PROSE = ("Latency", "Throughput", "Numerics", "Reference")
 _STREAM = re.compile(r"(.+)_(tdata|tkeep|tlast|tvalid|tready)")
 
 
-def manifest(unit: str, name: str, config: Any, top: wiring.Component) -> str:
+def manifest(unit: str, name: str, config: UnitConfig, top: wiring.Component) -> str:
     """Return the JSON text that describes module ``name`` made from ``top``.
 
     Parameters
@@ -30,13 +33,14 @@ def manifest(unit: str, name: str, config: Any, top: wiring.Component) -> str:
         Row of the registry that ``config`` and ``top`` belong to.
     name : str
         Name of the top module.
-    config : object
+    config : UnitConfig
         The configuration.
     top : wiring.Component
         What `emit` was given, with AXI4-Stream names.
     """
     row = find_unit(unit)
-    streams = {port.name: port for port in getattr(top, "axi_streams", ())}
+    ports = top.axi_streams if isinstance(top, AxiStreamTop) else ()
+    streams = {port.name: port for port in ports}
     document = {
         "name": name,
         "unit": unit,
@@ -64,8 +68,9 @@ def manifest(unit: str, name: str, config: Any, top: wiring.Component) -> str:
             for title, text in sections(top).items()
             if title in _PROSE and text
         },
-        "latency": getattr(config, "latency", None),
+        "latency": config.latency,
         "cycles": row.cycles,
+        **_modes(config),
         **_tables(row.tables, config),
     }
     return json.dumps(document, indent=2) + "\n"
@@ -128,6 +133,12 @@ def _layout(shape: Any) -> data.Layout | None:
         return data.Layout.cast(shape)
     except TypeError:
         return None
+
+
+def _modes(config: UnitConfig) -> dict[str, Any]:
+    """Return the settings of a product that a datapath has."""
+    modes = config.mode_fields if isinstance(config, DatapathConfig) else ()
+    return {"modes": _plain(modes)} if modes else {}
 
 
 def _tables(paths: Mapping[str, str], config: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from ..hw.config import ConfigError
 from .unit import Mutation, Unit
 
-__all__ = ["INTERNAL", "UNITS", "families", "find_family", "find_unit", "load"]
+__all__ = ["DEFAULT_FAMILY", "INTERNAL", "UNITS", "families", "find_family", "find_unit", "load"]
 
 _PACKAGE = __name__.rsplit(".", 2)[0]
 
@@ -30,6 +30,7 @@ UNITS: dict[str, Unit] = {
             "tiny": {"rows": 2, "cols": 2},
             "os": {"rows": 4, "cols": 4, "dataflow": "os"},
         },
+        family="sw.families.systolic:Systolic",
         golden="verif.golden.systolic:systolic",
         testbench="verif.testbench.systolic",
         formal="verif.formal.systolic",
@@ -57,6 +58,7 @@ UNITS: dict[str, Unit] = {
             },
             "tmac": {"group": 4, "cols": 2, "budget": 8, "pe": "tmac"},
         },
+        family="sw.families.term:Term",
         golden="verif.golden.term:term",
         testbench="verif.testbench.term",
         formal="verif.formal.term",
@@ -65,8 +67,6 @@ UNITS: dict[str, Unit] = {
         "Quantized DNNs, SC 2020",
         maturity="V2",
         cycles="a batch of up to `rows` vectors per slots of the tile; see docs/units/term.md",
-        prepare="sw.pack.term:prepare",
-        tables={"modes": "hw.term.config:MODE_FIELDS"},
         mutation=Mutation(
             preset="tiny",
             # Of the encoders, proved, much is never used here; four rows wait for each other.
@@ -86,6 +86,7 @@ UNITS: dict[str, Unit] = {
             "bit_mac": {"pe": "bit_mac", "rows": 3, "cols": 2, "vectors": 3, "x_bits": 4,
                         "w_bits": 4},
         },
+        family="sw.families.serial:Serial",
         golden="verif.golden.serial:serial",
         testbench="verif.testbench.serial",
         formal="verif.formal.serial",
@@ -95,7 +96,6 @@ UNITS: dict[str, Unit] = {
         maturity="V2",
         cycles="`vectors` activation vectors every max(passes, vectors, 4) cycles within a step; "
         "see docs/units/serial.md",
-        tables={"modes": "hw.serial.config:mode_fields"},
         mutation=Mutation(preset="tiny", judge="verif.mutate.datapath:DatapathJudge"),
     ),
     "packed": Unit(
@@ -108,6 +108,7 @@ UNITS: dict[str, Unit] = {
             "lut": {"rows": 3, "cols": 2, "alpha": 4, "pe": "lut"},
             "serial": {"rows": 2, "cols": 2, "alpha": 3, "x_bits": 4, "w_bits": 4, "pe": "bit_mac"},
         },
+        family="sw.families.packed:Packed",
         golden="verif.golden.packed:packed",
         testbench="verif.testbench.packed",
         formal="verif.formal.packed",
@@ -116,8 +117,6 @@ UNITS: dict[str, Unit] = {
         "Systolic Array Implementations: Column Combining Under Joint Optimization, ASPLOS 2019",
         maturity="V2",
         cycles="one activation vector per cycle within a step; see docs/units/packed.md",
-        prepare="sw.pack.packed:prepare",
-        tables={"modes": "hw.packed.config:mode_fields"},
         mutation=Mutation(
             preset="tiny", settings=("rows=3",), judge="verif.mutate.packed:SelectJudge"
         ),
@@ -163,6 +162,7 @@ UNITS: dict[str, Unit] = {
             "tiny": {"rows": 2, "cols": 2, "n": 1, "m": 2},
             "half": {"rows": 4, "cols": 2, "n": 2, "m": 4},
         },
+        family="sw.families.nm:Nm",
         golden="verif.golden.nm:nm",
         testbench="verif.testbench.nm",
         formal="verif.formal.nm",
@@ -171,8 +171,6 @@ UNITS: dict[str, Unit] = {
         "Parallel Thread Execution ISA, sparse matrix storage",
         maturity="V2",
         cycles="one activation vector per cycle within a step; see docs/units/nm.md",
-        prepare="sw.pack.nm:prepare",
-        tables={"modes": "hw.nm.config:mode_fields"},
         mutation=Mutation(
             preset="tiny",
             settings=("rows=4", "n=2", "m=4"),
@@ -348,6 +346,9 @@ UNITS: dict[str, Unit] = {
     ),
 }
 
+DEFAULT_FAMILY = "systolic"
+"""Datapath of an engine whose configuration names none."""
+
 INTERNAL: frozenset[str] = frozenset(
     {
         "hw.arith.dsp_product:DspPair",
@@ -474,10 +475,7 @@ def find_unit(name: str) -> Unit:
 
 def families() -> dict[str, Unit]:
     """Return the rows of the units that an engine can have as its datapath."""
-    return {
-        name: row for name, row in UNITS.items()
-        if getattr(load(row.config), "family", None) == name
-    }  # fmt: skip
+    return {name: row for name, row in UNITS.items() if row.family}
 
 
 def find_family(name: str) -> Unit:

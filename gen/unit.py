@@ -68,11 +68,9 @@ class Unit:
         A key of `MATURITY`.
     cycles : str
         Cycle formula in words, for the manifest.
-    prepare : str
-        For datapaths that are lossy or whose modes depend on the weights, else empty: function
-        ``(config, network, k_tiles, inputs) -> network`` that gives a quantised network's layers
-        the weights and modes that the datapath computes with; ``inputs`` are calibration inputs as
-        integers.
+    family : str
+        Subclass of `sw.families.base.Family` where the unit is a datapath of the engine, else
+        empty.
     tables : mapping
         What the manifest copies from the code: section to import string of a table, or of a
         function that makes it from the configuration.
@@ -91,6 +89,6 @@ class Unit:
     paper: str
     maturity: str
     cycles: str
-    prepare: str = ""
+    family: str = ""
     tables: Mapping[str, str] = field(default_factory=dict)
     mutation: Mutation | None = None

@@ -1,15 +1,41 @@
-"""What the configurations of all families share: validation with one clear sentence, modes."""
+"""What the configurations of all units share: validation with one clear sentence, modes."""
 
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
 __all__ = [
-    "ConfigError", "ModeField", "check_choice", "check_range", "check_width", "plain_fields",
+    "ConfigError", "ModeField", "UnitConfig", "check_choice", "check_range", "check_width",
+    "plain_fields",
 ]  # fmt: skip
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be built; the message names field, value and range."""
+
+
+class UnitConfig:
+    """What general code reads of the configuration of any unit, which extends this class."""
+
+    @property
+    def latency(self) -> int | None:
+        """Cycles from an input to its output, None where there is no such number."""
+        return None
+
+    @property
+    def multipliers(self) -> int:
+        """Least hardware multipliers that the unit needs."""
+        return 0
+
+    @property
+    def memory_bits(self) -> int:
+        """Least bits of memory that the unit needs."""
+        return 0
+
+    @property
+    def parameter_words(self) -> int:
+        """Words that the unit takes in before it computes."""
+        return 0
 
 
 def plain_fields(config: Any) -> None:
@@ -23,7 +49,8 @@ def plain_fields(config: Any) -> None:
 
 def _plain(value: Any) -> Any:
     if type(value).__module__ == "numpy":
-        value = value.tolist() if hasattr(value, "tolist") else value
+        with suppress(AttributeError):  # types of NumPy's are none of its numbers
+            value = value.tolist()
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 

@@ -13,12 +13,10 @@ from ..gen.registry import find_family, load
 from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
 from .cycles import predict
+from .families.base import family_of
+from .families.operand import Operand, Values
 from .mapping.matmul import plan_matmul
-from .pack.by_mode import for_mode, tile_k, useful_products, utilisation
-from .pack.operand import Operand, check_values
 from .runtime.simulated import SimulatedEngine
-from .sparse.columns import PackedColumns
-from .sparse.nm import PackedNm
 
 __all__ = ["Engine", "Stats"]
 
@@ -81,19 +79,19 @@ class Engine:
         datapath = kind(**{name: v for name, v in fields.items() if name in theirs})
         rest = {name: v for name, v in fields.items() if name in ours}
         # Where fewer products make a sum, sums are finished faster.
-        packs = tile_k(datapath, 0) < datapath.act_lanes
+        self._family = family_of(datapath)
+        packs = self._family.tile().k < datapath.act_lanes
         limit = min(datapath.cols, datapath.act_lanes, datapath.cols if packs else 4)
         rest.setdefault("drain_lanes", 1 << limit.bit_length() - 1)
         rest.setdefault("weight_depth", max(4096, 4 * datapath.weight_beats))
         self.config = EngineConfig(datapath=datapath, **rest)
-        self._weights = load(f"sw.pack.{family}")
         with waiting(f"compiling the engine around {family}"):
             self._hardware = SimulatedEngine(self.config)
 
     def matmul(
         self,
         x: ArrayLike,
-        w: ArrayLike | PackedColumns | PackedNm,
+        w: ArrayLike | Any,
         mode: Mapping[str, Any] | None = None,
     ) -> tuple[NDArray[np.int64], Stats]:
         """Return ``x @ w`` as computed by the hardware, and its counts.
@@ -101,8 +99,8 @@ class Engine:
         Parameters
         ----------
         x, w : array_like
-            Integer matrices [M, K] and [K, N]; w of ``"packed"`` also as packed columns and of
-            ``"nm"`` as packed N:M weights, which bring their mode with them.
+            Integer matrices [M, K] and [K, N]; w also as weights that the family has packed,
+            which bring their mode with them.
         mode : mapping, optional
             Settings of the datapath for this product, for example its precision; those that the
             family's documentation lists.
@@ -113,26 +111,18 @@ class Engine:
             A shape or a value does not fit, K longer than ``k_max`` and unknown settings included;
             or the array leaves out weights of w that are not zero.
         """
-        d = self.config.datapath
-        word = 0
-        if self._is_packed(w):
-            mode = self._weights.settings(d, w)
-        x_format, w_format = (d.x_bits, d.x_signed), (d.w_bits, d.w_signed)
-        if mode:
-            if not isinstance(mode, Mapping):
-                raise ConfigError(f"mode must be a mapping of settings, not {mode!r}")
-            if not d.mode_bits:
-                raise ConfigError(f"{d.family} has no settings for a product, not {sorted(mode)}")
-            word = d.mode_word(**mode)
-            x_format, w_format = d.operand_formats(word)
-        acts, operand = _matrix("x", x, *x_format), self._operand(w, w_format, word)
+        family = self._family
+        if isinstance(w, family.packed):
+            mode = family.settings(w)
+        word = family.mode_word(mode)
+        x_values, w_values = family.operands(word)
+        acts, operand = _matrix("x", x, x_values), self._operand(w, w_values, word)
         if acts.shape[1] != operand.channels:
             raise ValueError(
                 f"x has {acts.shape[1]} columns but w has {operand.channels} rows; "
                 "both are K and must be equal"
             )
-        pack = for_mode(self._weights.pack_tile, word)
-        plan = plan_matmul(self.config, operand.gather(acts), operand.weights, pack, word)
+        plan = plan_matmul(self.config, operand.gather(acts), operand.weights, word)
         result = self._hardware.run(plan.program)
         predicted = predict(self.config, plan.program).cycles
         useful = len(acts) * operand.useful
@@ -141,30 +131,24 @@ class Engine:
             predicted_cycles=predicted,
             macs=acts.size * operand.weights.shape[1],
             useful=useful,
-            utilisation=utilisation(d, useful, result.cycles),
+            utilisation=family.utilisation(useful, result.cycles),
         )
         return plan.assemble(result.lanes, self.config.drain_lanes), stats
 
-    def _is_packed(self, w: object) -> bool:
-        return isinstance(w, getattr(self._weights, "PACKED", ()))
-
-    def _operand(self, w: Any, w_format: tuple[int, bool], mode: int) -> Operand:
+    def _operand(self, w: Any, values: Values, mode: int) -> Operand:
         """Return the weights as the datapath takes them."""
-        if self._is_packed(w):
-            operand = self._weights.operand(self.config.datapath, w, mode)
-            _matrix("w", operand.weights, *w_format)
+        if isinstance(w, self._family.packed):
+            operand = self._family.operand(w, mode)
+            _matrix("w", operand.weights, values)
             return operand
-        weights, d = _matrix("w", w, *w_format), self.config.datapath
-        if hasattr(self._weights, "operand"):
-            return self._weights.operand(d, weights, mode)
-        return Operand(weights, None, len(weights), useful_products(d, weights, mode))
+        return self._family.operand(_matrix("w", w, values), mode)
 
 
-def _matrix(name: str, values: ArrayLike, bits: int, is_signed: bool) -> NDArray[np.int64]:
+def _matrix(name: str, values: ArrayLike, legal: Values) -> NDArray[np.int64]:
     array = np.asarray(values)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} must be a matrix with rows and columns, not of {array.shape}")
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} must hold integers, not {array.dtype}")
-    check_values(name, array, bits, is_signed)
+    legal.check(name, array)
     return array.astype(np.int64)

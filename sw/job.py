@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..gen.configuration import configure
-from ..gen.registry import families, find_unit, load
+from ..gen.registry import families
 from ..hw.config import ConfigError, check_choice
-from ..hw.engine.config import DatapathConfig, EngineConfig
+from ..hw.engine.config import EngineConfig
 from .cycles import Timeline, predict
+from .families.base import Family, family_of
 from .importers.model_file import load_model
 from .mapping.network import NetworkPlan, k_tiles, plan_network
 from .model.evaluation import evaluate
@@ -22,7 +23,6 @@ from .model.graph import Graph, from_model
 from .model.inference import run as run_golden
 from .model.inference import tiled_product
 from .model.integer_graph import Formats, QuantisedGraph, QuantisedLayer
-from .pack.by_mode import useful_products, utilisation
 from .program import Program
 from .quantise import quantise
 from .quantise.calibrate import METHODS
@@ -300,8 +300,8 @@ def run_prepared(
         cycles=result.cycles,
         predicted_cycles=ready.timeline.cycles,
         batch=ready.plan.batch,
-        layers=_layers(job.engine.datapath, ready, count),
-        utilisation=utilisation(job.engine.datapath, ready.useful(job.engine), result.cycles),
+        layers=_layers(ready, count),
+        utilisation=ready.family.utilisation(ready.useful(), result.cycles),
         seconds=seconds,
     )
 
@@ -319,9 +319,7 @@ def estimate_job(
         float_accuracy=ready.float_accuracy(),
         golden_accuracy=ready.accuracy(ready.golden),
         cycles=ready.timeline.cycles,
-        utilisation=utilisation(
-            job.engine.datapath, ready.useful(job.engine), ready.timeline.cycles
-        ),
+        utilisation=ready.family.utilisation(ready.useful(), ready.timeline.cycles),
     )
 
 
@@ -330,6 +328,7 @@ class PreparedJob:
     """A quantised and mapped network, and what the models say of it."""
 
     job: Job
+    family: Family
     graph: Graph
     network: QuantisedGraph
     tiles: list[NDArray[np.int64]]
@@ -348,11 +347,10 @@ class PreparedJob:
         """Return the share of right answers of the network before it was quantised."""
         return self._right(_float_outputs(self.graph, self.test))
 
-    def useful(self, engine: EngineConfig) -> int:
+    def useful(self) -> int:
         """Return the useful products of the whole run."""
-        d = engine.datapath
         layers = zip(self.network.engine_layers, self.tiles, strict=True)
-        return len(self.labels) * sum(_useful(d, layer, tiles) for layer, tiles in layers)
+        return len(self.labels) * sum(_useful(self.family, *item) for item in layers)
 
     def _right(self, values: NDArray[Any]) -> float:
         answers = values.reshape(len(self.labels), -1).argmax(axis=1)
@@ -376,27 +374,25 @@ def prepare_job(
     )
     labels = samples.labels[:images]
     say(f"Quantising with {len(calibration)} calibration images ({job.calibration})")
-    network = quantise(graph, Formats.of(job.engine), calibration, calibration=job.calibration)
-    family = job.engine.datapath.family
-    unit = find_unit(family)
+    family = family_of(job.engine.datapath)
+    formats = family.formats(Formats.of(job.engine))
+    network = quantise(graph, formats, calibration, calibration=job.calibration)
+    network = family.prepare(network, network.quantise_input(calibration))
+    tiles = k_tiles(job.engine, network)
     golden_run = run_golden
-    if unit.prepare:
-        tiles = k_tiles(job.engine, network)
-        inputs = network.quantise_input(calibration)
-        network = load(unit.prepare)(job.engine.datapath, network, tiles, inputs)
-        tiles = k_tiles(job.engine, network)
+    if family.lossy:
         product = tiled_product(
-            load(unit.golden), job.engine.datapath,
+            family.golden,
             {layer.name: k for layer, k in zip(network.engine_layers, tiles, strict=True)},
         )
         golden_run = partial(golden_run, product=product)
-    plan = plan_network(job.engine, network, load(f"sw.pack.{family}:pack_tile"))
+    plan = plan_network(job.engine, network)
     x = network.quantise_input(test)
     say(f"Running {len(test)} images on the golden model")
     golden = golden_run(network, x)
     program = plan.program(x)
     return PreparedJob(
-        job=job, graph=graph, network=network, tiles=k_tiles(job.engine, network), plan=plan,
+        job=job, family=family, graph=graph, network=network, tiles=tiles, plan=plan,
         program=program, timeline=predict(job.engine, program), golden=golden, test=test,
         labels=labels,
     )
@@ -417,12 +413,12 @@ def _simulate(job: Job, program: Program, images: int, progress: Progress):
     return result, perf_counter() - start
 
 
-def _useful(datapath: DatapathConfig, layer: QuantisedLayer, tiles: NDArray[np.int64]) -> int:
+def _useful(family: Family, layer: QuantisedLayer, tiles: NDArray[np.int64]) -> int:
     """Return a layer's useful products; those that are in none of its K tiles are none."""
-    return layer.rows * useful_products(datapath, layer.weights[tiles[tiles >= 0]], layer.mode)
+    return layer.rows * family.useful(layer.weights[tiles[tiles >= 0]], layer.mode)
 
 
-def _layers(datapath: DatapathConfig, ready: PreparedJob, images: int) -> tuple[LayerResult, ...]:
+def _layers(ready: PreparedJob, images: int) -> tuple[LayerResult, ...]:
     """Share the cycles out: a GEMM has those since the one before was done."""
     layers = ready.network.engine_layers
     cycles = [0.0] * len(layers)
@@ -435,7 +431,9 @@ def _layers(datapath: DatapathConfig, ready: PreparedJob, images: int) -> tuple[
         LayerResult(
             name=layer.name, op=layer.op, shape=(layer.rows, layer.k, layer.n), macs=layer.macs,
             cycles=total / images,
-            utilisation=utilisation(datapath, images * _useful(datapath, layer, tiles), total),
+            utilisation=ready.family.utilisation(
+                images * _useful(ready.family, layer, tiles), total
+            ),
         )
         for layer, tiles, total in zip(layers, ready.tiles, cycles, strict=True)
     )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ..hw.engine.commands import NO_WAIT, encode
 from ..hw.engine.config import EngineConfig
 from ..hw.engine.requantise_config import MULT_BITS, SHIFT_BITS
-from .pack.operand import check_values
+from .families.operand import Values
 
 __all__ = ["Program", "ProgramBuilder"]
 
@@ -126,9 +126,9 @@ class ProgramBuilder:
             A bias has more bits than sums, a multiplier more than 16, or a shift more than 6.
         """
         config = self.config
-        check_values("bias", np.asarray(bias), config.acc_width, True)
-        check_values("mult", np.asarray(mult), MULT_BITS, False)
-        check_values("shift", np.asarray(shift), SHIFT_BITS, False)
+        Values.of(config.acc_width, True).check("bias", np.asarray(bias))
+        Values.of(MULT_BITS, False).check("mult", np.asarray(mult))
+        Values.of(SHIFT_BITS, False).check("shift", np.asarray(shift))
         words: list[int] = []
         cols, lanes = config.datapath.cols, config.drain_lanes
         rows = 0

@@ -17,7 +17,6 @@ from ..sw.cli.options import Json
 from ..sw.cli.output import print_json, print_table
 from ..sw.cycles import predict
 from ..sw.mapping.matmul import plan_products
-from ..sw.pack.systolic import pack_tile
 
 __all__ = ["main", "steps"]
 
@@ -39,7 +38,7 @@ def _cycles(
     config = EngineConfig(datapath=datapath, drain_lanes=lanes)
     m, k, n = sizes
     product = np.zeros((m, k), np.int64), np.zeros((k, n), np.int64)
-    plans = plan_products(config, [product] * count, pack_tile, shift=shift)
+    plans = plan_products(config, [product] * count, shift=shift)
     return predict(config, plans[0].program).cycles
 
 

@@ -1,16 +1,14 @@
 """What benches, judges and tests of all datapaths have in common."""
 
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
 from ..hw.config import ConfigError
-from ..hw.engine.config import DatapathConfig
+from ..hw.engine.config import DatapathConfig, Run
+from ..sw.families.base import Family
 
-__all__ = ["formats", "psum_cycles", "random_mode", "sums_inside"]
-
-Format = tuple[int, bool]
-"""Bits and signedness of an operand."""
+__all__ = ["cycles_of", "random_mode", "sums_inside"]
 
 
 def sums_inside(config: DatapathConfig) -> bool:
@@ -18,20 +16,14 @@ def sums_inside(config: DatapathConfig) -> bool:
     return config.max_tile_rows is not None
 
 
-def formats(config: DatapathConfig, mode: int) -> tuple[Format, Format]:
-    """Return the formats of activations and weights."""
-    if config.mode_bits:
-        return config.operand_formats(mode)
-    return (config.x_bits, config.x_signed), (config.w_bits, config.w_signed)
-
-
-def random_mode(config: DatapathConfig, rng: np.random.Generator) -> int:
+def random_mode(family: Family, rng: np.random.Generator) -> int:
     """Return a legal mode, in one of two cases that of the plain product."""
+    bits = family.config.mode_bits
     mode = 0
-    while config.mode_bits and (mode or rng.integers(2)):
-        mode = int(rng.integers(1 << config.mode_bits))
+    while bits and (mode or rng.integers(2)):
+        mode = int(rng.integers(1 << bits))
         try:
-            config.operand_formats(mode)
+            family.operands(mode)
         except ConfigError:
             mode = mode or 1
             continue
@@ -39,8 +31,6 @@ def random_mode(config: DatapathConfig, rng: np.random.Generator) -> int:
     return mode
 
 
-def psum_cycles(timing: Any, vectors: int) -> list[int]:
-    """Return when the psum beats of the last step come: back to back, if not said otherwise."""
-    end = timing.last_psum
-    runs = getattr(timing, "psums", ((end - vectors + 1, vectors),))
+def cycles_of(runs: Iterable[Run]) -> list[int]:
+    """Return the cycles in which the beats of some runs move."""
     return [cycle + i for cycle, count in runs for i in range(count)]

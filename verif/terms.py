@@ -20,12 +20,12 @@ from ..hw.engine.config import EngineConfig
 from ..hw.term.config import TermConfig
 from ..sw.cli.options import Images, JobPath, Json, Settings
 from ..sw.cli.output import print_json, print_table, say
+from ..sw.families.term import slot_counts
 from ..sw.importers.onnx.onnx_file import load
 from ..sw.job import DATA, Job, read_job
 from ..sw.mapping.network import k_tiles
 from ..sw.model.inference import run as run_network
 from ..sw.model.integer_graph import Formats, QuantisedGraph
-from ..sw.pack.term import slot_counts
 from ..sw.quantise import quantise
 from ..sw.quantise.budgets import LayerBudget, search_budgets, with_budgets
 from .golden.systolic import exact_product

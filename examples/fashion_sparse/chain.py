@@ -13,13 +13,12 @@ from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.packed.config import PackedConfig
 from tilewright.sw.cycles import predict
 from tilewright.sw.engine import Engine
+from tilewright.sw.families.packed import Packed
 from tilewright.sw.mapping.matmul import plan_matmul
 from tilewright.sw.model.evaluation import evaluate
 from tilewright.sw.model.graph import Graph, graph_of
 from tilewright.sw.model.inference import trace
 from tilewright.sw.model.operators import Convolution, Shift
-from tilewright.sw.pack.by_mode import for_mode
-from tilewright.sw.pack.packed import operand, pack_tile, settings
 from tilewright.sw.quantise import QuantisedGraph
 from tilewright.sw.sparse.chain import Chain, SimulatedChain, chain_of
 from tilewright.sw.sparse.columns import PackedColumns, combine
@@ -81,10 +80,10 @@ def on_one_array(chain: Chain, images: int, engine: Engine | None = None) -> int
         if engine:
             cycles += engine.matmul(x, w)[1].cycles
             continue
-        mode = datapath.mode_word(**settings(datapath, w))
-        given = operand(datapath, w, mode)
-        pack = for_mode(pack_tile, mode)
-        plan = plan_matmul(config, given.gather(x), given.weights, pack, mode)
+        family = Packed(datapath)
+        mode = family.mode_word(family.settings(w))
+        given = family.operand(w, mode)
+        plan = plan_matmul(config, given.gather(x), given.weights, mode)
         cycles += predict(config, plan.program).cycles
     return cycles
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
-from ..config import ConfigError, check_choice, check_range, plain_fields
+from ..config import ConfigError, UnitConfig, check_choice, check_range, plain_fields
 
 __all__ = [
     "ACT_BITS",
@@ -32,7 +32,7 @@ LAYOUTS = ("interleaved", "halves")
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionConfig:
+class AttentionConfig(UnitConfig):
     """Parameters of `Attention`: the heads that it serves, and its precision.
 
     Attributes

@@ -1,13 +1,17 @@
 """Configuration of the engine: buffer depths, drain width and rounding around one datapath."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..config import ConfigError, check_choice, check_range, plain_fields
+from ..config import ConfigError, ModeField, UnitConfig, check_choice, check_range, plain_fields
 from .requantise_config import RequantiseConfig
 
-__all__ = ["DEPTHS", "DatapathConfig", "DatapathTiming", "EngineConfig", "sum_width"]
+if TYPE_CHECKING:
+    from ..lib.component import Component
+
+__all__ = ["DEPTHS", "DatapathConfig", "DatapathTiming", "EngineConfig", "Run", "sum_width"]
 
 DEPTHS = {
     "act_depth": (16, 32768), "weight_depth": (16, 32768), "acc_depth": (4, 4096),
@@ -16,64 +20,11 @@ DEPTHS = {
 """Smallest and largest depth of each buffer."""
 
 
-class DatapathConfig(Protocol):
-    """What the engine, the mapper and the cycle model read from a datapath's configuration.
-
-    Attributes
-    ----------
-    family : str
-        Name of the family's folder and of its row in the registry.
-    component : str
-        ``module:class`` of the component, the module relative to the package's ``hw``.
-    act_lanes : int
-        Elements per activation vector. A weight tile covers this many of K, or where the
-        configuration has a method ``tile_k(mode)``, the first so many of them.
-    cols : int
-        Output channels per weight tile, partial sums per psum vector.
-    x_bits, w_bits : int
-        Operand widths; ``x_signed`` and ``w_signed`` give their signedness.
-    k_max : int
-        Longest sum that the accumulators must hold.
-    weight_beat_bits, weight_beats : int
-        Bits per weight beat and beats per weight tile.
-    psum_width : int
-        Signed bits per partial sum.
-    max_tile_rows : int or None
-        Most activation vectors per step, None where only the accumulators limit it.
-    mode_bits : int
-        Bits of a GEMM's ``mode`` that the datapath reads, 0 to 32; mode 0 is the plain product.
-    fabric : str
-        ``"portable"`` or ``"ecp5"``: what products are made of.
-    """
-
-    family: str
-    component: str
-    rows: int
-    cols: int
-    act_lanes: int
-    x_bits: int
-    x_signed: bool
-    w_bits: int
-    w_signed: bool
-    k_max: int
-    weight_beat_bits: int
-    weight_beats: int
-    psum_width: int
-    max_tile_rows: int | None
-    mode_bits: int
-    fabric: str
-
-    def timing(self) -> "DatapathTiming":
-        """Return a fresh model of the datapath's pace."""
-
-    def mode_word(self, **settings: Any) -> int:
-        """Return the ``mode`` of named settings; only where ``mode_bits`` is not 0."""
-
-    def operand_formats(self, mode: int) -> tuple[tuple[int, bool], tuple[int, bool]]:
-        """Return bits and signedness of x and of w under ``mode``; only where there are modes."""
+Run = tuple[int, int]
+"""Consecutive cycles in which beats move, one a cycle: the first cycle and how many beats."""
 
 
-class DatapathTiming(Protocol):
+class DatapathTiming(ABC):
     """When a datapath takes the beats that it is offered; calls alternate, one pair a step.
 
     The pace may depend on the weights and on the GEMM's mode, never on the activations.
@@ -82,20 +33,136 @@ class DatapathTiming(Protocol):
     ----------
     last_psum : int
         Cycle of the last psum beat of the sum that the last step closed.
+    psums : tuple of Run
+        All psum beats of that step.
     """
 
-    last_psum: int
+    last_psum: int = -1
+    psums: tuple[Run, ...] = ()
 
-    def load(self, offered: int, tile: Sequence[int]) -> tuple[tuple[int, int], ...]:
-        """Return when the beats of the next weight tile, offered from a cycle on, are taken.
+    @abstractmethod
+    def load(self, offered: int, tile: Sequence[int]) -> tuple[Run, ...]:
+        """Take the next weight tile, its beats offered from a cycle on; return when."""
 
-        Each pair is a cycle and how many beats are taken from then on, one a cycle.
-        """
-
+    @abstractmethod
     def step(
         self, offered: int, vectors: int, *, first: bool, last: bool, mode: int
-    ) -> tuple[tuple[int, int], ...]:
-        """Return when the vectors of the next step are taken, in the same form."""
+    ) -> tuple[Run, ...]:
+        """Take the vectors of the next step, whose tile was loaded; return when."""
+
+
+class DatapathConfig(UnitConfig, ABC):
+    """What the engine, the mapper and the cycle model read from a datapath's configuration.
+
+    A family's configuration is a frozen dataclass that extends this class.
+
+    Attributes
+    ----------
+    family : str
+        Name of the family's folder and of its row in the registry.
+    rows, cols : int
+        Shape of the array: each of its ``rows * cols`` cells has a multiply-accumulate slot in
+        every cycle. A weight tile has ``cols`` output channels, a psum vector as many sums.
+    x_bits, w_bits : int
+        Operand widths; ``x_signed`` and ``w_signed`` give their signedness.
+    k_max : int
+        Longest sum that the accumulators must hold.
+    fabric : str
+        ``"portable"`` or ``"ecp5"``: what products are made of.
+    weight_order : str
+        How the weights of a tile lie in its beats, in words.
+    """
+
+    family: ClassVar[str]
+    weight_order: ClassVar[str]
+
+    rows: int
+    cols: int
+    x_bits: int
+    x_signed: bool
+    w_bits: int
+    w_signed: bool
+    k_max: int
+    fabric: str
+
+    @abstractmethod
+    def build(self) -> "Component":
+        """Return the datapath itself; configurations do without Amaranth until it is called."""
+
+    @abstractmethod
+    def timing(self) -> DatapathTiming:
+        """Return a fresh model that says when beats are taken and results appear."""
+
+    @property
+    @abstractmethod
+    def weight_beat_bits(self) -> int:
+        """Bits per weight beat."""
+
+    @property
+    @abstractmethod
+    def weight_beats(self) -> int:
+        """Beats per weight tile."""
+
+    @property
+    @abstractmethod
+    def psum_width(self) -> int:
+        """Signed bits per partial sum."""
+
+    @property
+    def act_lanes(self) -> int:
+        """Elements per activation vector."""
+        return self.rows
+
+    def tile_k(self, mode: int) -> int:
+        """Return how many of K a weight tile covers: the first so many elements of a vector."""
+        return self.act_lanes
+
+    @property
+    def max_tile_rows(self) -> int | None:
+        """Most activation vectors per step, None where only the accumulators limit it."""
+        return None
+
+    def sum_width(self, k: int) -> int:
+        """Signed bits that hold every sum of ``k`` products exactly."""
+        return sum_width(self.x_bits, self.x_signed, self.w_bits, self.w_signed, k)
+
+    @property
+    def mode_fields(self) -> tuple[ModeField, ...]:
+        """Settings of a GEMM; in mode 0 the product is the plain one."""
+        return ()
+
+    @property
+    def mode_bits(self) -> int:
+        """Bits of a GEMM's ``mode`` that the datapath reads, 0 to 32."""
+        return max((field.lsb + field.width for field in self.mode_fields), default=0)
+
+    def mode_word(self, **settings: Any) -> int:
+        """Return the ``mode`` of named settings, see `mode_fields`.
+
+        Raises
+        ------
+        ConfigError
+            There is no such setting, or its value does not fit this configuration.
+        """
+        fields = {field.name: field for field in self.mode_fields}
+        word = 0
+        for name, value in settings.items():
+            if name not in fields:
+                raise ConfigError(f"mode must have settings of {sorted(fields)}, not {name!r}")
+            code = check_range(name, value, 0, (1 << fields[name].width) - 1)
+            word |= code << fields[name].lsb
+        self.operand_formats(word)
+        return word
+
+    def operand_formats(self, mode: int) -> tuple[tuple[int, bool], tuple[int, bool]]:
+        """Return bits and signedness of the activations and of the weights under ``mode``.
+
+        Raises
+        ------
+        ConfigError
+            Operands of that many bits do not fit those of the configuration.
+        """
+        return (self.x_bits, self.x_signed), (self.w_bits, self.w_signed)
 
 
 BLOCK_RAM = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2))
@@ -118,7 +185,7 @@ def sum_width(x_bits: int, x_signed: bool, w_bits: int, w_signed: bool, k: int) 
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineConfig:
+class EngineConfig(UnitConfig):
     """Parameters of an `Engine`.
 
     Attributes
@@ -149,7 +216,7 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         plain_fields(self)
-        if isinstance(self.datapath, type) or not hasattr(self.datapath, "family"):
+        if not isinstance(self.datapath, DatapathConfig):
             raise ConfigError(
                 f"datapath must be the configuration of a datapath family, not {self.datapath!r}"
             )
@@ -168,8 +235,7 @@ class EngineConfig:
     @property
     def acc_width(self) -> int:
         """Signed bits per accumulator: exact for sums of up to ``datapath.k_max`` products."""
-        d = self.datapath
-        return sum_width(d.x_bits, d.x_signed, d.w_bits, d.w_signed, d.k_max)
+        return self.datapath.sum_width(self.datapath.k_max)
 
     @property
     def lane(self) -> RequantiseConfig:
@@ -181,6 +247,11 @@ class EngineConfig:
             rounding=self.rounding,
             fabric=self.datapath.fabric,
         )
+
+    @property
+    def multipliers(self) -> int:
+        """Hardware multipliers of the datapath and of the requantiser lanes."""
+        return self.datapath.multipliers + self.drain_lanes * self.lane.pieces
 
     @property
     def lane_bits(self) -> int:

@@ -1,7 +1,5 @@
 """The engine without its bus edges: buffers, readers, one datapath, accumulators and drain."""
 
-from importlib import import_module
-
 from amaranth.hdl import Cat, Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -11,7 +9,7 @@ from .accumulator import Accumulator
 from .act_buffer import ActBuffer
 from .act_reader import ActReader
 from .commands import ERRORS
-from .config import DatapathConfig, EngineConfig
+from .config import EngineConfig
 from .dispatch import Dispatcher, word_beat
 from .drain import Drain, result_beat
 from .loader import Loader, LoaderConfig, data_beat
@@ -30,12 +28,6 @@ status_layout = data.StructLayout(
     }
 )
 """What the engine tells its registers every cycle; ``errors`` are pulses, see `ERRORS`."""
-
-
-def _datapath(config: DatapathConfig) -> wiring.Component:
-    """Build the datapath that ``config`` belongs to, whatever its family."""
-    module, name = config.component.split(":")
-    return getattr(import_module("..." + module, __name__), name)(config)
 
 
 class EngineCore(Component):
@@ -107,7 +99,7 @@ class EngineCore(Component):
         m.submodules.act_buffer = act_buffer = ActBuffer(config)
         m.submodules.act_reader = act_reader = ActReader(config)
         m.submodules.weight_reader = weight_reader = WeightReader(config)
-        m.submodules.datapath = datapath = _datapath(d)
+        m.submodules.datapath = datapath = d.build()
         m.submodules.accumulator = accumulator = Accumulator(config)
         m.submodules.drain = drain = Drain(config)
 

@@ -4,7 +4,7 @@ A datapath is a component whose constructor takes its configuration (`DatapathCo
 members are
 
 - ``weights: In(stream.Signature(unsigned(weight_beat_bits)))``: tiles of ``weight_beats`` beats in
-  the family's own order, see ``sw/pack``;
+  the family's own order, see ``DatapathConfig.weight_order``;
 - ``acts: In(stream.Signature(act_beat(config)))``: activation vectors;
 - ``psums: Out(stream.Signature(psum_beat(config), always_ready=True))``: partial sums.
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..config import check_choice, check_range, check_width, plain_fields
+from ..config import UnitConfig, check_choice, check_range, check_width, plain_fields
 
 __all__ = ["MULT_BITS", "PIECE_BITS", "SHIFT_BITS", "RequantiseConfig"]
 
@@ -15,7 +15,7 @@ PIECE_BITS = 18
 
 
 @dataclass(frozen=True, kw_only=True)
-class RequantiseConfig:
+class RequantiseConfig(UnitConfig):
     """Parameters of a `RequantiseLane` and of `Requantise`.
 
     Attributes

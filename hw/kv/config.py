@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..config import ConfigError, check_choice, check_range, plain_fields
+from ..config import ConfigError, UnitConfig, check_choice, check_range, plain_fields
 from .pager_config import PagerConfig
 from .refresh_config import RefreshConfig
 
@@ -14,7 +14,7 @@ EVICT = ("never", "oldest", "score")
 
 
 @dataclass(frozen=True, kw_only=True)
-class KvConfig:
+class KvConfig(UnitConfig):
     """Parameters of a `KvController`: one layer's heads, each with its own slots.
 
     Attributes

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..config import ConfigError, check_choice, check_range, plain_fields
+from ..config import ConfigError, UnitConfig, check_choice, check_range, plain_fields
 from .memory_config import MemoryConfig
 
 __all__ = ["ELEMENT_BITS", "MEMORIES", "StorageConfig"]
@@ -14,7 +14,7 @@ MEMORIES = ("block", "wishbone")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StorageConfig:
+class StorageConfig(UnitConfig):
     """Parameters of a `KvStorage`.
 
     A row holds a head's keys or values of one token: first the scales of its groups, 16 bits each,

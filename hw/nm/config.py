@@ -1,12 +1,15 @@
 """Configuration of the arrays for N:M structured sparsity."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..config import ConfigError, ModeField, check_choice, check_range, plain_fields
 from ..packed.select_config import SelectConfig
 
-__all__ = ["NmConfig", "mode_fields"]
+if TYPE_CHECKING:
+    from .array import NmArray
+
+__all__ = ["NmConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,11 @@ class NmConfig(SelectConfig):
     """
 
     family: ClassVar[str] = "nm"
-    component: ClassVar[str] = "nm.array:NmArray"
+    weight_order: ClassVar[str] = (
+        "column 0 in the least significant bits; beat j is for row rows - 1 - j, or j where cells "
+        "are bit-serial; a column's word is the weight and above it its channel's place in the "
+        "group, less the row's own place among the n"
+    )
 
     rows: int = 8
     n: int = 2
@@ -52,6 +59,12 @@ class NmConfig(SelectConfig):
             raise ConfigError(f"rows must be a multiple of n={self.n}, not {self.rows}")
         super().__post_init__()
 
+    def build(self) -> "NmArray":
+        """Return the array."""
+        from .array import NmArray
+
+        return NmArray(self)
+
     @property
     def share(self) -> int:
         """Rows that serve a group together."""
@@ -65,7 +78,9 @@ class NmConfig(SelectConfig):
     @property
     def mode_fields(self) -> tuple[ModeField, ...]:
         """Settings of a GEMM."""
-        return mode_fields(self)
+        if not self.mode_bits:
+            return ()
+        return (ModeField("sparse", 0, 1, f"0: dense weights, 1: {self.n} of each {self.m}"),)
 
     def mode_word(self, **settings: int) -> int:
         """Return the ``mode`` of ``sparse=``: 0 for dense weights, 1 for N:M.
@@ -78,10 +93,3 @@ class NmConfig(SelectConfig):
         if unknown := set(settings) - {"sparse"}:
             raise ConfigError(f"mode must have settings of ['sparse'], not {min(unknown)!r}")
         return check_choice("sparse", settings.get("sparse", 0), (0, 1))
-
-
-def mode_fields(config: NmConfig) -> tuple[ModeField, ...]:
-    """Return the settings of a GEMM."""
-    if not config.mode_bits:
-        return ()
-    return (ModeField("sparse", 0, 1, f"0: dense weights, 1: {config.n} of each {config.m}"),)

@@ -4,7 +4,15 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..config import ConfigError, ModeField, check_choice, check_range, check_width, plain_fields
+from ..config import (
+    ConfigError,
+    ModeField,
+    UnitConfig,
+    check_choice,
+    check_range,
+    check_width,
+    plain_fields,
+)
 from ..engine.requantise_config import MULT_BITS, SHIFT_BITS, RequantiseConfig
 from .config import PackedConfig
 
@@ -166,7 +174,7 @@ def _fields(*fields: tuple[str, int, str]) -> tuple[ModeField, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChainConfig:
+class ChainConfig(UnitConfig):
     """Parameters of a `PackedChain`.
 
     Attributes

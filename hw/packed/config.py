@@ -1,12 +1,15 @@
 """Configuration of the column-combining arrays."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..config import ConfigError, ModeField, check_choice, check_range, plain_fields
 from .select_config import SelectConfig
 
-__all__ = ["PackedConfig", "mode_fields"]
+if TYPE_CHECKING:
+    from .array import PackedArray
+
+__all__ = ["PackedConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,11 @@ class PackedConfig(SelectConfig):
     """
 
     family: ClassVar[str] = "packed"
-    component: ClassVar[str] = "packed.array:PackedArray"
+    weight_order: ClassVar[str] = (
+        "column 0 in the least significant bits; beat j is for packed column rows - 1 - j, or j "
+        "where cells are bit-serial; a column's word is the weight and above it the channel's "
+        "place in its packed column"
+    )
 
     alpha: int = 8
 
@@ -43,6 +50,12 @@ class PackedConfig(SelectConfig):
         plain_fields(self)
         check_range("alpha", self.alpha, 1, 16)
         super().__post_init__()
+
+    def build(self) -> "PackedArray":
+        """Return the array."""
+        from .array import PackedArray
+
+        return PackedArray(self)
 
     @property
     def share(self) -> int:
@@ -57,7 +70,11 @@ class PackedConfig(SelectConfig):
     @property
     def mode_fields(self) -> tuple[ModeField, ...]:
         """Settings of a GEMM."""
-        return mode_fields(self)
+        if not self.mode_bits:
+            return ()
+        codes = ", ".join(f"{code} for {span}" for code, span in enumerate(self.spans))
+        doc = f"channels of each packed column: {codes}"
+        return (ModeField("channels", 0, self.mode_bits, doc),)
 
     def mode_word(self, **settings: int) -> int:
         """Return the ``mode`` of ``channels=``, how many a packed column has: one of `spans`.
@@ -71,12 +88,3 @@ class PackedConfig(SelectConfig):
             raise ConfigError(f"mode must have settings of ['channels'], not {min(unknown)!r}")
         channels = check_choice("channels", settings.get("channels", 1), self.spans)
         return self.spans.index(channels)
-
-
-def mode_fields(config: PackedConfig) -> tuple[ModeField, ...]:
-    """Return the settings of a GEMM."""
-    if not config.mode_bits:
-        return ()
-    codes = ", ".join(f"{code} for {span}" for code, span in enumerate(config.spans))
-    doc = f"channels of each packed column: {codes}"
-    return (ModeField("channels", 0, config.mode_bits, doc),)

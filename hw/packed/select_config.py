@@ -1,10 +1,10 @@
 """What arrays of selecting cells have in common: lines, widths, modes and time."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
-from ..config import ConfigError, ModeField, check_choice, check_range, check_width, plain_fields
-from ..engine.config import sum_width
+from ..config import ConfigError, check_choice, check_range, check_width, plain_fields
+from ..engine.config import DatapathConfig
 from ..serial.config import SerialConfig, SerialTiming
 from ..systolic.config import WsTiming
 
@@ -20,7 +20,7 @@ def select_stages(bits: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectConfig:
+class SelectConfig(DatapathConfig):
     """Parameters of a `SelectArray`, a weight-stationary array of cells that select.
 
     Channels stand in groups side by side, and ``share`` rows serve a group together. A family says
@@ -43,8 +43,6 @@ class SelectConfig:
     fabric : str
         ``"portable"`` or ``"ecp5"``.
     """
-
-    max_tile_rows: ClassVar[int | None] = None
 
     rows: int = 4
     cols: int = 8
@@ -79,19 +77,14 @@ class SelectConfig:
     # -- what a family decides
 
     @property
+    @abstractmethod
     def share(self) -> int:
         """Rows that serve a group together."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def spans(self) -> tuple[int, ...]:
         """Channels that a group may have, one entry per mode, rising."""
-        raise NotImplementedError
-
-    @property
-    def mode_fields(self) -> tuple[ModeField, ...]:
-        """Settings of a GEMM."""
-        raise NotImplementedError
 
     # -- groups and lines
 
@@ -128,10 +121,6 @@ class SelectConfig:
         """Bits of a GEMM's ``mode`` that are read."""
         return (len(self.spans) - 1).bit_length()
 
-    def operand_formats(self, mode: int) -> tuple[tuple[int, bool], tuple[int, bool]]:
-        """Return bits and signedness of x and of w, which no mode changes."""
-        return (self.x_bits, self.x_signed), (self.w_bits, self.w_signed)
-
     # -- widths
 
     @property
@@ -150,11 +139,6 @@ class SelectConfig:
         return self.rows
 
     @property
-    def tile_n(self) -> int:
-        """Columns of a weight tile."""
-        return self.cols
-
-    @property
     def groups(self) -> tuple[int, ...]:
         """Columns that work in step: each by itself, as no two select alike."""
         return (1,) * self.cols
@@ -168,10 +152,6 @@ class SelectConfig:
     def psum_width(self) -> int:
         """Signed bits per partial sum, enough for sums of ``rows`` products."""
         return self.sum_width(self.rows)
-
-    def sum_width(self, k: int) -> int:
-        """Signed bits that hold every sum of ``k`` products."""
-        return sum_width(self.x_bits, self.x_signed, self.w_bits, self.w_signed, k)
 
     # -- time
 

@@ -44,7 +44,7 @@ class SerialArray(Component):
     Members
     -------
     weights : In(stream.Signature(weight_beat_bits))
-        Tiles of ``weight_beats`` beats, see ``tilewright.sw.pack.serial``.
+        Tiles of ``weight_beats`` beats, see ``SerialConfig.weight_order``.
     acts : In(stream.Signature(act_beat(config)))
         Activation vectors, ``end`` on the last of a step.
     psums : Out(stream.Signature(psum_beat(config), always_ready=True))

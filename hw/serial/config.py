@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..arith.encoding import RADIX_4, places
 from ..config import ConfigError, ModeField, check_choice, check_range, check_width, plain_fields
-from ..engine.config import sum_width
+from ..engine.config import DatapathConfig, DatapathTiming, Run
+
+if TYPE_CHECKING:
+    from .array import SerialArray
 
 __all__ = [
     "FRAME_MIN",
@@ -15,7 +18,6 @@ __all__ = [
     "TABLE_ROWS",
     "SerialConfig",
     "SerialTiming",
-    "mode_fields",
 ]
 
 FRAME_MIN = 4
@@ -27,10 +29,6 @@ GROUP = 16
 TABLE_ROWS = 4
 """Lanes that look up one sum of weights together: the address of a LUT4 as memory."""
 
-Run = tuple[int, int]
-"""Consecutive cycles in which beats are taken: the first cycle and how many beats."""
-
-
 MODE_FIELDS = (
     ModeField("x_bits", 0, 5, "bit planes of the activations, 0 for all"),
     ModeField("w_bits", 5, 5, "bit planes of the weights, 0 for all"),
@@ -41,7 +39,7 @@ MODE_FIELDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class SerialConfig:
+class SerialConfig(DatapathConfig):
     """Parameters of a `SerialArray`.
 
     Attributes
@@ -70,7 +68,10 @@ class SerialConfig:
     """
 
     family: ClassVar[str] = "serial"
-    component: ClassVar[str] = "serial.array:SerialArray"
+    weight_order: ClassVar[str] = (
+        "the first element in the least significant bits; bit plane by bit plane of each column "
+        "(planes), column by column (digits, tables), or row by row (bit_mac)"
+    )
     lines: ClassVar[int] = 1
     index_bits: ClassVar[int] = 0
 
@@ -101,11 +102,6 @@ class SerialConfig:
         check_choice("fabric", self.fabric, ("portable", "ecp5"))
 
     @property
-    def act_lanes(self) -> int:
-        """Elements per activation vector."""
-        return self.rows
-
-    @property
     def places_per_digit(self) -> int:
         """Binary places of one digit of a weight."""
         return 2 if self.pe == "digits" and self.encoding in RADIX_4 else 1
@@ -132,47 +128,15 @@ class SerialConfig:
         return self.rows if self.pe == "bit_mac" else self.cols
 
     @property
-    def tile_n(self) -> int:
-        """Columns of a weight tile."""
-        return self.cols
-
-    @property
-    def max_tile_rows(self) -> int | None:
-        """Any number of activation vectors may make a step."""
-        return None
-
-    @property
     def psum_width(self) -> int:
         """Signed bits per partial sum, enough for sums of ``rows`` products."""
-        return sum_width(self.x_bits, self.x_signed, self.w_bits, self.w_signed, self.rows)
+        return self.sum_width(self.rows)
 
     @property
     def mode_fields(self) -> tuple[ModeField, ...]:
-        """Settings of a GEMM."""
-        return mode_fields(self)
-
-    @property
-    def mode_bits(self) -> int:
-        """Bits of a GEMM's ``mode`` that are read."""
-        return max((field.lsb + field.width for field in self.mode_fields), default=0)
-
-    def mode_word(self, **settings: int) -> int:
-        """Return the ``mode`` of named settings, see `MODE_FIELDS`.
-
-        Raises
-        ------
-        ConfigError
-            There is no such setting, or its value does not fit this configuration.
-        """
-        fields = {field.name: field for field in self.mode_fields}
-        word = 0
-        for name, value in settings.items():
-            if name not in fields:
-                raise ConfigError(f"mode must have settings of {sorted(fields)}, not {name!r}")
-            code = check_range(name, value, 0, (1 << fields[name].width) - 1)
-            word |= code << fields[name].lsb
-        self.operand_formats(word)
-        return word
+        """Settings of a GEMM, see `MODE_FIELDS`."""
+        read = {"planes": ("x", "w"), "tables": ("x",)}.get(self.pe, ())
+        return tuple(field for field in MODE_FIELDS if field.name[0] in read)
 
     def operand_formats(self, mode: int) -> tuple[tuple[int, bool], tuple[int, bool]]:
         """Return bits and signedness of the activations and of the weights under ``mode``.
@@ -321,18 +285,18 @@ class SerialConfig:
         }[self.encoding]
         return -most, most
 
+    def build(self) -> "SerialArray":
+        """Return the array."""
+        from .array import SerialArray
+
+        return SerialArray(self)
+
     def timing(self) -> "SerialTiming":
         """Return the model that says when beats are taken and results appear."""
         return SerialTiming(self)
 
 
-def mode_fields(config: SerialConfig) -> tuple[ModeField, ...]:
-    """Return the settings of a GEMM."""
-    read = {"planes": ("x", "w"), "tables": ("x",)}.get(config.pe, ())
-    return tuple(field for field in MODE_FIELDS if field.name[0] in read)
-
-
-class SerialTiming:
+class SerialTiming(DatapathTiming):
     """When an array takes beats, for tiles and steps offered without gaps.
 
     Let a step's vectors take ``S`` passes each, and ``F = max(S, vectors, 4)``. With L the cycle in
@@ -361,8 +325,6 @@ class SerialTiming:
         self._open_to_tiles = 0
         self._free = 0
         self._digits = 1
-        self.last_psum = -1
-        self.psums: tuple[Run, ...] = ()
 
     def load(self, offered: int, tile: Sequence[int]) -> tuple[Run, ...]:
         """Take the next tile, its beats offered from a cycle on; return when they are taken."""

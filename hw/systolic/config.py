@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..config import ConfigError, check_choice, check_range, check_width, plain_fields
-from ..engine.config import sum_width
+from ..engine.config import DatapathConfig, DatapathTiming, Run
+
+if TYPE_CHECKING:
+    from .array import SystolicArray
 
 __all__ = ["OsTiming", "SystolicConfig", "WsTiming"]
 
-Run = tuple[int, int]
-"""Consecutive cycles in which beats are taken: the first cycle and how many beats."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class SystolicConfig:
+class SystolicConfig(DatapathConfig):
     """Parameters of a `SystolicArray`.
 
     Attributes
@@ -38,8 +37,10 @@ class SystolicConfig:
     """
 
     family: ClassVar[str] = "systolic"
-    component: ClassVar[str] = "systolic.array:SystolicArray"
-    mode_bits: ClassVar[int] = 0
+    weight_order: ClassVar[str] = (
+        "column 0 in the least significant bits; beat j holds row rows - 1 - j of the tile "
+        "where weights stay, row j where sums stay"
+    )
 
     rows: int = 8
     cols: int = 8
@@ -104,11 +105,6 @@ class SystolicConfig:
         return letters - self.rows * self.groups.count(2)
 
     @property
-    def act_lanes(self) -> int:
-        """Elements per activation vector."""
-        return self.rows
-
-    @property
     def weight_beat_bits(self) -> int:
         """Bits per weight beat: one weight for every column."""
         return self.cols * self.w_bits
@@ -119,11 +115,6 @@ class SystolicConfig:
         return self.rows
 
     @property
-    def tile_n(self) -> int:
-        """Columns of a weight tile."""
-        return self.cols
-
-    @property
     def max_tile_rows(self) -> int | None:
         """Most activation vectors per step: as many as rows where sums stay, else any number."""
         return self.rows if self.dataflow == "os" else None
@@ -132,10 +123,6 @@ class SystolicConfig:
     def psum_width(self) -> int:
         """Signed bits per partial sum, enough for sums of ``rows`` (OS: ``k_max``) products."""
         return self.sum_width(self.k_max if self.dataflow == "os" else self.rows)
-
-    def sum_width(self, k: int) -> int:
-        """Signed bits that hold every sum of ``k`` products."""
-        return sum_width(self.x_bits, self.x_signed, self.w_bits, self.w_signed, k)
 
     @property
     def pe_latency(self) -> int:
@@ -158,12 +145,18 @@ class SystolicConfig:
         """Fewest cycles from one step to the next."""
         return self.rows if self.dataflow == "os" else max(self.rows, 4)
 
+    def build(self) -> "SystolicArray":
+        """Return the array."""
+        from .array import SystolicArray
+
+        return SystolicArray(self)
+
     def timing(self) -> "WsTiming | OsTiming":
         """Return the model that says when beats are taken and results appear."""
         return WsTiming(self) if self.dataflow == "ws" else OsTiming(self)
 
 
-class WsTiming:
+class WsTiming(DatapathTiming):
     """When a weight-stationary array takes beats, for tiles and steps offered without gaps.
 
     Let step ``i`` have ``T`` vectors, and tile ``i`` be its weights. With L the cycle in which the
@@ -185,7 +178,6 @@ class WsTiming:
         self._start = 0
         self._free = 0
         self._next = 0
-        self.last_psum = -1
 
     def load(self, offered: int, tile: Sequence[int]) -> tuple[Run, ...]:
         """Take the next tile, its beats offered from a cycle on; return when they are taken."""
@@ -202,10 +194,11 @@ class WsTiming:
         self._free = start + vectors - 1
         self._next = self._free + max(1, 5 - vectors)
         self.last_psum = self._free + self._latency
+        self.psums = ((start + self._latency, vectors),)
         return ((taken, 1), (start, vectors - 1)) if vectors > 1 else ((taken, 1),)
 
 
-class OsTiming:
+class OsTiming(DatapathTiming):
     """When an output-stationary array takes beats, for tiles and steps offered without gaps.
 
     Tiles and vectors wait in two places each, of one tile or step. With L and A the cycles in which
@@ -224,7 +217,6 @@ class OsTiming:
         self._rows, self._latency = config.rows, config.latency - 1
         self._loaded = self._taken = -1
         self._starts = (-config.rows - 1, -config.rows - 1)
-        self.last_psum = -1
 
     def load(self, offered: int, tile: Sequence[int]) -> tuple[Run, ...]:
         """Take the next tile, its beats offered from a cycle on; return when they are taken."""
@@ -242,4 +234,5 @@ class OsTiming:
         self._starts = self._starts[1], start
         if last:
             self.last_psum = start + vectors - 1 + self._latency
+            self.psums = ((start + self._latency, vectors),)
         return ((taken, vectors),)

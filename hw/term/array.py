@@ -34,7 +34,7 @@ class TermArray(Component):
     Members
     -------
     weights : In(stream.Signature(weight_beat_bits))
-        Tiles of ``weight_beats`` beats, see ``sw/pack/term.py``.
+        Tiles of ``weight_beats`` beats, see ``TermConfig.weight_order``.
     acts : In(stream.Signature(act_beat(config)))
         Activation vectors, ``end`` on the last of a step.
     psums : Out(stream.Signature(psum_beat(config), always_ready=True))

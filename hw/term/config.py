@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..arith.encoding import places
 from ..config import ConfigError, ModeField, check_choice, check_range, plain_fields
-from ..engine.config import sum_width
+from ..engine.config import DatapathConfig, DatapathTiming, Run
+
+if TYPE_CHECKING:
+    from .array import TermArray
 
 __all__ = ["MODE_FIELDS", "TermConfig", "TermTiming"]
-
-Run = tuple[int, int]
-"""Consecutive cycles in which beats are taken: the first cycle and how many beats."""
 
 ENCODINGS_BY_MAGNITUDE = ("hese", "naf", "ent", "binary")
 
@@ -32,7 +32,7 @@ _ALL_WEIGHT_TERMS = 511
 
 
 @dataclass(frozen=True, kw_only=True)
-class TermConfig:
+class TermConfig(DatapathConfig):
     """Parameters of a `TermArray`.
 
     Attributes
@@ -65,9 +65,11 @@ class TermConfig:
     """
 
     family: ClassVar[str] = "term"
-    component: ClassVar[str] = "term.array:TermArray"
+    weight_order: ClassVar[str] = (
+        "slots of every column, column 0 in the least significant bits, and above them whether the "
+        "slots are in use; a slot is owner, sign, whether there is a term, and its place"
+    )
     w_signed: ClassVar[bool] = True
-    max_tile_rows: ClassVar[int | None] = None
 
     group: int = 8
     groups: int = 1
@@ -106,11 +108,6 @@ class TermConfig:
     def rows(self) -> int:
         """Rows of PEs, each for one vector of a batch; also the elements of a vector."""
         return self.group * self.groups
-
-    @property
-    def act_lanes(self) -> int:
-        """Elements per activation vector."""
-        return self.rows
 
     @property
     def w_places(self) -> int:
@@ -192,10 +189,6 @@ class TermConfig:
         budget = min(asked or (self.budget if group == self.group else 0) or all_, most)
         return group, budget if budget < all_ else 0
 
-    def operand_formats(self, mode: int) -> tuple[tuple[int, bool], tuple[int, bool]]:
-        """Return bits and signedness of x and of w, which no mode changes."""
-        return (self.x_bits, self.x_signed), (self.w_bits, self.w_signed)
-
     # -- widths
 
     @property
@@ -237,10 +230,6 @@ class TermConfig:
     def psum_width(self) -> int:
         """Signed bits per partial sum, enough for ``rows`` products."""
         return (self.rows * self.x_highest << self.w_bits - 1).bit_length() + 1
-
-    def sum_width(self, k: int) -> int:
-        """Signed bits that hold every sum of ``k`` products of untruncated operands."""
-        return sum_width(self.x_bits, self.x_signed, self.w_bits, self.w_signed, k)
 
     @property
     def plane_width(self) -> int:
@@ -358,12 +347,18 @@ class TermConfig:
         """Fewest cycles from one step to the next."""
         return self.batch_cycles(0)
 
+    def build(self) -> "TermArray":
+        """Return the array."""
+        from .array import TermArray
+
+        return TermArray(self)
+
     def timing(self) -> "TermTiming":
         """Return the model that says when beats are taken and results appear."""
         return TermTiming(self)
 
 
-class TermTiming:
+class TermTiming(DatapathTiming):
     """When a term-revealing array takes beats, for tiles and steps offered without gaps.
 
     A step's vectors run in batches of up to ``rows``. Two tiles and two batches have places. With l
@@ -395,8 +390,6 @@ class TermTiming:
         self._batches_free = [0, 0]
         self._free = 0
         self._cycles = 0
-        self.last_psum = -1
-        self.psums: tuple[Run, ...] = ()
 
     def load(self, offered: int, tile: Sequence[int]) -> tuple[Run, ...]:
         """Take the next tile, its beats offered from a cycle on; return when they are taken."""

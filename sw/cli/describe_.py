@@ -1,5 +1,7 @@
 """`tilewright describe UNIT`."""
 
+from collections.abc import Mapping
+
 from .options import ConfigFile, Json, Preset, Settings, UnitName
 
 __all__ = ["command"]
@@ -55,7 +57,7 @@ def command(
 
 def _fields(fields) -> str:
     flat = (
-        f"{key}={{{_fields(value)}}}" if hasattr(value, "items") else f"{key}={value}"
+        f"{key}={{{_fields(value)}}}" if isinstance(value, Mapping) else f"{key}={value}"
         for key, value in fields.items()
     )
     return " ".join(flat)

@@ -1,4 +1,4 @@
-"""`tilewright new UNIT`."""
+"""`tilewright new NAME`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +9,12 @@ __all__ = ["command"]
 
 
 def command(
-    unit: Annotated[str, typer.Argument(metavar="UNIT", help="Name of the new unit.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new family.")],
 ) -> None:
-    """Start a unit in this checkout: its files, a failing testbench and its row."""
+    """Start a datapath family in this checkout: one that multiplies inside the engine at once."""
     from ...gen.scaffold import scaffold
     from .output import say, show
 
-    for path in scaffold(unit, Path()):
+    for path in scaffold(name, Path()):
         show(str(path))
-    say(f"\n{unit} elaborates and passes numbers on; verif/testbench/{unit}.py fails until written")
+    say(f"\n{name} multiplies inside the engine: tilewright verify {name}; make it yours from here")

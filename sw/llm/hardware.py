@@ -129,7 +129,6 @@ class HardwareAttention:
         lanes = 1 << min(datapath.cols, datapath.act_lanes, 4).bit_length() - 1
         self.engine = EngineConfig(datapath=datapath, drain_lanes=lanes)
         self.config, self.kv, self.queries = config, kv, queries
-        self._pack = load(f"sw.pack.{family}:pack_tile")
         self._engine = SimulatedEngine(self.engine)
         self._attention = SimulatedUnit("attention", config)
         self._controller = SimulatedUnit("kv", kv)
@@ -257,7 +256,7 @@ class HardwareAttention:
         self, products: list[tuple[Integers, Integers]], shift: int | None = None
     ) -> tuple[list[Integers], int]:
         """Return products of matrices, rounded if they lose bits, and cycles."""
-        plans = plan_products(self.engine, products, self._pack, shift=shift)
+        plans = plan_products(self.engine, products, shift=shift)
         result = self._engine.run(plans[0].program)
         lanes, found, at = self.engine.drain_lanes, [], 0
         for plan in plans:

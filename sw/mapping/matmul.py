@@ -1,6 +1,6 @@
 """Tiling of matrix products onto the engine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 
 from ...hw.config import ConfigError
 from ...hw.engine.config import EngineConfig
-from ..pack.by_mode import tile_k
+from ..families.base import family_of
 from ..program import Program, ProgramBuilder
 
 __all__ = ["MatmulPlan", "plan_matmul", "plan_products"]
-
-PackTile = Callable[[object, NDArray[np.int64]], list[int]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,6 @@ def plan_matmul(
     config: EngineConfig,
     x: NDArray[np.int64],
     w: NDArray[np.int64],
-    pack_tile: PackTile,
     mode: int = 0,
 ) -> MatmulPlan:
     """Plan ``x @ w``: blocks of rows stay in the activation buffer, weights stream past them.
@@ -82,13 +79,12 @@ def plan_matmul(
     ConfigError
         K is longer than ``k_max``.
     """
-    return plan_products(config, [(x, w)], pack_tile, mode)[0]
+    return plan_products(config, [(x, w)], mode)[0]
 
 
 def plan_products(
     config: EngineConfig,
     products: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
-    pack_tile: PackTile,
     mode: int = 0,
     shift: int | None = None,
 ) -> list[MatmulPlan]:
@@ -104,7 +100,7 @@ def plan_products(
         K of one is longer than ``k_max``.
     """
     builder = ProgramBuilder(config)
-    emitter = _Emitter(config, builder, pack_tile, mode, shift)
+    emitter = _Emitter(config, builder, mode, shift)
     if shift is not None:
         tiles = -(-max(w.shape[1] for _, w in products) // config.datapath.cols)
         channels = np.ones(tiles * config.datapath.cols, np.int64)
@@ -124,7 +120,7 @@ def plan_products(
 def _split(config: EngineConfig, m: int, k: int, n: int, mode: int) -> list[_Job]:
     """Choose block sizes so that every job's operands fit half a buffer."""
     d = config.datapath
-    k_tiles, n_tiles = -(-k // tile_k(d, mode)), -(-n // d.cols)
+    k_tiles, n_tiles = -(-k // family_of(d).tile(mode).k), -(-n // d.cols)
     act_half, weight_half = config.act_depth // 2, config.weight_depth // _weight_parts(config)
     tile_rows = min(config.tile_rows_max, m)
     jobs = []
@@ -166,16 +162,16 @@ class _Emitter:
         self,
         config: EngineConfig,
         builder: ProgramBuilder,
-        pack_tile: PackTile,
         mode: int,
         shift: int | None,
     ):
-        self._config, self._builder, self._mode, self._pack = config, builder, mode, pack_tile
+        self._config, self._builder, self._mode = config, builder, mode
+        self._family = family_of(config.datapath)
         self._product = -1
         low, high = config.lane.out_range
         rounded = {"raw": 0, "low": low, "high": high}
         self._results = {"raw": 1} if shift is None else rounded
-        self._tile_k = tile_k(config.datapath, mode)
+        self._tile_k = self._family.tile(mode).k
         # Per half: what it holds, the load that filled it, the last GEMM that read it.
         self._x_halves: list[tuple[object, int, int | None]] = [(None, -1, None)] * 2
         self._w_halves: list[tuple[object, int, int | None]] = [
@@ -245,7 +241,7 @@ class _Emitter:
             step = self._tile_k
             part = self._w[k * step : (k + 1) * step, n * d.cols : (n + 1) * d.cols]
             tile[: part.shape[0], : part.shape[1]] = part
-            self._packed[k, n] = [int(beat) for beat in self._pack(d, tile)]
+            self._packed[k, n] = self._family.pack(tile, self._mode)
         return self._packed[k, n]
 
     def _gemm(self, job: _Job, x_half: int, w_half: int, k_tiles: int, tiles) -> None:

@@ -1,22 +1,20 @@
 """A quantised network as engine commands: all activations of a batch stay in the engine."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.engine.config import DEPTHS, DatapathConfig, EngineConfig
+from ..families.base import family_of
 from ..model.integer_graph import HostLayer, QuantisedGraph, QuantisedLayer
-from ..pack.by_mode import for_mode, tile_k
 from ..program import Program, ProgramBuilder
 from .parts import parts
 
 __all__ = ["MappingError", "NetworkPlan", "k_tiles", "plan_network"]
 
 Integers = NDArray[np.int64]
-PackTile = Callable[[object, Integers], list[int]]
 
 
 class MappingError(ValueError):
@@ -70,7 +68,7 @@ class _Layer:
 
     def step(self, d: DatapathConfig) -> int:
         """Entries of K in a K tile."""
-        return self.part or tile_k(d, self.layer.mode)
+        return self.part or d.tile_k(self.layer.mode)
 
     def k_tiles(self, d: DatapathConfig) -> Integers:
         """Return which of the layer's K each lane of each K tile holds, -1 for padding."""
@@ -83,7 +81,7 @@ class _Layer:
 
 
 def plan_network(
-    config: EngineConfig, graph: QuantisedGraph, pack_tile: PackTile, *, batch: int | None = None
+    config: EngineConfig, graph: QuantisedGraph, *, batch: int | None = None
 ) -> "NetworkPlan":
     """Plan ``graph`` for batches of up to ``batch`` images (default: as many as fit, at most 64).
 
@@ -126,7 +124,7 @@ def plan_network(
     for size in sizes:
         tensors, vectors = _allocate(config, graph, layers, pads, size)
         if vectors <= config.act_depth:
-            return NetworkPlan(config, graph, layers, tensors, size, pack_tile)
+            return NetworkPlan(config, graph, layers, tensors, size)
     smaller = "fewer images" if sizes[-1] > 1 else "smaller images or longer vectors"
     raise MappingError(
         f"the activations of {sizes[-1]} image(s) need {vectors} vectors and do not fit the "
@@ -171,7 +169,7 @@ def _lower(
     config: EngineConfig, graph: QuantisedGraph, layer: QuantisedLayer, pads: dict[str, _Pads]
 ) -> _Layer:
     """Choose how a layer's K runs over its input."""
-    lanes = tile_k(config.datapath, layer.mode)
+    lanes = config.datapath.tile_k(layer.mode)
     kh, kw = layer.kernel
     c = layer.input_shape[2]
     order = np.arange(layer.k)
@@ -289,11 +287,10 @@ class NetworkPlan:
         layers: list[_Layer],
         tensors: dict[str, _Tensor],
         batch: int,
-        pack_tile: PackTile,
     ):
         self.config, self.graph, self.batch = config, graph, batch
         self.layers = tuple(item.layer.name for item in layers)
-        self._layers, self._tensors, self._pack = layers, tensors, pack_tile
+        self._layers, self._tensors = layers, tensors
         self._place_constants()
 
     def _place_constants(self) -> None:
@@ -324,11 +321,14 @@ class NetworkPlan:
         """Return the weight beats of each tile of channels, all its K tiles in order."""
         d = self.config.datapath
         k_tiles, n = item.k_tiles(d), item.layer.n
-        pack = for_mode(self._pack, item.layer.mode)
+        family = family_of(d)
         padded = np.zeros((*k_tiles.shape, -(-n // d.cols) * d.cols), np.int64)
         padded[..., :n] = np.where(k_tiles[..., None] < 0, 0, item.layer.weights[k_tiles])
         return [
-            [int(b) for tile in padded for b in pack(d, tile[:, c : c + d.cols])]
+            [
+                beat for tile in padded
+                for beat in family.pack(tile[:, c : c + d.cols], item.layer.mode)
+            ]
             for c in range(0, padded.shape[2], d.cols)
         ]
 

@@ -1,7 +1,6 @@
 """Integer-exact inference of a quantised network, as the engine computes it."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +26,12 @@ def _plain(layer: QuantisedLayer, rows: Integers) -> Integers:
 
 
 def tiled_product(
-    golden: Callable[[Any, Integers, Integers, int], Integers],
-    config: Any,
-    k_tiles: dict[str, Integers],
+    golden: Callable[[Integers, Integers, int], Integers], k_tiles: dict[str, Integers]
 ) -> Product:
     """Return the product of a datapath whose sums depend on how K is cut into tiles.
 
-    Parameters: golden model and configuration of the datapath; for each layer's name
-    [tiles, act_lanes], which K each lane of a tile holds, -1 for none.
+    Parameters: golden model of the datapath, from activations, weights and mode to sums; for each
+    layer's name [tiles, act_lanes], which K each lane of a tile holds, -1 for none.
     """
 
     def product(layer: QuantisedLayer, rows: Integers) -> Integers:
@@ -43,7 +40,7 @@ def tiled_product(
             held = lanes >= 0
             x = np.where(held, rows[:, lanes], 0)
             w = np.where(held[:, None], layer.weights[lanes], 0)
-            sums += golden(config, x, w, layer.mode)
+            sums += golden(x, w, layer.mode)
         return sums
 
     return product

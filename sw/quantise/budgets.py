@@ -85,7 +85,7 @@ def compensated(
     budget : int
         Most terms per group; 0 leaves the weights alone.
     slot_counts : callable
-        Slots of the columns of a tile, see `sw.pack.term`.
+        Slots of the columns of a tile, see `sw.families.term`.
     """
     if not budget:
         return weights.copy()

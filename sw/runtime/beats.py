@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.engine.config import EngineConfig
-from ..pack.operand import check_values
+from ..families.operand import Values
 from ..program import Program
 
 __all__ = ["input_beats", "pack_bits", "unpack_bits", "words_of"]
@@ -63,7 +63,7 @@ def input_beats(
     """
     d = config.datapath
     x = np.concatenate([np.zeros((0, d.act_lanes), np.int64), *program.x_packets])
-    check_values("x", x, d.x_bits, d.x_signed)
+    Values.of(d.x_bits, d.x_signed).check("x", x)
     beats = [beat for packet in program.w_packets for beat in packet]
     if any(beat >> d.weight_beat_bits for beat in beats):
         raise ValueError(f"weight beats must have {d.weight_beat_bits} bits, but some have more")

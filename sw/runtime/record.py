@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from vcd import VCDWriter
 
-from ...gen.registry import load
 from ..mapping.matmul import plan_products
 from .simulated import SimulatedEngine
 
@@ -36,7 +35,7 @@ def record_tile(engine: SimulatedEngine, path: Path, rows: int = 16) -> None:
         (operand(x_shape, d.x_bits, d.x_signed), operand(w_shape, d.w_bits, d.w_signed))
         for _ in range(_PRODUCTS)
     ]
-    plan, *_ = plan_products(config, products, load(f"sw.pack.{d.family}:pack_tile"))
+    plan, *_ = plan_products(config, products)
     cycles = engine.record(plan.program)
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="ascii") as file, VCDWriter(file, timescale="1 ns") as writer:

@@ -10,9 +10,9 @@ from ...gen.errors import ToolError
 from ...gen.registry import find_unit, load
 from ...hw.config import ConfigError
 from ...hw.packed.chain_config import OFFSETS, ChainConfig
+from ..families.packed_chain import ChainParameters, pack_chain
 from ..model.integer_graph import HostLayer, QuantisedGraph, QuantisedLayer
 from ..model.operators import Shift
-from ..pack.packed_chain import ChainParameters, pack_chain
 from ..runtime.beats import pack_bits, unpack_bits, words_of
 from ..runtime.compiled import compile_component
 from .columns import Groups, prune_conflicts, row_order

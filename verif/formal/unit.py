@@ -11,6 +11,8 @@ from ...gen.configuration import configure
 from ...gen.registry import find_unit, load
 from ...gen.tools import ToolError
 from ...gen.verilog import emit
+from ...hw.config import UnitConfig
+from ...hw.engine.config import DatapathConfig
 from . import collisions
 from .paths import combinational_paths
 from .properties import StreamSpec
@@ -98,16 +100,16 @@ def stream_tasks(unit: str) -> list[Provable]:
         config = configure(unit, preset=preset)
         spec = partial(_stream_spec, row.component, config)
         found.append(Task(f"streams_{preset}", spec, 10))
-        if hasattr(config, "latency"):
+        if config.latency is not None:
             found.append(Task(f"streams_{preset}_cover", spec, _cover_depth(config), "cover"))
         found.append(PathTask(f"paths_{preset}", unit, config))
     return found
 
 
-def _cover_depth(config: Any) -> int:
+def _cover_depth(config: UnitConfig) -> int:
     """Return cycles in which a result can come: of a datapath, that of one vector and zeros."""
-    if not hasattr(config, "weight_beats"):
-        return config.latency + getattr(config, "parameter_words", 0) + 12
+    if not isinstance(config, DatapathConfig):
+        return config.latency + config.parameter_words + 12
     timing = config.timing()
     timing.load(0, [0] * config.weight_beats)
     timing.step(0, 1, first=True, last=True, mode=0)

@@ -1,28 +1,25 @@
 """Golden engine: what a program's commands compute, one after the other, in NumPy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.engine.commands import COMMANDS
 from ...hw.engine.config import EngineConfig
-from ...sw.pack.by_mode import for_mode
 from ...sw.program import Program
 from .requantise import requantise
 
 __all__ = ["GoldenEngine", "GoldenResult"]
 
 Integers = NDArray[np.int64]
-UnpackTile = Callable[..., Integers]
-"""From a datapath's configuration and the beats of one tile to its weights [act_lanes, cols];
-where they depend on it, from the GEMM's mode too."""
+UnpackTile = Callable[[Sequence[int], int], Integers]
+"""From the beats of one tile and a GEMM's mode to its weights [act_lanes, cols]."""
 
-Product = Callable[[Any, Integers, Integers, int], Integers]
-"""From configuration, activations, weights and a GEMM's mode to sums: a datapath's golden model."""
+Product = Callable[[Integers, Integers, int], Integers]
+"""From activations, weights and a GEMM's mode to sums: a datapath's golden model."""
 
 
 @dataclass
@@ -185,7 +182,7 @@ class GoldenEngine:
 
     def _gemm(self, values: dict[str, int], result: GoldenResult) -> None:
         d = self.config.datapath
-        beats, unpack = d.weight_beats, for_mode(self._unpack, values["mode"])
+        beats, mode = d.weight_beats, values["mode"]
         tiles = [values["tile_rows"]] * (values["m_tiles"] - 1) + [values["last_rows"]]
         pooled = [-(-rows // values["pool"]) for rows in tiles]
         positions = self._walk(values, "x", [f"m{i}" for i in range(5)], sum(tiles))
@@ -212,8 +209,8 @@ class GoldenEngine:
                     around = range(weight, weight + beats)
                     tile_beats = [self._beats[i % len(self._beats)] for i in around]
                     result.errors |= int(weight + beats > len(self._beats)) << 6
-                    acts, weights = self._read(at + k_offset, result), unpack(d, tile_beats)
-                    sums += self._product(d, acts, weights, values["mode"])
+                    acts = self._read(at + k_offset, result)
+                    sums += self._product(acts, self._unpack(tile_beats, mode), mode)
                     weight += beats
                 if values["keep"]:
                     self._kept = sums

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.packed.chain_config import ChainConfig
-from ...sw.pack.packed_chain import ChainParameters
+from ...sw.families.packed_chain import ChainParameters
 from .requantise import requantise
 from .systolic import exact_product
 

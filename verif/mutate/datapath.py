@@ -7,13 +7,13 @@ import numpy as np
 from amaranth.hdl import Fragment, Shape
 from numpy.typing import NDArray
 
-from ...gen.registry import find_unit, load
 from ...hw.bus.axi_stream import AxiStreamTop
 from ...hw.engine.datapath import ROW_DISTANCE
-from ...sw.pack.by_mode import for_mode, tile_k
+from ...sw.families.base import family_of
+from ...sw.families.operand import Values
 from ...sw.runtime.beats import words_of
 from ...sw.runtime.compiled import CompiledUnit, Traffic
-from ..datapaths import formats, psum_cycles, random_mode, sums_inside
+from ..datapaths import cycles_of, random_mode, sums_inside
 from ..testbench.stream import Codec
 
 __all__ = ["DatapathJudge"]
@@ -65,9 +65,8 @@ class DatapathJudge:
     def __init__(self, config: Any, steps: int = 160, seed: int = 1):
         self._config = config
         self._rng = np.random.default_rng(seed)
-        row = find_unit(config.family)
-        self._golden, self._pack = load(row.golden), load(f"sw.pack.{config.family}:pack_tile")
-        top = AxiStreamTop(load(row.component)(config))
+        self._family = family_of(config)
+        top = AxiStreamTop(config.build())
         Fragment.get(top, None)
         self._codecs = dict(zip(_STREAMS, map(Codec, top.axi_streams), strict=True))
         self._widths = {
@@ -77,15 +76,14 @@ class DatapathJudge:
         self._short = self._make(6)
         self._runs = [self._make(steps) for _ in _PAUSES]
 
-    def _values(self, shape: tuple[int, int], bits: int, is_signed: bool) -> NDArray[np.int64]:
-        low, high = (-(1 << bits - 1), 1 << bits - 1) if is_signed else (0, 1 << bits)
+    def _values(self, shape: tuple[int, int], legal: Values) -> NDArray[np.int64]:
         if self._rng.random() < 0.3:
-            return self._rng.choice([low, high - 1], shape)
-        return self._rng.integers(low, high, shape)
+            return self._rng.choice([legal.low, legal.high], shape)
+        return legal.random(self._rng, shape)
 
     def _tile(self, w: NDArray[np.int64], mode: int) -> tuple[list[int], NDArray[np.int64]]:
         """Return the beats of a weight tile, and what they mean."""
-        return for_mode(self._pack, mode)(self._config, w), w
+        return self._family.pack(w, mode), w
 
     def _make(self, steps: int) -> _Run:
         config, rng, timing = self._config, self._rng, self._config.timing()
@@ -99,33 +97,33 @@ class DatapathJudge:
             if last or not own_sums:
                 most = 2 * config.act_lanes + 5
                 rows = int(rng.choice((1, 1, 2, 3, rng.integers(1, most))))
-                rows, mode = min(rows, config.max_tile_rows or rows), random_mode(config, rng)
+                rows, mode = min(rows, config.max_tile_rows or rows), random_mode(self._family, rng)
             if own_sums:
                 first = last
             last = bool(rng.integers(2)) or (own_sums and step == steps - 1)
-            x_format, w_format = formats(config, mode)
-            x = self._values((rows, config.act_lanes), *x_format)
-            w = self._values((config.act_lanes, config.cols), *w_format)
-            w >>= int(rng.choice((0, rng.integers(w_format[0]))))
-            w[tile_k(config, mode) :] = 0
+            x_values, w_values = self._family.operands(mode)
+            x = self._values((rows, config.act_lanes), x_values)
+            w = self._values((config.act_lanes, config.cols), w_values)
+            w >>= int(rng.choice((0, rng.integers((w_values.high - w_values.low).bit_length()))))
+            w[self._family.tile(mode).k :] = 0
             tile, w = self._tile(w, mode)
             flags = {"first": first, "last": last}
             beats["weights"] += map(self._codecs["weights"].encode, tile)
             with_mode = flags | ({"mode": mode} if config.mode_bits else {})
             beats["acts"] += self._beats("acts", x, with_mode)
-            product = self._golden(config, x, w, mode)
+            product = self._family.golden(x, w, mode)
             sums = product if first or not own_sums else sums + product
             for name, runs in (
                 ("weights", timing.load(0, tile)),
                 ("acts", timing.step(0, rows, **flags, mode=mode)),
             ):
-                taken[name] += [cycle + i for cycle, count in runs for i in range(count)]
+                taken[name] += cycles_of(runs)
             if own_sums and not last:
                 continue
             begin = len(above) - before
             above += [begin + i if i < before and not own_sums else -1 for i in range(rows)]
             beats["psums"] += self._beats("psums", sums, flags | {"first": first or own_sums})
-            taken["psums"] += psum_cycles(timing, rows)
+            taken["psums"] += cycles_of(timing.psums)
         columns = {
             name: {
                 suffix: words_of([beat[suffix] for beat in found], self._bits(name, suffix))

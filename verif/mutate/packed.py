@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ...sw.pack.select import unpack_tile
 from .datapath import DatapathJudge
 
 __all__ = ["SelectJudge"]
@@ -22,4 +21,4 @@ class SelectJudge(DatapathJudge):
             lsb = config.word_bits * column + config.w_bits
             for row, place in enumerate(any_place[:, column].tolist()):
                 beats[row] = beats[row] & ~((1 << config.index_bits) - 1 << lsb) | place << lsb
-        return beats, unpack_tile(config, beats, mode)
+        return beats, self._family.unpack(beats, mode)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ...hw.packed.chain import PackedChain
 from ...hw.packed.chain_config import ChainConfig
-from ...sw.pack.packed_chain import pack_chain
+from ...sw.families.packed_chain import pack_chain
 from ...sw.runtime.compiled import CompiledUnit, Traffic
 from ..golden.packed_chain import packed_chain
 from ..testbench.packed_chain_cases import random_parameters, random_pixels

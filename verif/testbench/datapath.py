@@ -7,10 +7,9 @@ import numpy as np
 from amaranth.hdl import Fragment
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from tilewright.gen.registry import UNITS, load
 from tilewright.hw.bus.axi_stream import AxiStreamTop
-from tilewright.sw.pack.by_mode import for_mode, tile_k
-from tilewright.verif.datapaths import formats, psum_cycles, random_mode, sums_inside
+from tilewright.sw.families.base import family_of
+from tilewright.verif.datapaths import cycles_of, random_mode, sums_inside
 from tilewright.verif.testbench.clock import generator, numbers, start, unit_on_bench
 from tilewright.verif.testbench.cover import Cover
 from tilewright.verif.testbench.scoreboard import Scoreboard
@@ -33,11 +32,9 @@ class Bench:
 
     def __init__(self, dut, name: str, gaps: str = "never", weight_gaps: str = "never"):
         self.dut = dut
-        self.unit, self.config = unit_on_bench()
-        row = UNITS[self.unit]
-        self.golden = load(row.golden)
-        self.pack_tile = load(f"sw.pack.{self.unit}:pack_tile")
-        top = AxiStreamTop(load(row.component)(self.config))
+        _, self.config = unit_on_bench()
+        self.family = family_of(self.config)
+        top = AxiStreamTop(self.config.build())
         Fragment.get(top, None)
         codecs = dict(zip(("weights", "acts", "psums"), map(Codec, top.axi_streams), strict=True))
         self.codecs = codecs
@@ -61,7 +58,7 @@ class Bench:
 
     def beats(self, step: Step) -> list[int]:
         """Return the beats of a step's weight tile."""
-        return for_mode(self.pack_tile, step.mode)(self.config, step.w)
+        return self.family.pack(step.w, step.mode)
 
     def send(self, steps: list[Step]) -> None:
         """Queue steps and what must come of them."""
@@ -79,7 +76,7 @@ class Bench:
             self._expect(step)
 
     def _expect(self, step: Step) -> None:
-        sums = self.golden(self.config, step.x, step.w, step.mode)
+        sums = self.family.golden(step.x, step.w, step.mode)
         first, last = step.first, step.last
         if sums_inside(self.config):
             self._sums = sums if step.first else self._sums + sums
@@ -109,22 +106,21 @@ class Bench:
                 rows, last = held, last or i == count - 1
             kind = ("lowest", "highest", "any")[rng.choice(3, p=(0.1, 0.1, 0.8))]
             self.cover.hit("operands", kind)
-            mode = random_mode(config, self.numbers)
-            x_format, w_format = formats(config, mode)
-            x = self._operands((rows, config.act_lanes), *x_format, kind)
-            w = self._operands((config.act_lanes, config.cols), *w_format, kind)
+            mode = random_mode(self.family, self.numbers)
+            x_values, w_values = self.family.operands(mode)
+            x = self._operands((rows, config.act_lanes), x_values, kind)
+            w = self._operands((config.act_lanes, config.cols), w_values, kind)
             if kind == "any" and rng.integers(2):
-                w >>= int(rng.integers(w_format[0]))
-            w[tile_k(config, mode) :] = 0
+                w >>= int(rng.integers((w_values.high - w_values.low).bit_length()))
+            w[self.family.tile(mode).k :] = 0
             steps.append(Step(x, w, first, last, mode))
         return steps
 
-    def _operands(self, shape, bits, is_signed, kind) -> np.ndarray:
-        low, high = (-(1 << bits - 1), 1 << bits - 1) if is_signed else (0, 1 << bits)
-        ends = {"lowest": low, "highest": high - 1}
+    def _operands(self, shape, legal, kind) -> np.ndarray:
+        ends = {"lowest": legal.low, "highest": legal.high}
         if kind in ends:
             return np.full(shape, ends[kind])
-        return self.numbers.integers(low, high, size=shape)
+        return legal.random(self.numbers, shape)
 
     async def finish(self) -> None:
         """Wait for all results and check that no more come."""
@@ -138,17 +134,13 @@ class Bench:
 def _check_cycles(bench: Bench, steps: list[Step]) -> None:
     """Every beat moved in the cycle that the configuration's timing rule states."""
     timing = bench.config.timing()
-    acts, weights = [], []
-    psums = []
+    acts, weights, psums = [], [], []
     for step in steps:
-        for cycle, count in timing.load(0, bench.beats(step)):
-            weights += range(cycle, cycle + count)
-        for cycle, count in timing.step(
-            0, len(step.x), first=step.first, last=step.last, mode=step.mode
-        ):
-            acts += range(cycle, cycle + count)
+        flags = {"first": step.first, "last": step.last, "mode": step.mode}
+        weights += cycles_of(timing.load(0, bench.beats(step)))
+        acts += cycles_of(timing.step(0, len(step.x), **flags))
         if step.last or not sums_inside(bench.config):
-            psums += psum_cycles(timing, len(step.x))
+            psums += cycles_of(timing.psums)
     origin = bench.weights.cycles[0] - weights[0]
     assert [cycle - origin for cycle in bench.acts.cycles] == acts
     assert [cycle - origin for cycle in bench.weights.cycles] == weights
@@ -163,7 +155,7 @@ async def smoke(dut):
     config = bench.config
     lanes = config.act_lanes
     w = np.ones((lanes, config.cols), int)
-    w[tile_k(config, 0) :] = 0
+    w[bench.family.tile().k :] = 0
     bench.send([Step(np.ones((1, lanes), int), w, True, True)])
     await bench.finish()
 

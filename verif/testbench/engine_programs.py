@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.gen.registry import find_unit, load
 from tilewright.hw.engine.commands import COMMANDS, NO_WAIT, encode
 from tilewright.hw.engine.config import EngineConfig
+from tilewright.sw.families.base import family_of
 from tilewright.sw.program import Program, ProgramBuilder
 from tilewright.verif.datapaths import random_mode
 from tilewright.verif.golden.engine import GoldenEngine, GoldenResult
@@ -33,10 +33,8 @@ LONG = ("m_tiles", "n_tiles", "k_rows", "k_chunks", "m0", "m1", "m2", "m3", "m4"
 
 def golden_engine(config: EngineConfig) -> GoldenEngine:
     """Return a golden engine with the golden model of its datapath's family."""
-    family = config.datapath.family
-    return GoldenEngine(
-        config, load(f"sw.pack.{family}:unpack_tile"), load(find_unit(family).golden)
-    )
+    family = family_of(config.datapath)
+    return GoldenEngine(config, family.unpack, family.golden)
 
 
 class ProgramMaker:
@@ -423,7 +421,7 @@ class ProgramMaker:
                                       rng.integers(config.weight_depth)))),
             "p_base": int(rng.integers(config.param_depth - n_tiles * config.groups + 1)),
             "zero_point": zero_point, "low": min(low, high), "high": max(low, high),
-            "mode": random_mode(config.datapath, rng) | int(rng.integers(1 << 8)) << 24,
+            "mode": random_mode(family_of(config.datapath), rng) | int(rng.integers(1 << 8)) << 24,
         }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from tilewright.hw.bus.axi_stream import AxiStreamTop
 from tilewright.hw.packed.chain import PackedChain
-from tilewright.sw.pack.packed_chain import pack_chain
+from tilewright.sw.families.packed_chain import pack_chain
 from tilewright.verif.golden.packed_chain import packed_chain
 from tilewright.verif.testbench.clock import generator, numbers, start, unit_on_bench
 from tilewright.verif.testbench.cover import Cover

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tilewright.hw.engine.requantise_config import RequantiseConfig
 from tilewright.hw.packed.chain_config import ChainConfig, ChainLayerConfig
-from tilewright.sw.pack.packed_chain import ChainParameters
+from tilewright.sw.families.packed_chain import ChainParameters
 from tilewright.verif.testbench.requantise_cases import Case, corner_cases, random_cases
 
 __all__ = ["random_parameters", "random_pixels"]

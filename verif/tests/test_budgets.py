@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from tilewright.hw.term.config import TermConfig
+from tilewright.sw.families.term import slot_counts
 from tilewright.sw.model.integer_graph import (
     Formats,
     QuantisedGraph,
     QuantisedLayer,
     QuantisedTensor,
 )
-from tilewright.sw.pack.term import slot_counts
 from tilewright.sw.quantise import budgets
 from tilewright.sw.quantise.budgets import compensated, search_budgets, with_budgets
 from tilewright.sw.quantise.digits import count_terms

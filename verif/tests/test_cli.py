@@ -475,7 +475,7 @@ def checkout(tmp_path):
     return tmp_path / "copy"
 
 
-def test_new_makes_a_unit_that_keeps_the_contract(checkout):
+def test_new_makes_a_family_that_multiplies_in_the_engine(checkout):
     environment = {**os.environ, "PYTHONPATH": str(checkout / ".dev")}
     done = tilewright("new", "my_unit", cwd=checkout, env=environment)
     assert done.returncode == 0, done.stderr
@@ -492,7 +492,7 @@ def test_new_makes_a_unit_that_keeps_the_contract(checkout):
     assert "skipped" not in tests.stdout
     proved = tilewright("prove", "my_unit", cwd=checkout, env=environment)
     assert proved.returncode == 0, proved.stderr
-    assert "taken: prove passed" in proved.stdout
+    assert "sums: bmc passed" in proved.stdout
     again = tilewright("new", "my_unit", cwd=checkout, env=environment)
     assert "there is a unit 'my_unit' already" in refused(again)
 

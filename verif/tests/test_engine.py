@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilewright.gen.errors import ToolError
-from tilewright.gen.registry import load
 from tilewright.hw.config import ConfigError
 from tilewright.hw.engine.commands import COMMANDS, encode
 from tilewright.hw.engine.config import EngineConfig
+from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.cycles import predict
 from tilewright.sw.engine import Engine
+from tilewright.sw.families.systolic import Systolic
 from tilewright.sw.mapping.matmul import plan_matmul
 from tilewright.sw.mapping.network import MappingError, plan_network
 from tilewright.sw.model import inference
@@ -189,7 +190,7 @@ def test_a_program_that_stops_has_no_effect_on_the_next(monkeypatch):
     engine = Engine("systolic", **ENGINES["ws"])
     hardware = engine._hardware
     x, w = operands(engine, (5, 9, 4), "random", 1)
-    plan = plan_matmul(engine.config, x, w, load("sw.pack.systolic:pack_tile"))
+    plan = plan_matmul(engine.config, x, w)
     short = dataclasses.replace(plan.program, x_packets=[])
     for run in (hardware.run, hardware.record):
         with pytest.raises(ToolError, match="stopped before all results were out"):
@@ -264,7 +265,7 @@ def test_network_equals_golden(fields, batch):
     )
     config = engine.config
     network = small_network(config, 1)
-    plan = plan_network(config, network, load("sw.pack.systolic:pack_tile"), batch=batch)
+    plan = plan_network(config, network, batch=batch)
     images = np.random.default_rng(2).integers(-128, 128, (5, 9, 8, 2))
     program = plan.program(images)
     result = SimulatedEngine(config).run(program)
@@ -289,7 +290,7 @@ def test_the_inputs_of_an_addition_have_borders_of_their_own(swapped, batch):
     f = layer(rng, "f", ("te", "td"), "tf", d.output_shape, 4, (1, 1), stride=(2, 2))
     g = layer(rng, "g", "tf", "tg", f.output_shape, 5, f.output_shape[:2], raw=True)
     network = network_of(config, (a, b, c, d, e, f, g))
-    plan = plan_network(config, network, load("sw.pack.systolic:pack_tile"), batch=batch)
+    plan = plan_network(config, network, batch=batch)
     images = rng.integers(-128, 128, (4, *shape))
     program = plan.program(images)
     result = SimulatedEngine(config).run(program)
@@ -298,19 +299,18 @@ def test_the_inputs_of_an_addition_have_borders_of_their_own(swapped, batch):
 
 
 def test_mapper_names_what_is_too_small():
-    config = EngineConfig(datapath=load("hw.systolic.config:SystolicConfig")(rows=4, cols=4),
+    config = EngineConfig(datapath=SystolicConfig(rows=4, cols=4),
                           act_depth=16, acc_depth=12, drain_lanes=2)
-    pack = load("sw.pack.systolic:pack_tile")
     small = small_network(config, 1)
     with pytest.raises(MappingError, match="buffer of 16 vectors; enlarge act_depth to ") as told:
-        plan_network(config, small, pack)
+        plan_network(config, small)
     needed = int(str(told.value).split()[-1])
-    assert plan_network(dataclasses.replace(config, act_depth=needed), small, pack).batch == 1
+    assert plan_network(dataclasses.replace(config, act_depth=needed), small).batch == 1
     with pytest.raises(MappingError, match=f"act_depth to {needed}$"):
-        plan_network(dataclasses.replace(config, act_depth=needed - 1), small, pack)
+        plan_network(dataclasses.replace(config, act_depth=needed - 1), small)
     config = EngineConfig(datapath=config.datapath, weight_depth=16, drain_lanes=2)
     with pytest.raises(MappingError, match="'b' needs 36 weight beats.* enlarge weight_depth to "):
-        plan_network(config, small_network(config, 1), pack)
+        plan_network(config, small_network(config, 1))
 
 
 @pytest.mark.parametrize(
@@ -328,13 +328,13 @@ def test_mapper_names_what_is_too_small():
 def test_mapper_tells_what_would_do(fields, shape, n, kernel, message):
     """Nothing is to be enlarged that is at its largest."""
     own = {name: fields[name] for name in ("k_max", "dataflow") if name in fields}
-    array = load("hw.systolic.config:SystolicConfig")(rows=4, cols=4, **({"k_max": 1 << 20} | own))
+    array = SystolicConfig(rows=4, cols=4, **({"k_max": 1 << 20} | own))
     rest = {name: value for name, value in fields.items() if name not in own}
     config = EngineConfig(datapath=array, **({"act_depth": 32768, "weight_depth": 32768} | rest))
     pool = {"pool_kernel": (3, 3)} if "pools" in message else {}
     item = layer(np.random.default_rng(1), "a", "in", "out", shape, n, kernel, raw=not pool, **pool)
     with pytest.raises(MappingError, match=message):
-        plan_network(config, network_of(config, (item,)), load("sw.pack.systolic:pack_tile"))
+        plan_network(config, network_of(config, (item,)))
 
 
 # -- malformed commands
@@ -385,11 +385,10 @@ def test_malformed_commands_are_dropped_and_flagged(seed):
     config = engine.config
     rng = np.random.default_rng(seed)
     golden = golden_engine(config)
-    pack = load("sw.pack.systolic:pack_tile")
     hardware = SimulatedEngine(config)
     for _ in range(6):
         x, w = rng.integers(-128, 128, (5, 9)), rng.integers(-128, 128, (9, 4))
-        plan = plan_matmul(config, x, w, pack)
+        plan = plan_matmul(config, x, w)
         good = next(c for c in plan.program.commands if c[0] & 0xFF == 4)
         commands = []
         for command in plan.program.commands:
@@ -424,13 +423,12 @@ def test_a_store_past_the_end_writes_nothing_else():
     engine = Engine("systolic", **ENGINES["ws"] | {"act_depth": 32})
     config = engine.config
     lanes, depth = config.datapath.act_lanes, config.act_depth
-    pack = load("sw.pack.systolic:pack_tile")
     builder = ProgramBuilder(config)
     x = np.arange(1, lanes + 1).reshape(1, lanes)
     x_load = builder.load_x(0, np.repeat(x, 2, axis=0))
     eye = np.zeros((lanes, config.datapath.cols), int)
     np.fill_diagonal(eye, 1)
-    w_load = builder.load_w(0, [int(b) for b in pack(config.datapath, eye)])
+    w_load = builder.load_w(0, Systolic(config.datapath).pack(eye))
     n = config.datapath.cols
     builder.parameters(0, np.full(n, 40), np.full(n, 32768), np.full(n, 15))
     common = {
@@ -450,7 +448,7 @@ def test_short_and_long_packets_are_flagged_and_left_behind():
     config = engine.config
     builder = ProgramBuilder(config)
     x, w = np.arange(8).reshape(2, 4), np.arange(12).reshape(4, 3)
-    beats = [int(b) for b in load("sw.pack.systolic:pack_tile")(config.datapath, w)]
+    beats = Systolic(config.datapath).pack(w)
     builder.load_x(0, x)
     builder.program.x_packets[0] = np.concatenate([x, x + 50])
     builder.load_w(0, beats)

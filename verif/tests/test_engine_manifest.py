@@ -105,7 +105,7 @@ class Stranger:
         rows, cols = self.w["tile_rows"], self.w["tile_columns"]
         said = self.w["order"]
         assert "column 0 in the least significant bits" in said
-        assert "``rows - 1 - j`` of the tile (WS) or row ``j`` (OS)" in said
+        assert "row rows - 1 - j of the tile where weights stay, row j where sums stay" in said
         turned = self.manifest["configuration"]["datapath"]["dataflow"] == "ws"
         beats = []
         for n in range(0, w.shape[1], cols):

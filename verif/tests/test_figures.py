@@ -352,7 +352,7 @@ def test_digits_are_counted_tile_by_tile():
     assert (name, products) == ("fc", 6 * 5)
     assert digits == pytest.approx((2 + 1 + 1) / 6)
     # Two tiles of the first column have 2 and 1 planes, those of the second none.
-    held = [config.tile_digits(bench_serial.pack_tile(config, np.array([[a], [b]])))
+    held = [config.tile_digits(bench_serial.Serial(config).pack(np.array([[a], [b]])))
             for a, b in ((7, 8), (1, 0), (0, 0), (0, 0))]  # fmt: skip
     assert held[:2] == [2, 1]
     assert planes == pytest.approx(sum(held) / 4)

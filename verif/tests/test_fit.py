@@ -160,7 +160,7 @@ def test_every_cell_has_the_registers_that_are_counted_on(name, quick):
     check_fit(config, Part(), "a part")
     cells = counted(name, config)
     assert cells["registers"] >= fit._CELL_REGISTERS * config.rows * config.cols
-    assert cells["multipliers"] == getattr(config, "multipliers", 0) == 0
+    assert cells["multipliers"] == config.multipliers == 0
 
 
 @pytest.mark.parametrize(("name", "preset"), [
@@ -170,7 +170,7 @@ def test_every_cell_has_the_registers_that_are_counted_on(name, quick):
 def test_configurations_count_their_multipliers_and_memory(name, preset, quick):
     config = configure(name, preset=preset)
     cells = counted(name, config)
-    assert cells["multipliers"] == getattr(config, "multipliers", cells["multipliers"])
-    held = getattr(config, "memory_bits", 0)
+    assert cells["multipliers"] == config.multipliers
+    held = config.memory_bits
     assert held <= cells["memory"]
     assert held > cells["memory"] / 8 or name != "kv_storage" or config.memory == "wishbone"

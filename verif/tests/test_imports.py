@@ -20,15 +20,14 @@ ALLOWED = {
 }
 """What a room may import; golden models have a test of their own besides."""
 GOLDEN_READS = {
-    "sw.llm.decoder", "sw.llm.scaling", "sw.llm.stored", "sw.pack.by_mode", "sw.pack.packed_chain",
-    "sw.program",
+    "sw.families.packed_chain", "sw.llm.decoder", "sw.llm.scaling", "sw.llm.stored", "sw.program",
 }  # fmt: skip
 """Modules beyond configurations that golden models read: numbers, parameters, programs."""
 REGISTRY = ("gen/registry.py", "gen/scaffold.py")
 """Where import strings stand; all others are built from a family's name."""
 FIELDS = {
     "config": "hw", "component": "hw", "golden": "verif.golden", "testbench": "verif",
-    "formal": "verif", "prepare": "sw",
+    "formal": "verif", "family": "sw",
 }  # fmt: skip
 ROOT = Path(tilewright.__path__[0])
 FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tilewright.gen.registry import load
 from tilewright.hw.config import ConfigError
 from tilewright.hw.engine.commands import COMMANDS
 from tilewright.hw.engine.config import EngineConfig
@@ -18,8 +17,6 @@ from tilewright.verif.testbench.engine_programs import golden_engine
 from tilewright.verif.tests.seeds import seeds
 from tilewright.verif.tests.test_engine import layer, network_of, small_network
 from tilewright.verif.tests.test_waits import check
-
-PACK = load("sw.pack.systolic:pack_tile")
 
 
 def engine(rows: int = 4, cols: int = 4, **fields) -> EngineConfig:
@@ -37,7 +34,7 @@ def results(config, program) -> np.ndarray:
 def least_act_depth(config, network, batch) -> int:
     """Return the fewest vectors of the activation buffer that are said to be enough."""
     try:
-        plan_network(dataclasses.replace(config, act_depth=16), network, PACK, batch=batch)
+        plan_network(dataclasses.replace(config, act_depth=16), network, batch=batch)
     except MappingError as error:
         return max(16, int(str(error).split()[-1]))
     return 16
@@ -72,7 +69,7 @@ def test_random_networks_in_the_least_buffers(seed):
     )  # fmt: skip
     network, batch = random_network(config, rng), int(rng.integers(1, 4))
     config = dataclasses.replace(config, act_depth=least_act_depth(config, network, batch))
-    plan = plan_network(config, network, PACK, batch=batch)
+    plan = plan_network(config, network, batch=batch)
     images = rng.integers(-128, 128, (batch + 1, *network.layers[0].input_shape))
     program = plan.program(images)
     found = plan.decode(results(config, program), len(images))
@@ -90,7 +87,7 @@ def test_pools_strides_and_sums_in_parts(seed):
                     acc_depth=int(rng.integers(8, 40)), weight_depth=1024)  # fmt: skip
     network = small_network(config, seed)
     images = rng.integers(-128, 128, (3, 9, 8, 2))
-    plan = plan_network(config, network, PACK, batch=2)
+    plan = plan_network(config, network, batch=2)
     found = plan.decode(results(config, plan.program(images)), 3)
     assert (found == inference.run(network, images)).all()
 
@@ -110,7 +107,7 @@ def test_borders_reach_what_is_added_before_and_strides_the_rows_that_are_unfold
     )  # fmt: skip
     network = network_of(config, layers)
     images = rng.integers(-128, 128, (3, 9, 8, 1))
-    plan = plan_network(config, network, PACK, batch=2)
+    plan = plan_network(config, network, batch=2)
     found = plan.decode(results(config, plan.program(images)), 3)
     assert (found == inference.run(network, images)).all()
 
@@ -132,11 +129,11 @@ def chain(config, n: int = 4):
 def test_as_many_images_as_fit(act_depth, batch):
     """Of three tensors of four vectors two live at a time, the third in the place of the first."""
     config = engine(act_depth=act_depth)
-    assert plan_network(config, chain(config), PACK).batch == batch
+    assert plan_network(config, chain(config)).batch == batch
     narrow = engine(2, act_depth=16)
-    assert plan_network(narrow, chain(narrow), PACK).batch == 1
+    assert plan_network(narrow, chain(narrow)).batch == 1
     with pytest.raises(MappingError, match=r"^the activations of 70 image\(s\) need 560 vectors"):
-        plan_network(dataclasses.replace(config, act_depth=559), chain(config), PACK, batch=70)
+        plan_network(dataclasses.replace(config, act_depth=559), chain(config), batch=70)
 
 
 @pytest.mark.parametrize(
@@ -157,27 +154,27 @@ def test_what_is_said_to_be_enough_is(field, needed, n, kernel, fields):
                      raw=True)  # fmt: skip
         network = network_of(config, (item, last) if "pool" in fields else (item,))
         if size == needed:
-            plan_network(config, network, PACK)
+            plan_network(config, network)
         else:
             with pytest.raises(MappingError, match=rf"'a' .*enlarge {field}"):
-                plan_network(config, network, PACK)
+                plan_network(config, network)
 
 
 def test_weights_and_parameters_stay_where_they_just_fit():
     """Three layers of one tile of four beats, and a parameter row each."""
     for weight_depth, param_depth in ((16, 4), (16, 16)):
         config = engine(weight_depth=weight_depth, param_depth=param_depth, drain_lanes=4)
-        plan = plan_network(config, chain(config, 8), PACK)
+        plan = plan_network(config, chain(config, 8))
         assert plan.weights_resident
         assert plan.parameters_resident
-        more = plan_network(config, chain(config, 9), PACK)
+        more = plan_network(config, chain(config, 9))
         assert not more.weights_resident
         assert more.parameters_resident == (param_depth == 16)
         # Four of the five tiles of the last layer fit at a time.
-        wide = plan_network(config, chain(config, 16), PACK)
+        wide = plan_network(config, chain(config, 16))
         assert len(wide.gemm_layers(1)) == 3
         if param_depth == 16:
-            assert plan_network(config, chain(config, 17), PACK).gemm_layers(1) == [0, 1, 2, 2]
+            assert plan_network(config, chain(config, 17)).gemm_layers(1) == [0, 1, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +189,7 @@ def test_networks_have_the_formats_of_the_engine(name, theirs, fields):
         network, formats=dataclasses.replace(network.formats, **{name: theirs})
     )
     with pytest.raises(MappingError, match=f"quantised for {name}={theirs!r}, the engine has"):
-        plan_network(config, other, PACK)
+        plan_network(config, other)
 
 
 @pytest.mark.parametrize("shift", [None, 0, 5, 11])
@@ -211,7 +208,7 @@ def test_products_of_every_shape(seed, shift):
     products = [
         (rng.integers(-128, 128, (m, k)), rng.integers(-128, 128, (k, n))) for m, k, n in shapes
     ]
-    plans = plan_products(config, products, PACK, shift=shift)
+    plans = plan_products(config, products, shift=shift)
     lanes, at = results(config, plans[0].program), 0
     for plan, (x, w) in zip(plans, products, strict=True):
         beats = plan.beats(config.drain_lanes)
@@ -243,7 +240,7 @@ def test_products_of_every_shape(seed, shift):
 def test_products_are_cut_into_few_commands(fields, shape, gemms):
     config = engine(**{"act_depth": 256, "weight_depth": 64, "acc_depth": 8} | fields)
     m, k, n = shape
-    (plan,) = plan_products(config, [(np.zeros((m, k), int), np.zeros((k, n), int))], PACK)
+    (plan,) = plan_products(config, [(np.zeros((m, k), int), np.zeros((k, n), int))])
     opcodes = [words[0] & 0xFF for words in plan.program.commands]
     assert opcodes.count(COMMANDS["GEMM"].opcode) == gemms
 
@@ -254,7 +251,7 @@ def test_weight_buffers_that_hold_one_tile_or_two(rows, weight_depth, dataflow):
     config = engine(rows, 3, weight_depth=weight_depth, act_depth=48, dataflow=dataflow)
     rng = np.random.default_rng(rows)
     x, w = rng.integers(-128, 128, (5, 40)), rng.integers(-128, 128, (40, 7))
-    plan = plan_matmul(config, x, w, PACK)
+    plan = plan_matmul(config, x, w)
     found = plan.assemble(results(config, plan.program), config.drain_lanes)
     np.testing.assert_array_equal(found, x @ w)
     check(config, plan.program)
@@ -286,6 +283,6 @@ def test_every_command_has_the_mode_of_its_product_or_layer():
 
 def test_sums_are_as_long_as_accumulators_allow():
     config, x = engine(k_max=36), np.ones((2, 37), int)
-    assert plan_matmul(config, x[:, 1:], x[:, 1:].T, PACK).program.macs == 144
+    assert plan_matmul(config, x[:, 1:], x[:, 1:].T).program.macs == 144
     with pytest.raises(ConfigError, match="k_max must be at least the 37 products"):
-        plan_matmul(config, x, x.T, PACK)
+        plan_matmul(config, x, x.T)

@@ -12,7 +12,7 @@ from tilewright.hw.config import ConfigError
 from tilewright.hw.nm.array import NmArray
 from tilewright.hw.nm.config import NmConfig
 from tilewright.sw.engine import Engine
-from tilewright.sw.pack.nm import operand, pack_tile, unpack_tile
+from tilewright.sw.families.nm import Nm
 from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.sw.sparse.nm import PackedNm, pack_nm, unpack_nm
 from tilewright.verif.golden.nm import nm
@@ -46,12 +46,12 @@ def test_golden_is_the_definition(shape, groups, cols, seed):
     x = rng.integers(-128, 128, (3, config.act_lanes))
     kept = pruned(w, n, config.span(mode))
     assert (nm(config, x, w, mode) == x @ kept).all()
-    beats = pack_tile(config, w, mode)
-    assert (unpack_tile(config, beats, mode) == kept).all()
-    assert (operand(config, kept[:k], mode).weights == kept[:k]).all()
+    beats = Nm(config).pack(w, mode)
+    assert (Nm(config).unpack(beats, mode) == kept).all()
+    assert (Nm(config).operand(kept[:k], mode).weights == kept[:k]).all()
     if (kept != w).any():
         with pytest.raises(ValueError, match="of its .* weights, .* would be lost"):
-            operand(config, w[:k], mode)
+            Nm(config).operand(w[:k], mode)
     if not mode:
         assert (kept == w).all()
 
@@ -63,7 +63,7 @@ def test_two_of_four_is_stored_as_published():
     for places in itertools.combinations(range(4), 2):
         w = np.zeros((4, 1), np.int64)
         w[list(places)] = 1
-        last, first = pack_tile(config, w, config.mode_word(sparse=1))
+        last, first = Nm(config).pack(w, config.mode_word(sparse=1))
         assert (last & 255, first & 255) == (1, 1)
         assert ((first >> 8), (last >> 8) + 1) == places
         codes.add((last >> 8) + 1 << 2 | first >> 8)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from tilewright.gen.configuration import configure
-from tilewright.gen.registry import load
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.serial.config import SerialConfig
 from tilewright.hw.systolic.config import SystolicConfig
+from tilewright.sw.families.base import family_of
+from tilewright.sw.families.serial import Serial
 from tilewright.sw.mapping.matmul import plan_matmul
-from tilewright.sw.pack.by_mode import for_mode
 from tilewright.sw.program import ProgramBuilder
 from tilewright.sw.runtime.beats import input_beats
 from tilewright.verif.golden.serial import serial
@@ -20,36 +20,36 @@ ENGINE = EngineConfig(datapath=SystolicConfig(rows=2, cols=2, x_bits=4, w_bits=3
 @pytest.mark.parametrize("family", ["systolic", "serial", "term", "packed", "nm"])
 def test_tiles_hold_weights_of_their_bits_only(family):
     config = configure(family, preset="tiny")
-    pack, unpack = (load(f"sw.pack.{family}:{name}_tile") for name in ("pack", "unpack"))
+    made = family_of(config)
     low, high = (-(1 << config.w_bits - 1), (1 << config.w_bits - 1) - 1)
     tile = np.zeros((config.act_lanes, config.cols), int)
     for value in (low, high):
         tile[0, 0] = value
-        assert family == "term" or (for_mode(unpack, 0)(config, pack(config, tile)) == tile).all()
+        assert family == "term" or (made.unpack(made.pack(tile)) == tile).all()
     for value in (low - 1, high + 1 + (family == "term")):  # a term may be the next power of two
         tile[0, 0] = value
         with pytest.raises(ValueError, match=rf"w must lie in {low}\.\.{high} .* but holds"):
-            pack(config, tile)
+            made.pack(tile)
 
 
 def test_a_mode_of_fewer_bits_takes_fewer_values():
     """Two bits hold ternary weights and -2, which is a number like the others."""
     config = SerialConfig(rows=4, cols=1)
     mode = config.mode_word(w_bits=2)
-    pack = load("sw.pack.serial:pack_tile")
+    family = Serial(config)
     x, w = np.array([[7, -5, 3, 100]]), np.array([[-2], [-1], [0], [1]])
-    assert len(pack(config, w, mode)) == config.weight_beats
+    assert len(family.pack(w, mode)) == config.weight_beats
     assert serial(config, x, w, mode).item() == -14 + 5 + 100
     with pytest.raises(ValueError, match=r"w must lie in -2\.\.1 \(2 bits, signed\)"):
-        pack(config, w * 2, mode)
+        family.pack(w * 2, mode)
     with pytest.raises(ValueError, match=r"w must lie in 0\.\.3 \(2 bits, unsigned\)"):
-        pack(config, w, config.mode_word(w_bits=2, w_unsigned=1))
+        family.pack(w, config.mode_word(w_bits=2, w_unsigned=1))
 
 
 @pytest.mark.parametrize("value", [-9, 8])
 def test_activations_beyond_their_bits_are_not_sent(value):
     x = np.array([[1, value], [2, 3]])
-    plan = plan_matmul(ENGINE, x, np.eye(2, dtype=int), load("sw.pack.systolic:pack_tile"))
+    plan = plan_matmul(ENGINE, x, np.eye(2, dtype=int))
     with pytest.raises(ValueError, match=r"x must lie in -8\.\.7 \(4 bits, signed\), but holds"):
         input_beats(ENGINE, plan.program)
 

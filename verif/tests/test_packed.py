@@ -23,8 +23,7 @@ from tilewright.gen.verilog import emit
 from tilewright.hw.config import ConfigError
 from tilewright.hw.packed.config import PackedConfig
 from tilewright.sw.engine import Engine
-from tilewright.sw.pack.by_mode import useful_products, utilisation
-from tilewright.sw.pack.packed import operand, pack_tile, unpack_tile
+from tilewright.sw.families.packed import Packed
 from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.sw.sparse.columns import PackedColumns, combine, prune_conflicts, unpack
 from tilewright.verif.golden.packed import packed
@@ -134,10 +133,10 @@ def test_golden_is_the_definition(config, seed):
             best = max(range(first, first + span), key=lambda i: (abs(w[i, column]), -i))
             kept[best, column] = w[best, column]
     assert (packed(config, x, w, mode) == x @ kept).all()
-    beats = pack_tile(config, w, mode)
+    beats = Packed(config).pack(w, mode)
     assert len(beats) == config.weight_beats
     assert all(beat >> config.weight_beat_bits == 0 for beat in beats)
-    assert (unpack_tile(config, beats, mode) == kept).all()
+    assert (Packed(config).unpack(beats, mode) == kept).all()
     if span == 1:
         assert (kept == w).all()
 
@@ -158,7 +157,7 @@ def test_beats_from_elsewhere_mean_what_is_documented(family):
             if place <= config.span(mode) - config.share:
                 tile[group * config.span(mode) + first + place, column] += weight
         beats = [sum(w << config.word_bits * c for c, w in enumerate(row)) for row in words]
-        assert (unpack_tile(config, beats[::-1], mode) == tile).all()
+        assert (Packed(config).unpack(beats[::-1], mode) == tile).all()
 
 
 BAD_COLUMNS = [
@@ -256,12 +255,12 @@ def test_operands_keep_the_order_of_groups():
     config = PackedConfig(alpha=6)
     w = np.array([[1, 0], [0, 2], [-3, 0], [0, 0], [0, -4]])
     columns = combine(w, np.array([0, 1, 1, -1, 0]), alpha=2)
-    found = operand(config, columns, config.mode_word(channels=2))
+    found = Packed(config).operand(columns, config.mode_word(channels=2))
     assert found.lanes.tolist() == [0, 4, 1, 2]
     assert found.weights.tolist() == [[1, 0], [0, -4], [0, 2], [-3, 0]]
     assert found.useful == 4
     empty = combine(w, np.full(5, -1), alpha=2)
-    none = operand(config, empty, config.mode_word(channels=2))
+    none = Packed(config).operand(empty, config.mode_word(channels=2))
     assert none.weights.tolist() == [[0, 0], [0, 0]]
 
 
@@ -270,16 +269,16 @@ def test_plain_weights_are_not_pruned_unasked():
     mode = config.mode_word(channels=4)
     message = "at most 1 of each 4 channels .* 1 of its 3 weights, 18.0% of their energy"
     with pytest.raises(ValueError, match=message):
-        operand(config, w, mode)
+        Packed(config).operand(w, mode)
     pruned = prune_conflicts(w, np.array([0, 0, 0, 0, 1]))
-    assert operand(config, pruned, mode).weights.tolist() == [[0], [0], [0], [4], [5]]
+    assert Packed(config).operand(pruned, mode).weights.tolist() == [[0], [0], [0], [4], [5]]
 
 
 def test_utilisation_counts_useful_products_per_slot():
     config, w = PackedConfig(rows=2, cols=3, alpha=4), np.array([[1, 0], [0, 0], [0, 2], [0, 0]])
-    assert useful_products(config, w, 0) == 8  # dense: zeros are multiplied as well
-    assert useful_products(config, w, config.mode_word(channels=4)) == 2
-    assert utilisation(config, 30, 10) == 0.5
+    assert Packed(config).useful(w, 0) == 8  # dense: zeros are multiplied as well
+    assert Packed(config).useful(w, config.mode_word(channels=4)) == 2
+    assert Packed(config).utilisation(30, 10) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -312,12 +311,12 @@ def test_modes():
 
 def test_pack_tile_refuses_another_shape():
     with pytest.raises(ValueError, match=r"tile must have shape \(32, 8\), not \(4, 8\)"):
-        pack_tile(PackedConfig(), np.zeros((4, 8), np.int64))
+        Packed(PackedConfig()).pack(np.zeros((4, 8), np.int64))
     beyond = np.zeros((32, 8), np.int64)
     beyond[8, 0] = 1
-    assert any(pack_tile(PackedConfig(), beyond, 2))
+    assert any(Packed(PackedConfig()).pack(beyond, 2))
     with pytest.raises(ValueError, match="tile must be 0 from channel 8 on in mode 1"):
-        pack_tile(PackedConfig(), beyond, 1)
+        Packed(PackedConfig()).pack(beyond, 1)
 
 
 def test_bench_counts_the_products_of_the_dense_network(monkeypatch, tmp_path):

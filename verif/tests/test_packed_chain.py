@@ -16,7 +16,7 @@ from tilewright.hw.config import ConfigError
 from tilewright.hw.packed.chain import PackedChain
 from tilewright.hw.packed.chain_config import OFFSETS, ChainConfig
 from tilewright.hw.packed.chain_shift import PixelShift
-from tilewright.sw.pack.packed_chain import pack_chain
+from tilewright.sw.families.packed_chain import pack_chain
 from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.verif.formal import packed_chain as formal
 from tilewright.verif.golden.packed_chain import packed_chain

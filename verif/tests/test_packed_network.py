@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from tilewright.gen.registry import find_unit, load
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.nm.config import NmConfig
 from tilewright.hw.packed.config import PackedConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.cycles import predict
+from tilewright.sw.families.base import family_of
 from tilewright.sw.mapping.network import k_tiles, plan_network
 from tilewright.sw.model.inference import run, run_layer, tiled_product, trace
-from tilewright.sw.pack.by_mode import tile_k
 from tilewright.sw.quantise import Formats, quantise
 from tilewright.sw.runtime.simulated import SimulatedEngine
 from tilewright.verif.onnx_reference import load_model, model
@@ -105,7 +104,7 @@ def test_shift_convolutions_walk_over_parts(datapath, channels, tiles):
         x = values[layer.inputs[0]]
         sums = [run_layer(dataclasses.replace(layer, raw=True, bias=0 * layer.bias), [x], "even")]
         assert (shifted(layer, x) == np.concatenate(sums).reshape(-1, layer.n)).all()
-    plan = plan_network(config, network, load(f"sw.pack.{datapath.family}:pack_tile"))
+    plan = plan_network(config, network)
     packets = golden_engine(config).run(plan.program(inputs)).packets
     lanes = np.concatenate([values for values, _ in packets])
     assert (plan.decode(lanes, len(inputs)) == values[network.output]).all()
@@ -128,7 +127,7 @@ def thinned(config, network, modes):
     found = []
     for layer, mode, lanes in zip(network.layers, modes, tiles, strict=True):
         weights = np.zeros_like(layer.weights)
-        for group in lanes[:, : tile_k(d, mode)].reshape(-1, d.span(mode)):
+        for group in lanes[:, : d.tile_k(mode)].reshape(-1, d.span(mode)):
             held = group[group >= 0]
             for n in range(layer.n):
                 kept = held[np.flatnonzero(layer.weights[held, n])[: d.share]]
@@ -155,16 +154,16 @@ def test_networks_equal_golden(datapath, modes):
     assert len(network.layers) == len(modes)
     weights = thinned(config, network, modes)
     network = with_weights(network, [0] * len(modes), weights)
-    row = find_unit(datapath.family)
+    family = family_of(datapath)
     inputs = network.quantise_input(images)
-    dense = plan_network(config, network, load(f"sw.pack.{datapath.family}:pack_tile"))
-    network = load(row.prepare)(datapath, network, k_tiles(config, network), inputs)
+    dense = plan_network(config, network)
+    network = family.prepare(network, inputs)
     assert all(layer.mode >= mode for layer, mode in zip(network.layers, modes, strict=True))
     tiles = zip(network.layers, k_tiles(config, network), strict=True)
-    product = tiled_product(load(row.golden), datapath, {x.name: t for x, t in tiles})
+    product = tiled_product(family.golden, {x.name: t for x, t in tiles})
     golden = run(network, inputs, product)
     assert (golden == run(network, inputs)).all()
-    plan = plan_network(config, network, load(f"sw.pack.{datapath.family}:pack_tile"))
+    plan = plan_network(config, network)
     program = plan.program(inputs)
     result = SimulatedEngine(config).run(program)
     assert (plan.decode(result.lanes, len(inputs)) == golden).all()

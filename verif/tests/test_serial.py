@@ -14,7 +14,7 @@ from tilewright.gen.verilog import emit
 from tilewright.hw.config import ConfigError
 from tilewright.hw.serial.config import SerialConfig
 from tilewright.sw.engine import Engine
-from tilewright.sw.pack.serial import pack_tile, unpack_tile
+from tilewright.sw.families.serial import Serial
 from tilewright.sw.quantise.digits import masks
 from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.verif.golden.serial import serial
@@ -211,10 +211,10 @@ def test_tiles_unpack(pe, w_bits, w_signed, rows, cols, seed):
     config = SerialConfig(pe=pe, rows=rows, cols=cols, w_bits=w_bits, w_signed=w_signed)
     low, high = signed_range(w_bits, w_signed)
     tile = np.random.default_rng(seed).integers(low, high, (rows, cols))
-    beats = pack_tile(config, tile)
+    beats = Serial(config).pack(tile)
     assert len(beats) == config.weight_beats
     assert all(beat >> config.weight_beat_bits == 0 for beat in beats)
-    assert (unpack_tile(config, beats) == tile).all()
+    assert (Serial(config).unpack(beats) == tile).all()
     # The order that the documentation of each PE states.
     w = int(tile[-1, 0])
     if pe == "planes":
@@ -232,13 +232,13 @@ def test_tiles_unpack(pe, w_bits, w_signed, rows, cols, seed):
 def test_digit_planes_of_a_tile(encoding, is_signed, digits):
     """The largest digit of any weight in the tile says how many planes it takes."""
     config = SerialConfig(pe="digits", rows=2, cols=2, encoding=encoding, w_signed=is_signed)
-    assert config.tile_digits(pack_tile(config, np.array([[0, 0], [0, 0]]))) == 1
-    assert config.tile_digits(pack_tile(config, np.array([[0, 25], [-3, 0]]))) == digits
+    assert config.tile_digits(Serial(config).pack(np.array([[0, 0], [0, 0]]))) == 1
+    assert config.tile_digits(Serial(config).pack(np.array([[0, 25], [-3, 0]]))) == digits
     for n in range(-128, 128):
         plus, minus = masks(np.array([n]), encoding)
         top = max(1, int(plus[0] | minus[0]).bit_length())
         wanted = -(-top // config.places_per_digit)
-        assert config.tile_digits(pack_tile(config, np.full((2, 2), n))) == wanted, n
+        assert config.tile_digits(Serial(config).pack(np.full((2, 2), n))) == wanted, n
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tilewright.hw.config import ConfigError
 from tilewright.hw.systolic.array import SystolicArray
 from tilewright.hw.systolic.config import SystolicConfig
-from tilewright.sw.pack.systolic import pack_tile
+from tilewright.sw.families.systolic import Systolic
 from tilewright.verif.golden.systolic import systolic
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8, 16)
@@ -43,7 +43,7 @@ def simulate(config, steps, rng, act_gap=0.0, weight_gap=0.0):
     """Run the steps; each stream pauses before a beat with its probability, cycle by cycle."""
     dut = SystolicArray(config)
     layout = dut.acts.payload.shape()
-    weights = [beat for step in steps for beat in pack_tile(config, step.w)]
+    weights = [beat for step in steps for beat in Systolic(config).pack(step.w)]
     acts = [
         layout.const(
             {
@@ -267,7 +267,7 @@ def test_reset_in_mid_stream():
     seen = []
 
     async def send(ctx, step):
-        beats = pack_tile(config, step.w)
+        beats = Systolic(config).pack(step.w)
         vectors = [
             layout.const({"data": v.tolist(), "first": 1, "last": 1, "end": k == len(step.x) - 1})
             for k, v in enumerate(step.x)
@@ -328,7 +328,7 @@ def test_golden_is_the_definition():
 def test_pack_tile(config, seed):
     rng = np.random.default_rng(seed)
     tile = random_steps(config, rng, 1)[0].w
-    beats = pack_tile(config, tile)
+    beats = Systolic(config).pack(tile)
     assert len(beats) == config.weight_beats
     mask = (1 << config.w_bits) - 1
     for j, beat in enumerate(beats):
@@ -340,7 +340,7 @@ def test_pack_tile(config, seed):
 
 def test_pack_tile_refuses_another_shape():
     with pytest.raises(ValueError, match=r"tile must have shape \(8, 8\), not \(8, 7\)"):
-        pack_tile(SystolicConfig(), np.zeros((8, 7), dtype=np.int64))
+        Systolic(SystolicConfig()).pack(np.zeros((8, 7), dtype=np.int64))
 
 
 @pytest.mark.parametrize(

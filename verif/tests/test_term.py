@@ -11,7 +11,7 @@ from tilewright.hw.bus.axi_stream import AxiStreamTop
 from tilewright.hw.term.array import TermArray
 from tilewright.hw.term.config import TermConfig
 from tilewright.sw.engine import Engine
-from tilewright.sw.pack.term import pack_tile, schedule, slot_counts
+from tilewright.sw.families.term import Term, schedule, slot_counts
 from tilewright.sw.quantise.budgets import compensated
 from tilewright.sw.quantise.terms import group_terms, reveal
 from tilewright.sw.runtime.beats import words_of
@@ -120,7 +120,7 @@ def cycles_of_tiles(config, tiles, rng):
         for _ in tiles
         for i, row in enumerate(rng.integers(0, 256, (2 * config.rows, config.rows)).tolist())
     ]
-    slots = [beat for tile in tiles for beat in pack_tile(config, tile)]
+    slots = [beat for tile in tiles for beat in Term(config).pack(tile)]
     unit = compile_unit(emit(TermArray(config), "term").rtlil, "term")
     for name, values in (("weights", slots), ("acts", vectors)):
         width = Shape.cast(ports[name].payload).width

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tilewright.hw.config import ConfigError
 from tilewright.hw.term.config import ENCODINGS_BY_MAGNITUDE, TermConfig
 from tilewright.sw import zoo, zoo_debian
-from tilewright.sw.pack.term import pack_tile, unpack_tile
+from tilewright.sw.families.term import Term
 from tilewright.sw.quantise.digits import count_terms
 from tilewright.sw.quantise.terms import group_terms, reveal, truncate
 from tilewright.verif.golden.digits import digits
@@ -202,10 +202,10 @@ def test_limits_are_those_of_the_tile():
         for _ in range(60):
             tile = rng.choice([-128, 127, 85, -86, 1, 0, 64], (8, 2))
             mode = config.mode_word(group=1 << int(rng.integers(4)))
-            beats = pack_tile(config, tile, mode)
+            beats = Term(config).pack(tile, mode)
             assert len(beats) == config.weight_beats
             kept = reveal(tile, "hese", *config.weight_limit(mode))
-            assert (unpack_tile(config, beats) == kept).all()
+            assert (Term(config).unpack(beats) == kept).all()
 
 
 def deb(path, content):

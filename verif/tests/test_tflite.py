@@ -18,7 +18,6 @@ from tilewright.sw.mapping.network import MappingError, plan_network
 from tilewright.sw.model.evaluation import evaluate
 from tilewright.sw.model.graph import ModelError
 from tilewright.sw.model.inference import run, trace
-from tilewright.sw.pack.systolic import pack_tile
 from tilewright.sw.quantise import Formats, quantise
 from tilewright.verif import onnx_reference
 
@@ -282,7 +281,7 @@ def test_what_the_host_has_is_no_program():
     config = EngineConfig(datapath=SystolicConfig(rows=4, cols=4))
     network = quantise(graph, Formats.of(config), x, layer_by_layer=True)
     with pytest.raises(MappingError, match=r"^layer 'c' \(ADD\) is quantised for the host"):
-        plan_network(config, network, pack_tile)
+        plan_network(config, network)
 
 
 @pytest.mark.parametrize("layer_by_layer", [False, True])

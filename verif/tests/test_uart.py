@@ -17,7 +17,6 @@ from tilewright.hw.engine import commands
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.mapping.matmul import plan_matmul
-from tilewright.sw.pack.systolic import pack_tile
 from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.sw.runtime.frames import Frame, encode
 from tilewright.sw.runtime.serial import Link, LinkError
@@ -168,7 +167,7 @@ def product(config, shape, seed):
     rng = np.random.default_rng(seed)
     m, k, n = shape
     x, w = rng.integers(-128, 128, (m, k)), rng.integers(-128, 128, (k, n))
-    return plan_matmul(config.engine, x, w, pack_tile), x @ w
+    return plan_matmul(config.engine, x, w), x @ w
 
 
 def multiply(engine, config, shape, seed):

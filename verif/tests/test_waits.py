@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tilewright.gen.registry import load
 from tilewright.hw.engine.commands import COMMANDS
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
@@ -20,7 +19,6 @@ from tilewright.verif.golden.engine import GoldenResult
 from tilewright.verif.testbench.engine_programs import golden_engine
 from tilewright.verif.tests.test_engine import ENGINES, small_network
 
-PACK = load("sw.pack.systolic:pack_tile")
 LATE = ("loads", "gemms", "stores")
 
 
@@ -96,7 +94,7 @@ def test_networks(fields, batch):
     config = EngineConfig(
         datapath=datapath, act_depth=512, acc_depth=12, **fields
     )
-    plan = plan_network(config, small_network(config, 1), PACK, batch=batch)
+    plan = plan_network(config, small_network(config, 1), batch=batch)
     assert plan.weights_resident == (config.weight_depth == 1024)
     assert plan.parameters_resident == (config.param_depth == 64)
     images = np.random.default_rng(2).integers(-128, 128, (5, 9, 8, 2))
@@ -116,7 +114,7 @@ def test_products(name):
         (rng.integers(0, 8, (m, k)), rng.integers(-8, 8, (k, n)))
         for m, k, n in ((30, 9, 11), (7, 200, 5), (64, 20, 3), (3, 3, 40))
     ]
-    plans = plan_products(config, products, PACK)
+    plans = plan_products(config, products)
     check(config, plans[0].program)
 
 
@@ -126,7 +124,7 @@ def test_a_large_product_waits_for_little(dataflow, cycles):
     datapath = SystolicConfig(rows=16, cols=16, dataflow=dataflow)
     config = EngineConfig(datapath=datapath, drain_lanes=4)
     operand = np.zeros((512, 512), np.int64)
-    (plan,) = plan_products(config, [(operand, operand)], PACK)
+    (plan,) = plan_products(config, [(operand, operand)])
     assert plan.program.macs == 512**3
     assert predict(config, plan.program).cycles == cycles
     assert f"{cycles:,}" in Path("README.md").read_text()

@@ -1,0 +1,1 @@
+"""Datapath families: one class for each, which answers all that other code asks of a datapath."""

@@ -1,1 +1,0 @@
-"""Weight tiles as the beats that each family takes."""
