@@ -5,7 +5,7 @@ from collections import Counter
 from functools import cache
 
 from ..hw.config import ConfigError, UnitConfig
-from ..hw.engine.config import DatapathConfig, EngineConfig
+from ..hw.engine.config import EngineConfig
 from .flow import Part
 
 __all__ = ["check_fit", "check_size", "count_cells"]
@@ -17,8 +17,6 @@ _WIDTH = re.compile(r"parameter \\WIDTH (\d+)")
 _CONSTANT = re.compile(r"connect \\[AB] \d+'")
 _SLACK = 1.5
 """Synthesis leaves flip-flops out that are equal or unused, about one in six."""
-_CELL_REGISTERS = 4
-"""Flip-flops that a cell of any datapath family has at least."""
 _BLOCK_BITS = 18432
 _LUT_RAM_BITS = 64 / 6
 """Bits of distributed RAM for each LUT4-equivalent."""
@@ -48,13 +46,10 @@ def check_fit(config: UnitConfig, part: Part, where: str) -> None:
             "array smaller, or make its cells from LUTs (pe)"
         )
     _check_memory(config.memory_bits, part, where)
-    is_engine = isinstance(config, EngineConfig)
-    datapath = config.datapath if is_engine else config
-    if isinstance(datapath, DatapathConfig):
-        registers = _CELL_REGISTERS * datapath.rows * datapath.cols
-        _check_registers(registers, "at least", part, where)
-    if not is_engine:
+    _check_registers(config.registers, "at least", part, where)
+    if not isinstance(config, EngineConfig):
         return
+    datapath = config.datapath
     bits = {
         "act_depth": config.act_depth * datapath.act_lanes * datapath.x_bits,
         "weight_depth": config.weight_depth * datapath.weight_beat_bits,

@@ -28,6 +28,11 @@ class UnitConfig:
         return 0
 
     @property
+    def registers(self) -> int:
+        """Least flip-flops that the unit needs."""
+        return 0
+
+    @property
     def memory_bits(self) -> int:
         """Least bits of memory that the unit needs."""
         return 0

@@ -109,6 +109,11 @@ class DatapathConfig(UnitConfig, ABC):
         """Signed bits per partial sum."""
 
     @property
+    def registers(self) -> int:
+        """Least flip-flops: a cell has four at least."""
+        return 4 * self.rows * self.cols
+
+    @property
     def act_lanes(self) -> int:
         """Elements per activation vector."""
         return self.rows
@@ -252,6 +257,11 @@ class EngineConfig(UnitConfig):
     def multipliers(self) -> int:
         """Hardware multipliers of the datapath and of the requantiser lanes."""
         return self.datapath.multipliers + self.drain_lanes * self.lane.pieces
+
+    @property
+    def registers(self) -> int:
+        """Least flip-flops: those of the datapath."""
+        return self.datapath.registers
 
     @property
     def lane_bits(self) -> int:

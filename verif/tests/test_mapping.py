@@ -269,7 +269,7 @@ def test_every_command_has_the_mode_of_its_product_or_layer():
     array = SerialConfig(rows=4, cols=4)
     config, mode = EngineConfig(datapath=array), array.mode_word(w_bits=2)
     ones = np.ones((3, 9), int)
-    plan = plan_matmul(config, ones, ones.T, load("sw.pack.serial:pack_tile"), mode)
+    plan = plan_matmul(config, ones, ones.T, mode)
     assert set(modes(plan.program)) == {mode}
     network = chain(engine())
     layers = tuple(
@@ -277,7 +277,7 @@ def test_every_command_has_the_mode_of_its_product_or_layer():
         for item in network.layers
     )
     network = dataclasses.replace(network, layers=layers)
-    plan = plan_network(config, network, load("sw.pack.serial:pack_tile"))
+    plan = plan_network(config, network)
     assert modes(plan.program(np.zeros((1, 2, 2, 4), int))) == [0, mode, 0]
 
 
