@@ -146,14 +146,19 @@ def corrected(config, weights, tiles, data, budget, counts):
 
 
 @pytest.mark.parametrize(("pe", "terms"), [("plane", 0), ("tmac", 3)])
-@pytest.mark.parametrize("budget", [1, 3, 5])
-def test_errors_are_passed_on_to_what_is_open(pe, terms, budget):
-    """Tiles of two groups over eleven weights whose data are alike, so that errors matter."""
-    rng = np.random.default_rng(budget)
-    config = TermConfig(group=2, groups=2, cols=3, budget=max(budget, 4), pe=pe, data_terms=terms)
-    tiles = np.array([[3, 1, 0, 7], [2, -1, 10, 4], [5, 6, 9, 8]])
-    data = rng.integers(-128, 128, (200, 11)) + rng.integers(-128, 128, (200, 1)).astype(float)
-    weights = rng.choice([-127, 127, 100, -85, 3, 0, 64], (11, 3))
+@pytest.mark.parametrize("budget", [1, 3, 5, 7])
+@pytest.mark.parametrize(
+    ("group", "tiles"), [(2, [[3, 1, 0, 7], [2, -1, 10, 4], [5, 6, 9, 8]]), (4, [[2, 0, 3, 1]])]
+)
+def test_errors_are_passed_on_to_what_is_open(pe, terms, budget, group, tiles):
+    """Tiles of two groups over eleven weights, and four in one; data are alike: errors matter."""
+    rng, tiles = np.random.default_rng(budget), np.array(tiles)
+    count, most = tiles.max() + 1, max(budget, 2 * group)
+    config = TermConfig(
+        group=group, groups=tiles.shape[1] // group, cols=20, budget=most, pe=pe, data_terms=terms
+    )
+    data = rng.integers(-128, 128, (200, count)) / 4 + rng.integers(-128, 128, (200, 1))
+    weights = rng.choice([-127, 127, 126, 100, -85, 3, 0, 64], (count, 20))
     found = compensated(config, weights, tiles, data, budget, slot_counts)
     assert (found == corrected(config, weights, tiles, data, budget, slot_counts)).all()
 
@@ -163,9 +168,9 @@ def test_what_is_not_said_of_a_search():
     assert inspect.signature(search_budgets).parameters["agreement"].default == 0.985
 
 
-@pytest.mark.parametrize("data_terms", [0, 2])
-def test_a_whole_search_on_a_small_network(data_terms):
-    """As few terms as keep the classes of nine images in ten, and the figures of what is left."""
+@pytest.mark.parametrize(("data_terms", "share"), [(0, 0.9), (1, 0.86), (2, 0.94)])
+def test_a_whole_search_on_a_small_network(data_terms, share):
+    """As few terms as keep the classes of most of the images, and the figures of what is left."""
     rng = np.random.default_rng(3)
     config = TermConfig(budget=16, cols=4, data_terms=data_terms)
     weights = rng.integers(-100, 100, (8, 5))
@@ -186,11 +191,11 @@ def test_a_whole_search_on_a_small_network(data_terms):
     def agreement(found):
         return ((whole @ weights).argmax(1) == (rows @ found).argmax(1)).mean()
 
-    (found,) = search_budgets(config, network, [tiles], images, counts, agreement=0.9)
+    (found,) = search_budgets(config, network, [tiles], images, counts, agreement=share)
     assert 7 < found.budget < 16
-    assert agreement(found.weights) >= 0.9
+    assert agreement(found.weights) >= share
     fewer = compensated(config, weights, tiles, rows.astype(float), found.budget - 1, counts)
-    assert agreement(fewer) < 0.9
+    assert agreement(fewer) < share
     assert found.terms <= found.budget / 8
     errors = rows @ (found.weights - weights)
     assert found.sum_error == pytest.approx(np.linalg.norm(errors) / np.linalg.norm(rows @ weights))
