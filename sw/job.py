@@ -1,10 +1,14 @@
 """A job: a trained model, its data and an engine, from calibration to results on the RTL."""
 
+import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Event, local
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -26,13 +30,16 @@ from .model.integer_graph import Formats, QuantisedGraph, QuantisedLayer
 from .program import Program
 from .quantise import quantise
 from .quantise.calibrate import METHODS
-from .runtime.simulated import SimulatedEngine
+from .runtime.simulated import RunResult, SimulatedEngine
 from .zoo import fashion, mnist, mnist_split
 
 __all__ = [
     "Job", "JobEstimate", "JobResult", "LayerResult", "PreparedJob", "Samples", "estimate_job",
     "families_of", "prepare_job", "read_job", "run_job", "run_prepared",
 ]  # fmt: skip
+
+_SHARD_IMAGES = 256
+"""About as many images to a shard."""
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -287,21 +294,25 @@ def run_prepared(
     progress: Progress = lambda done, total: None,
 ) -> JobResult:
     """Run on the RTL what `prepare_job` returned; see `run_job`."""
-    job, count, program = ready.job, len(ready.labels), ready.program
+    job, count = ready.job, len(ready.labels)
     say(f"Compiling the RTL and running {count} images on it")
-    result, seconds = _simulate(job, program, count, progress)
-    outputs = ready.plan.decode(result.lanes, count)
+    results, seconds = _simulate(job, ready.shards, progress)
+    outputs = np.concatenate(
+        [ready.plan.decode(result.lanes, shard.images)
+         for result, shard in zip(results, ready.shards, strict=True)]
+    )  # fmt: skip
+    cycles = sum(result.cycles for result in results)
     return JobResult(
         images=count,
         float_accuracy=ready.float_accuracy(),
         golden_accuracy=ready.accuracy(ready.golden),
         rtl_accuracy=ready.accuracy(outputs),
         equal=bool((outputs == ready.golden).all()),
-        cycles=result.cycles,
-        predicted_cycles=ready.timeline.cycles,
+        cycles=cycles,
+        predicted_cycles=ready.cycles,
         batch=ready.plan.batch,
         layers=_layers(ready, count),
-        utilisation=ready.family.utilisation(ready.useful(), result.cycles),
+        utilisation=ready.family.utilisation(ready.useful(), cycles),
         seconds=seconds,
     )
 
@@ -318,9 +329,18 @@ def estimate_job(
         images=len(ready.labels),
         float_accuracy=ready.float_accuracy(),
         golden_accuracy=ready.accuracy(ready.golden),
-        cycles=ready.timeline.cycles,
-        utilisation=ready.family.utilisation(ready.useful(), ready.timeline.cycles),
+        cycles=ready.cycles,
+        utilisation=ready.family.utilisation(ready.useful(), ready.cycles),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Some of the images as a program of its own, and its cycles as predicted."""
+
+    images: int
+    program: Program
+    timeline: Timeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,11 +353,15 @@ class PreparedJob:
     network: QuantisedGraph
     tiles: list[NDArray[np.int64]]
     plan: NetworkPlan
-    program: Program
-    timeline: Timeline
+    shards: tuple[Shard, ...]
     golden: NDArray[np.int64]
     test: NDArray[np.float32]
     labels: NDArray[np.int64]
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of all shards as predicted."""
+        return sum(shard.timeline.cycles for shard in self.shards)
 
     def accuracy(self, outputs: NDArray[np.int64]) -> float:
         """Return the share of right answers."""
@@ -390,10 +414,9 @@ def prepare_job(
     x = network.quantise_input(test)
     say(f"Running {len(test)} images on the golden model")
     golden = golden_run(network, x)
-    program = plan.program(x)
     return PreparedJob(
         job=job, family=family, graph=graph, network=network, tiles=tiles, plan=plan,
-        program=program, timeline=predict(job.engine, program), golden=golden, test=test,
+        shards=_shards(job.engine, plan, x), golden=golden, test=test,
         labels=labels,
     )
 
@@ -403,14 +426,51 @@ def _check_count(name: str, asked: int | None, there: int, kind: str) -> None:
         raise ConfigError(f"{name} must be from 1 to the {there:,} {kind} images, not {asked:,}")
 
 
-def _simulate(job: Job, program: Program, images: int, progress: Progress):
-    from time import perf_counter
+def _shards(engine: EngineConfig, plan: NetworkPlan, x: NDArray[np.int64]) -> tuple[Shard, ...]:
+    """Cut the images into shards, which processors share; how many these are changes no figure."""
+    size = plan.batch * -(-_SHARD_IMAGES // plan.batch)
+    shards: list[Shard] = []
+    for first in range(0, len(x), size):
+        images = x[first : first + size]
+        program = plan.program(images)
+        same = shards and shards[-1].images == len(images)
+        timeline = shards[-1].timeline if same else predict(engine, program)
+        shards.append(Shard(images=len(images), program=program, timeline=timeline))
+    return tuple(shards)
 
-    hardware = SimulatedEngine(job.engine)
-    total = sum(program.y_beats)
+
+def _simulate(
+    job: Job, shards: Sequence[Shard], progress: Progress
+) -> tuple[list[RunResult], float]:
+    """Run all shards, each when an engine is free; return results and seconds."""
+    images, done = sum(shard.images for shard in shards), [0] * len(shards)
+    own, stopped = local(), Event()
+
+    def prepare() -> None:
+        own.hardware = SimulatedEngine(job.engine)
+
+    def run(number: int) -> RunResult:
+        program, count = shards[number].program, shards[number].images
+        total = sum(program.y_beats)
+
+        def told(beats: int) -> None:
+            if stopped.is_set():
+                raise InterruptedError
+            done[number] = beats * count // total
+            progress(sum(done), images)
+
+        return own.hardware.run(program, progress=told)
+
+    workers = min(os.cpu_count() or 1, len(shards))
+    prepare()  # compiles, so that the others find it
     start = perf_counter()
-    result = hardware.run(program, progress=lambda beats: progress(beats * images // total, images))
-    return result, perf_counter() - start
+    with ThreadPoolExecutor(workers, initializer=prepare) as pool:
+        try:
+            return list(pool.map(run, range(len(shards)))), perf_counter() - start
+        except BaseException:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _useful(family: Family, layer: QuantisedLayer, tiles: NDArray[np.int64]) -> int:
@@ -422,11 +482,12 @@ def _layers(ready: PreparedJob, images: int) -> tuple[LayerResult, ...]:
     """Share the cycles out: a GEMM has those since the one before was done."""
     layers = ready.network.engine_layers
     cycles = [0.0] * len(layers)
-    before = 0
-    gemms = zip(ready.plan.gemm_layers(images), ready.timeline.gemms, strict=True)
-    for layer, timing in gemms:
-        cycles[layer] += timing.done - before
-        before = timing.done
+    for shard in ready.shards:
+        before = 0
+        gemms = zip(ready.plan.gemm_layers(shard.images), shard.timeline.gemms, strict=True)
+        for layer, timing in gemms:
+            cycles[layer] += timing.done - before
+            before = timing.done
     return tuple(
         LayerResult(
             name=layer.name, op=layer.op, shape=(layer.rows, layer.k, layer.n), macs=layer.macs,

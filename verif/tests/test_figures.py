@@ -26,7 +26,9 @@ from tilewright.hw.config import ConfigError
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw import job
-from tilewright.sw.job import PreparedJob, _layers
+from tilewright.sw.cycles import Timeline
+from tilewright.sw.families.base import family_of
+from tilewright.sw.job import PreparedJob, Shard, _layers
 
 REPORT = {
     "fmax": {
@@ -556,32 +558,38 @@ def _number(text):
 # Jobs
 
 
+def timeline(*done, cycles=0):
+    return Timeline(cycles, tuple(SimpleNamespace(done=cycle) for cycle in done))
+
+
 def test_a_layer_has_the_cycles_since_the_one_before():
-    """Two images, three products: of the first layer, the second, and the first again."""
+    """Three products: of the first layer, the second, and the first again; in two shards."""
     layer = SimpleNamespace(name="a", op="Gemm", rows=4, k=2, n=3, macs=24, mode=0,
                             weights=np.ones((2, 3), np.int64))  # fmt: skip
     other = SimpleNamespace(**{**vars(layer), "name": "b", "rows": 1, "macs": 6})
-    datapath = SimpleNamespace(rows=2, cols=3, act_lanes=2)
     ready = PreparedJob(
-        job=None, graph=None, network=SimpleNamespace(engine_layers=[layer, other]),
+        job=None, family=family_of(SystolicConfig(rows=2, cols=3)), graph=None,
+        network=SimpleNamespace(engine_layers=[layer, other]),
         tiles=[np.array([[0, 1]]), np.array([[0, -1]])],
-        plan=SimpleNamespace(gemm_layers=lambda images: [0, 1, 0]), program=None,
-        timeline=SimpleNamespace(gemms=[SimpleNamespace(done=done) for done in (10, 30, 60)]),
+        plan=SimpleNamespace(gemm_layers={1: [0, 1], 2: [0]}.get), shards=(
+            Shard(images=1, program=None, timeline=timeline(10, 30)),
+            Shard(images=2, program=None, timeline=timeline(30)),
+        ),
         golden=None, test=None, labels=np.array([1, 0]),
     )  # fmt: skip
-    first, second = _layers(datapath, ready, 2)
+    first, second = _layers(ready, 2)
     assert (first.name, first.op, first.shape, first.macs) == ("a", "Gemm", (4, 2, 3), 24)
     assert (first.cycles, second.cycles) == (20, 10)
     # 2 images of 24 products in 40 cycles of 6 PEs; of the second layer one of two rows is left.
     assert first.utilisation == pytest.approx(2 * 24 / (6 * 40))
     assert second.utilisation == pytest.approx(2 * 3 / (6 * 20))
-    assert ready.useful(SimpleNamespace(datapath=datapath)) == 2 * (24 + 3)
+    assert ready.useful() == 2 * (24 + 3)
 
 
 def test_accuracy_is_the_share_of_right_answers():
     network = SimpleNamespace(dequantise_output=lambda outputs: outputs * np.array([1.0, 3.0, 1.0]))
     ready = PreparedJob(
-        job=None, graph=None, network=network, tiles=[], plan=None, program=None, timeline=None,
+        job=None, family=None, graph=None, network=network, tiles=[], plan=None, shards=(),
         golden=None, test=None, labels=np.array([0, 1, 2, 2, 1]),
     )  # fmt: skip
     outputs = np.array([[9, 2, 1], [4, 2, 1], [1, 2, 9], [9, 1, 2], [1, 1, 1]])
@@ -597,22 +605,24 @@ def test_what_a_run_reports(monkeypatch, equal):
     monkeypatch.setattr(job, "_float_outputs", lambda graph, x: real)
     layer = SimpleNamespace(name="a", op="Gemm", rows=1, k=2, n=2, macs=4, mode=0,
                             weights=np.ones((2, 2), np.int64))  # fmt: skip
-    engine = SimpleNamespace(datapath=SimpleNamespace(rows=1, cols=2, act_lanes=2))
     ready = PreparedJob(
-        job=SimpleNamespace(engine=engine),
+        job=SimpleNamespace(engine=None),
+        family=family_of(SystolicConfig(rows=1, cols=2)),
         graph=None,
         network=SimpleNamespace(engine_layers=[layer], dequantise_output=lambda values: values),
         tiles=[np.array([[0, 1]])],
         plan=SimpleNamespace(
             gemm_layers=lambda images: [0], batch=3,
-            decode=lambda lanes, count: outputs if (lanes, count) == ("lanes", 4) else None,
+            decode=lambda *run: {("a", 3): outputs[:3], ("b", 1): outputs[3:]}[run],
         ),
-        program=None,
-        timeline=SimpleNamespace(cycles=90, gemms=[SimpleNamespace(done=80)]),
+        shards=(
+            Shard(images=3, program=None, timeline=timeline(50, cycles=55)),
+            Shard(images=1, program=None, timeline=timeline(30, cycles=35)),
+        ),
         golden=golden, test=None, labels=np.array([0, 0, 1, 1]),
     )  # fmt: skip
     monkeypatch.setattr(job, "prepare_job", lambda *args, **options: ready)
-    ran = SimpleNamespace(lanes="lanes", cycles=100)
+    ran = [SimpleNamespace(lanes="a", cycles=60), SimpleNamespace(lanes="b", cycles=40)]
     monkeypatch.setattr(job, "_simulate", lambda *args: (ran, 12.5))
     found = job.run_job(ready.job)
     assert (found.images, found.batch, found.seconds) == (4, 3, 12.5)

@@ -1,14 +1,17 @@
 """Job files: each field is checked before any work, and no image is asked for that is not there."""
 
 from pathlib import Path
+from threading import Event, Timer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from onnx import helper
 
+from tilewright.gen.errors import ToolError
 from tilewright.hw.config import ConfigError
 from tilewright.sw import job as module
-from tilewright.sw.job import Samples, estimate_job, prepare_job, read_job
+from tilewright.sw.job import Samples, Shard, estimate_job, prepare_job, read_job
 from tilewright.verif.onnx_reference import model as onnx_model
 from tilewright.verif.tests.test_tflite import CONV, model
 
@@ -105,6 +108,67 @@ def test_a_job_of_either_format_gives_the_same(tmp_path, monkeypatch):
         text = "".join(f"{key} = {value}\n" for key, value in fields.items())
         (tmp_path / "job.toml").write_text(text)
         ready = prepare_job(read_job(tmp_path))
-        found.append((ready.golden.tolist(), ready.timeline.cycles, ready.float_accuracy()))
+        found.append((ready.golden.tolist(), ready.cycles, ready.float_accuracy()))
     assert found[0] == found[1]
     assert len(np.unique(found[0][0])) > 50
+
+
+@pytest.fixture
+def shards(monkeypatch):
+    """Stand-ins for engines: a program is what its run gives, or what it raises."""
+    engines, ended = [], []
+
+    class Hardware:
+        def __init__(self, config):
+            engines.append(self)
+
+        def run(self, program, progress):
+            for beats in (1, 2):
+                progress(beats)
+                program.step.wait(program.seconds)
+            if isinstance(program.result, BaseException):
+                raise program.result
+            ended.append(program.result)
+            return program.result
+
+    monkeypatch.setattr(module, "SimulatedEngine", Hardware)
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 3)
+
+    def shard(images, result, seconds=0.0):
+        program = SimpleNamespace(y_beats=[2], result=result, seconds=seconds, step=Event())
+        return Shard(images=images, program=program, timeline=None)
+
+    return shard, engines, ended
+
+
+def test_shards_are_run_side_by_side_and_stay_in_order(shards):
+    shard, engines, _ = shards
+    told = []
+    run = [shard(4, "a", seconds=0.2), *(shard(4, name) for name in "bcd")]
+    job = SimpleNamespace(engine=None)
+    results, _ = module._simulate(job, run, lambda *done: told.append(done))
+    assert results == ["a", "b", "c", "d"]
+    assert max(told) == (16, 16)
+    assert {total for _, total in told} == {16}
+    assert len(engines) == 1 + 3, "one for each processor, after one that compiles"
+
+
+def test_a_part_that_fails_stops_the_others(shards):
+    shard, _, ended = shards
+    slow = shard(1, "late", seconds=20)
+    run = [shard(1, ToolError("stopped")), slow, shard(1, "c")]
+    Timer(0.1, slow.program.step.set).start()
+    with pytest.raises(ToolError, match="stopped"):
+        module._simulate(SimpleNamespace(engine=None), run, lambda done, total: None)
+    assert "late" not in ended
+
+
+def test_shards_of_all_sizes_together_are_the_images(monkeypatch):
+    """Parts are whole batches; equal ones are predicted once."""
+    predicted = []
+    monkeypatch.setattr(module, "predict", lambda engine, program: predicted.append(program))
+    plan = SimpleNamespace(batch=48, program=lambda images: images.tolist())
+    made = module._shards(None, plan, np.arange(400))
+    assert [shard.images for shard in made] == [288, 112]
+    assert sum((shard.program for shard in made), []) == list(range(400))
+    assert len(predicted) == 2
