@@ -1,4 +1,4 @@
-"""Quantiser, model import, mapping, cycle model and runtime."""
+"""Quantiser, importers, lowering, cycle model and runtime."""
 
 from typing import TYPE_CHECKING, Any
 

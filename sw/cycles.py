@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..hw.engine.commands import COMMANDS, NO_WAIT
 from ..hw.engine.config import EngineConfig
 from ..hw.engine.pipeline import ACT_GAP, QUEUE_DEPTH, QUEUE_REGISTERS, TILE_CYCLES
-from .program import Program
+from .lower.program import Program
 
 __all__ = ["GemmTiming", "Timeline", "predict"]
 

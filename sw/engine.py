@@ -15,7 +15,7 @@ from ..hw.engine.config import EngineConfig
 from .cycles import predict
 from .families.base import family_of
 from .families.operand import Operand, Values
-from .mapping.matmul import plan_matmul
+from .lower.matmul import plan_matmul
 from .runtime.simulated import SimulatedEngine
 
 __all__ = ["Engine", "Stats"]

@@ -21,13 +21,13 @@ from ..hw.engine.config import EngineConfig
 from .cycles import Timeline, predict
 from .families.base import Family, family_of
 from .importers.model_file import load_model
-from .mapping.network import NetworkPlan, k_tiles, plan_network
+from .lower.network_plan import NetworkPlan, k_tiles, plan_network
+from .lower.program import Program
 from .model.evaluation import evaluate
 from .model.graph import Graph, from_model
 from .model.inference import run as run_golden
 from .model.inference import tiled_product
 from .model.integer_graph import Formats, QuantisedGraph, QuantisedLayer
-from .program import Program
 from .quantise import quantise
 from .quantise.calibrate import METHODS
 from .runtime.simulated import RunResult, SimulatedEngine

@@ -16,7 +16,7 @@ from ..hw.systolic.config import SystolicConfig
 from ..sw.cli.options import Json
 from ..sw.cli.output import print_json, print_table
 from ..sw.cycles import predict
-from ..sw.mapping.matmul import plan_products
+from ..sw.lower.matmul import plan_products
 
 __all__ = ["main", "steps"]
 

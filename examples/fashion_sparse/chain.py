@@ -14,7 +14,7 @@ from tilewright.hw.packed.config import PackedConfig
 from tilewright.sw.cycles import predict
 from tilewright.sw.engine import Engine
 from tilewright.sw.families.packed import Packed
-from tilewright.sw.mapping.matmul import plan_matmul
+from tilewright.sw.lower.matmul import plan_matmul
 from tilewright.sw.model.evaluation import evaluate
 from tilewright.sw.model.graph import Graph, graph_of
 from tilewright.sw.model.inference import trace

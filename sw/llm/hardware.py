@@ -13,7 +13,7 @@ from ...hw.config import ConfigError, check_range
 from ...hw.engine.config import EngineConfig
 from ...hw.kv.config import EVICT, KvConfig, Policy
 from ...hw.kv.words import Op
-from ..mapping.matmul import plan_products
+from ..lower.matmul import plan_products
 from ..runtime.simulated import SimulatedEngine
 from ..runtime.unit import SimulatedUnit
 from .stored import Stored

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from ...hw.engine.config import EngineConfig
 from ..families.operand import Values
-from ..program import Program
+from ..lower.program import Program
 
 __all__ = ["input_beats", "pack_bits", "unpack_bits", "words_of"]
 

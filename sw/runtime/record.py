@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from vcd import VCDWriter
 
-from ..mapping.matmul import plan_products
+from ..lower.matmul import plan_products
 from .simulated import SimulatedEngine
 
 __all__ = ["record_tile"]

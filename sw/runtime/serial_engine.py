@@ -7,7 +7,7 @@ import numpy as np
 from ...hw.bus.uart_engine_config import STREAMS, UartEngineConfig
 from ...hw.engine.commands import COMMANDS
 from ...hw.engine.registers import engine_registers, register_values
-from ..program import Program
+from ..lower.program import Program
 from .beats import input_beats
 from .serial import Link, LinkError, SerialPort
 from .simulated import RunResult

@@ -11,7 +11,7 @@ from ...gen.errors import ToolError
 from ...gen.registry import find_unit, load
 from ...hw.engine.config import EngineConfig
 from ...hw.engine.registers import engine_registers
-from ..program import Program
+from ..lower.program import Program
 from .beats import input_beats, unpack_bits
 from .compiled import compile_component
 

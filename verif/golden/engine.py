@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...hw.engine.commands import COMMANDS
 from ...hw.engine.config import EngineConfig
-from ...sw.program import Program
+from ...sw.lower.program import Program
 from .requantise import requantise
 
 __all__ = ["GoldenEngine", "GoldenResult"]

@@ -10,7 +10,7 @@ from ...hw.engine.commands import COMMANDS
 from ...hw.engine.config import EngineConfig
 from ...hw.engine.registers import engine_registers
 from ...sw.cycles import predict
-from ...sw.program import Program
+from ...sw.lower.program import Program
 from ...sw.runtime.beats import input_beats, unpack_bits
 from ...sw.runtime.compiled import CompiledUnit, Traffic
 from ..golden.engine import GoldenResult

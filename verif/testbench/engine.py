@@ -6,7 +6,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from tilewright.hw.engine.registers import engine_registers, register_values
 from tilewright.sw.cycles import predict
-from tilewright.sw.program import Program
+from tilewright.sw.lower.program import Program
 from tilewright.sw.runtime.beats import input_beats
 from tilewright.verif.golden.engine import GoldenResult
 from tilewright.verif.testbench.clock import generator, idle, numbers, start, unit_on_bench

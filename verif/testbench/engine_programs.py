@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tilewright.hw.engine.commands import COMMANDS, NO_WAIT, encode
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.sw.families.base import family_of
-from tilewright.sw.program import Program, ProgramBuilder
+from tilewright.sw.lower.program import Program, ProgramBuilder
 from tilewright.verif.datapaths import random_mode
 from tilewright.verif.golden.engine import GoldenEngine, GoldenResult
 from tilewright.verif.testbench.engine_malformed import (

@@ -17,8 +17,9 @@ from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.cycles import predict
 from tilewright.sw.engine import Engine
 from tilewright.sw.families.systolic import Systolic
-from tilewright.sw.mapping.matmul import plan_matmul
-from tilewright.sw.mapping.network import MappingError, plan_network
+from tilewright.sw.lower.matmul import plan_matmul
+from tilewright.sw.lower.network_plan import MappingError, plan_network
+from tilewright.sw.lower.program import Program, ProgramBuilder
 from tilewright.sw.model import inference
 from tilewright.sw.model.integer_graph import (
     Formats,
@@ -26,7 +27,6 @@ from tilewright.sw.model.integer_graph import (
     QuantisedLayer,
     QuantisedTensor,
 )
-from tilewright.sw.program import Program, ProgramBuilder
 from tilewright.sw.report.vcd import read_vcd
 from tilewright.sw.runtime.compiled import CompiledUnit
 from tilewright.sw.runtime.record import record_tile

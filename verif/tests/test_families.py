@@ -31,7 +31,7 @@ PROBES = {
 """What asks objects that are no configurations."""
 GENERAL = (
     "hw/engine", "sw/cycles.py", "sw/engine.py", "sw/explore.py", "sw/families/base.py",
-    "sw/families/operand.py", "sw/job.py", "sw/mapping", "sw/report", "sw/runtime",
+    "sw/families/operand.py", "sw/job.py", "sw/lower", "sw/report", "sw/runtime",
     "fpga/board.py", "fpga/estimate.py", "fpga/fit.py", "fpga/flow.py", "fpga/measure.py",
     "verif/datapaths.py", "verif/mutate/datapath.py", "verif/simulate",
     "verif/testbench/datapath.py", "verif/testbench/engine.py",

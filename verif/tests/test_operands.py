@@ -10,8 +10,8 @@ from tilewright.hw.serial.config import SerialConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.families.base import family_of
 from tilewright.sw.families.serial import Serial
-from tilewright.sw.mapping.matmul import plan_matmul
-from tilewright.sw.program import ProgramBuilder
+from tilewright.sw.lower.matmul import plan_matmul
+from tilewright.sw.lower.program import ProgramBuilder
 from tilewright.sw.runtime.beats import input_beats
 from tilewright.verif.golden.serial import serial
 

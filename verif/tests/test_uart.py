@@ -16,7 +16,7 @@ from tilewright.hw.bus.uart_engine_config import STREAMS, UartEngineConfig
 from tilewright.hw.engine import commands
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
-from tilewright.sw.mapping.matmul import plan_matmul
+from tilewright.sw.lower.matmul import plan_matmul
 from tilewright.sw.runtime.compiled import compile_unit
 from tilewright.sw.runtime.frames import Frame, encode
 from tilewright.sw.runtime.serial import Link, LinkError

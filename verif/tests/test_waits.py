@@ -13,8 +13,8 @@ from tilewright.hw.engine.commands import COMMANDS
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.cycles import predict
-from tilewright.sw.mapping.matmul import plan_products
-from tilewright.sw.mapping.network import plan_network
+from tilewright.sw.lower.matmul import plan_products
+from tilewright.sw.lower.network_plan import plan_network
 from tilewright.verif.golden.engine import GoldenResult
 from tilewright.verif.testbench.engine_programs import golden_engine
 from tilewright.verif.tests.test_engine import ENGINES, small_network

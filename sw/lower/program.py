@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..hw.engine.commands import NO_WAIT, encode
-from ..hw.engine.config import EngineConfig
-from ..hw.engine.requantise_config import MULT_BITS, SHIFT_BITS
-from .families.operand import Values
+from ...hw.engine.commands import NO_WAIT, encode
+from ...hw.engine.config import EngineConfig
+from ...hw.engine.requantise_config import MULT_BITS, SHIFT_BITS
+from ..families.operand import Values
 
 __all__ = ["Program", "ProgramBuilder"]
 

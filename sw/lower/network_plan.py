@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from ...hw.engine.config import DEPTHS, DatapathConfig, EngineConfig
 from ..families.base import family_of
 from ..model.integer_graph import HostLayer, QuantisedGraph, QuantisedLayer
-from ..program import Program, ProgramBuilder
 from .parts import parts
+from .program import Program, ProgramBuilder
 
 __all__ = ["MappingError", "NetworkPlan", "k_tiles", "plan_network"]
 

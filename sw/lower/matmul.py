@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ...hw.config import ConfigError
 from ...hw.engine.config import EngineConfig
 from ..families.base import family_of
-from ..program import Program, ProgramBuilder
+from .program import Program, ProgramBuilder
 
 __all__ = ["MatmulPlan", "plan_matmul", "plan_products"]
 
