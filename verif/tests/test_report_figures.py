@@ -8,11 +8,19 @@ import pytest
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.job import LayerResult
-from tilewright.sw.report import comparison, figures, images_per_second, layer_rows, results_rows
+from tilewright.sw.report import (
+    ReportData,
+    comparison,
+    figures,
+    images_per_second,
+    layer_rows,
+    results_rows,
+)
 from tilewright.sw.report.comparison import COMPARISON_TITLES, Compared, comparison_rows
 from tilewright.sw.report.floorplan import Placed, read_floorplan
 from tilewright.sw.report.labels import place_labels
 from tilewright.sw.report.record import CellRecord
+from tilewright.sw.report.vcd import Trace
 from tilewright.sw.report.waveform import busiest, draw_waveform
 from tilewright.verif.tests.test_report import RESULT, Build, floorplan, waveform
 
@@ -137,6 +145,7 @@ def test_points_and_limits_of_the_roofline(drawn):
     layers = (
         LayerResult(name="a", op="Gemm", shape=(1, 10, 12), macs=120, cycles=8.0, utilisation=0),
         LayerResult(name="none", op="MaxPool", shape=(1, 4, 6), macs=0, cycles=0, utilisation=0),
+        LayerResult(name="move", op="MaxPool", shape=(1, 4, 6), macs=0, cycles=9, utilisation=0),
     )
     figures.draw_roofline(replace(RESULT, batch=20, images=5, layers=layers), engine)
     (axes,) = drawn["roofline"]
@@ -253,13 +262,24 @@ def test_every_part_of_an_engine_has_its_name(tmp_path):
     }  # fmt: skip
     cells = {f"engine.core.{part}.cell$1": "TRELLIS_FF" for part in parts}
     cells |= {f"pin {kind}": kind for kind in kinds}
+    cells["engine.core.drain.registers.cell"] = "EHXPLLL"
     place = {"NEXTPNR_BEL": "X1/Y2/BEL"}
     made = {name: {"type": kind, "attributes": place} for name, kind in cells.items()}
     path = tmp_path / "placed.json"
     path.write_text(json.dumps({"modules": {"top": {"cells": made}}}))
     found = read_floorplan(path)
-    assert [cell.part for cell in found] == [*parts.values(), *["other"] * len(kinds)]
-    assert [cell.kind for cell in found[len(parts) :]] == list(kinds.values())
+    assert [cell.part for cell in found] == [*parts.values(), *["other"] * len(kinds), "drain"]
+    assert [cell.kind for cell in found[len(parts) : -1]] == list(kinds.values())
+
+
+def test_numbers_of_the_array_are_told_in_their_order():
+    array = SystolicConfig(rows=12, cols=10, w_bits=2, x_bits=4)
+    told = ReportData(name="x", engine=EngineConfig(datapath=array), result=RESULT).subtitle
+    assert told == "systolic, 12 lanes to 10 columns, W2A4"
+
+
+def test_signals_are_unknown_before_their_first_change():
+    assert [Trace("t", 1, [5, 9], [1, 0]).at(time) for time in (4, 5, 8, 9)] == [None, 1, 1, 0]
 
 
 def test_the_most_frequent_kind_colours_a_tile(drawn):
@@ -278,6 +298,7 @@ def test_the_most_frequent_kind_colours_a_tile(drawn):
     (["0001000000", []], 3, 1),  # a stream that was not recorded; the first of several places
     (["1111", "0001"], 9, 0),  # fewer cycles than fit
     (["0000", "0000"], 2, 0),
+    (["0000000111"], 3, 7),  # the last window of all
 ])  # fmt: skip
 def test_the_window_in_which_most_streams_move(moves, length, start):
     assert busiest([[bit == "1" for bit in stream] for stream in moves], length) == start
