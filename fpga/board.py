@@ -152,9 +152,9 @@ class _Top(Elaboratable):
         m = Module()
         m.domains.sync = ClockDomain()
         clock, uart = (platform.request(name, dir="-") for name in ("clk25", "uart"))
-        m.submodules.clock_pin = clock_pin = io.Buffer("i", clock)
-        m.submodules.rx_pin = rx_pin = io.Buffer("i", uart.rx)
-        m.submodules.tx_pin = tx_pin = io.Buffer("o", uart.tx)
+        m.submodules.clock_pin = clock_pin = io.Buffer(io.Direction.Input, clock)
+        m.submodules.rx_pin = rx_pin = io.Buffer(io.Direction.Input, uart.rx)
+        m.submodules.tx_pin = tx_pin = io.Buffer(io.Direction.Output, uart.tx)
         # The oscillator of the PLL runs at 400 to 800 MHz, near 600.
         divider = round(600 / self._mhz)
         m.submodules.pll = Instance(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..gen.files import read_json
 from ..gen.tools import find_tool, run_tool
@@ -268,7 +269,9 @@ def _read_report(report: dict) -> Routed:
         for path in report.get("critical_paths", [])
         if "posedge" in path["from"] and "posedge" in path["to"]
     ]
-    critical = max(inside, key=lambda hops: sum(hop["delay"] for hop in hops), default=[])
+    critical: list[Any] = max(
+        inside, key=lambda hops: sum(hop["delay"] for hop in hops), default=[]
+    )
     return Routed(
         fmax={clock: found["achieved"] for clock, found in report["fmax"].items()},
         constraint={clock: found["constraint"] for clock, found in report["fmax"].items()},

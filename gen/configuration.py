@@ -210,8 +210,10 @@ def fields_of(config: Any) -> dict[str, Any]:
             continue
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            family = {"family": value.family} if isinstance(value, DatapathConfig) else {}
-            value = family | fields_of(value)
+            own = fields_of(value)
+            if isinstance(value, DatapathConfig):
+                own = {"family": value.family} | own
+            value = own
         fields[field.name] = list(value) if isinstance(value, tuple) else value
     return fields
 

@@ -162,6 +162,7 @@ class _Engine:
         weight_latency = WEIGHT_LATENCY + len(self.config.weight_spans)
         # When a step's rows are taken over, when its first and its last vector is issued.
         takes, ended = starts["acts"] - 1, starts["acts"]
+        last_beat = weight_issue - 1
         first_read: int | None = None
         drain = _Drain(self, starts["drain"], values)
         for tile in range(values["m_tiles"]):

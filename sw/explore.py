@@ -233,8 +233,9 @@ def _configure(
             )
         except ConfigError as error:
             jobs[_name(point)] = error
-    if all(isinstance(job, ConfigError) for job in jobs.values()):
-        raise next(iter(jobs.values()))
+    refused = [job for job in jobs.values() if isinstance(job, ConfigError)]
+    if len(refused) == len(jobs):
+        raise refused[0]
     return jobs
 
 
@@ -260,7 +261,7 @@ def _evaluate(
         return vars(Candidate(point=point, refused=str(job)))
     try:
         found = estimate_job(job, images=images)
-        cells = area(job.engine)
+        cells: Mapping[str, Any] = area(job.engine)
     except (ConfigError, MappingError) as error:
         return vars(Candidate(point=point, refused=str(error)))
     return vars(

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,7 @@ class _Lines(JournalFileBackend):
         self._path = path
         super().__init__(str(path), JournalFileSymlinkLock(str(path), grace_period=5))
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Yield the whole lines from a number on."""
         whole = filter(None, map(_read, self._path.read_bytes().splitlines(keepends=True)))
         for number, log in enumerate(whole):

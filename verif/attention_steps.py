@@ -49,21 +49,26 @@ def steps(
     queries: int,
     shapes: Sequence[tuple[int, int]] = SHAPES,
 ) -> list[dict[str, Any]]:
-    """Return for each shape the cycles of products, softmax and mix."""
+    """Return for each shape the cycles of products, softmax and weighted sum."""
     schedule, group, count = config.schedule(), config.group, heads * config.groups
+    end = 0
     for _ in range(heads * queries):
         end = schedule.row(0, tokens)[1] + tokens * config.groups
     widths, moving = (ACT_BITS, config.kv_bits), (config.kv_bits, ACT_BITS)
     found = []
     for shape in shapes:
-        found.append({
-            "rows": shape[0],
-            "cols": shape[1],
-            "products": _cycles(shape, widths, (queries, group, tokens), count),
-            "products, keys moving": _cycles(shape, moving, (tokens, group, queries), count),
-            "softmax": end,
-            "mix": _cycles(shape, widths, (queries, tokens, group), count, config.out_shift),
-        })
+        found.append(
+            {
+                "rows": shape[0],
+                "cols": shape[1],
+                "products": _cycles(shape, widths, (queries, group, tokens), count),
+                "products, keys moving": _cycles(shape, moving, (tokens, group, queries), count),
+                "softmax": end,
+                "weighted sum": _cycles(
+                    shape, widths, (queries, tokens, group), count, config.out_shift
+                ),
+            }
+        )
     return found
 
 

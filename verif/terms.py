@@ -190,7 +190,8 @@ def main(
     json: Json = False,
 ) -> None:
     """Score a network under term budgets and choose one."""
-    trial = Trial(read_job(job, datapath="term", settings=settings or ()), images, validation)
+    described = read_job(job, datapath="term", settings=tuple(settings or ()))
+    trial = Trial(described, images, validation)
     found = []
     for budget in budgets or BUDGETS:
         say(f"budget {budget}")

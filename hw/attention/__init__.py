@@ -1,1 +1,1 @@
-"""Attention over cached keys and values: rotary positions, scores, softmax, mix of values."""
+"""Attention over cached keys and values: rotary positions, scores, softmax, weighted sums."""

@@ -143,11 +143,11 @@ class AttentionConfig(UnitConfig):
         """Return the model that says when beats are taken and results appear."""
         return AttentionTiming(self)
 
-    # -- mix
+    # -- weighted sum
 
     @property
     def out_shift(self) -> int:
-        """Bits that a sum of mixed values loses, to be in the units of the values."""
+        """Bits that a weighted sum of values loses, to be in the units of the values."""
         return self.kv_bits - 1
 
     # -- errors
@@ -166,7 +166,7 @@ class AttentionConfig(UnitConfig):
         """
         unit = 2.0**-self.weight_bits
         power = 2.0 ** float(self.score_error) * (1 + unit) - 1
-        cut = 2 * unit * (1 + 2.0 ** -self.guard_bits) + 2 * unit + 2 * unit
+        cut = 2 * unit * (1 + 2.0**-self.guard_bits) + 2 * unit + 2 * unit
         return (1 + power) * (1 + cut) / (1 - power) - 1, 1.5 * unit
 
     def out_error(self, weights: Any, elements: Any) -> Any:

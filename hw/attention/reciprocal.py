@@ -75,7 +75,10 @@ class Reciprocal(Component):
         m.d.sync += self.done.eq(0)
         with m.If(self.start):
             m.d.sync += [
-                total.eq(self.total), step.eq(0), running.eq(1), self.extra.eq(guard),
+                total.eq(self.total),
+                step.eq(0),
+                running.eq(1),
+                self.extra.eq(guard),
                 remainder.eq(1 << bits - 1),
             ]
         with m.Elif(running):

@@ -10,7 +10,7 @@ from ..lib.component import Component
 from ..lib.fifo import Fifo
 from .config import ACT_BITS, SINE_BITS, RotaryConfig
 
-__all__ = ["Rotary", "Turn", "rotary_beat"]
+__all__ = ["Rotary", "Rotate", "rotary_beat"]
 
 
 def rotary_beat(config: RotaryConfig) -> data.StructLayout:
@@ -18,7 +18,7 @@ def rotary_beat(config: RotaryConfig) -> data.StructLayout:
     return data.StructLayout({"element": signed(ACT_BITS), "position": config.position_bits})
 
 
-class Turn(Component):
+class Rotate(Component):
     """Computes sine and cosine of a pair's angle at a position.
 
     Parameters
@@ -137,9 +137,7 @@ class Rotary(Component):
         m = Module()
         config = self._config
         size = config.head_size
-        m.submodules.heads = heads = buffer_memory(
-            signed(ACT_BITS), 2 << (size - 1).bit_length()
-        )
+        m.submodules.heads = heads = buffer_memory(signed(ACT_BITS), 2 << (size - 1).bit_length())
         write = heads.write_port()
         slot = Signal(range(size))
         bank = Signal()
@@ -147,7 +145,9 @@ class Rotary(Component):
         positions = [Signal(config.position_bits, name=f"at_{i}") for i in range(2)]
         taken, ends = self.i.valid & self.i.ready, slot == size - 1
         m.d.comb += [
-            self.i.ready.eq(held != 2), write.en.eq(taken), write.addr.eq(Cat(slot, bank)),
+            self.i.ready.eq(held != 2),
+            write.en.eq(taken),
+            write.addr.eq(Cat(slot, bank)),
             write.data.eq(self.i.payload.element),
         ]
         with m.If(taken):
@@ -187,7 +187,7 @@ class Rotary(Component):
     def _turn(self, m, heads, held, positions):
         """Send the elements of complete heads; return when, and whether one is its head's last."""
         config = self._config
-        m.submodules.turn = turn = Turn(config)
+        m.submodules.rotate = rotate = Rotate(config)
         depth = self.LATENCY + 1
         m.submodules.output = output = Fifo(ACT_BITS, depth)
         queued = Signal(range(depth + 1))
@@ -198,23 +198,27 @@ class Rotary(Component):
         m.d.sync += queued.eq(queued + issue - (self.o.valid & self.o.ready))
         with m.If(issue):
             m.d.sync += bank.eq(bank ^ last)
-        m.d.comb += [turn.pair.eq(pair), turn.position.eq(Mux(bank, positions[1], positions[0]))]
+        m.d.comb += [
+            rotate.pair.eq(pair),
+            rotate.position.eq(Mux(bank, positions[1], positions[0])),
+        ]
         factors = []
-        for name, slot, value in (("own", element, turn.cosine), ("other", partner, turn.sine)):
+        for name, slot, value in (("own", element, rotate.cosine), ("other", partner, rotate.sine)):
             read = heads.read_port()
             m.d.comb += [read.addr.eq(Cat(slot, bank)), read.en.eq(issue)]
-            operand = registered(m, read.data, turn.LATENCY - 1, name)
+            operand = registered(m, read.data, rotate.LATENCY - 1, name)
             factors.append(registered(m, operand * value, 1, f"{name}_turned"))
         own, other = factors
-        adds = delay(m, second, turn.LATENCY + 1, "adds")
+        adds = delay(m, second, rotate.LATENCY + 1, "adds")
         total = registered(m, own + Mux(adds, other, -other), 1, "total")
         rounded = (total + Const(1 << SINE_BITS - 2)) >> SINE_BITS - 1
         top = (1 << ACT_BITS - 1) - 1
         result = Mux(rounded > top, top, Mux(rounded < -top - 1, -top - 1, rounded))
         m.d.comb += [
             output.w_data.eq(registered(m, result[:ACT_BITS], 1, "result")),
-            output.w_en.eq(delay(m, issue, turn.LATENCY + 3, "issued", reset=True)),
-            self.o.payload.eq(output.r_data), self.o.valid.eq(output.r_rdy),
+            output.w_en.eq(delay(m, issue, rotate.LATENCY + 3, "issued", reset=True)),
+            self.o.payload.eq(output.r_data),
+            self.o.valid.eq(output.r_rdy),
             output.r_en.eq(self.o.ready),
         ]
         return issue, last

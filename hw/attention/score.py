@@ -8,10 +8,10 @@ from ..arith.delay import delay, registered
 from ..lib.component import Component
 from .config import ACT_BITS, AttentionConfig
 
-__all__ = ["Powers", "RunningSum", "Score", "dots_beat"]
+__all__ = ["Powers", "RunningSum", "Score", "scores_beat"]
 
 
-def dots_beat(config: AttentionConfig) -> data.StructLayout:
+def scores_beat(config: AttentionConfig) -> data.StructLayout:
     """One group's product of query and key, and how it becomes a score."""
     return data.StructLayout(
         {
@@ -35,7 +35,7 @@ class Score(Component):
     -------
     valid : In(1)
         There is a beat.
-    beat : In(dots_beat(config))
+    beat : In(scores_beat(config))
         ``shift`` counts in a slot's last group; ``last`` in the row's last slot.
     o_valid : Out(1)
         There is a score.
@@ -67,7 +67,7 @@ class Score(Component):
         super().__init__(
             {
                 "valid": In(1),
-                "beat": In(dots_beat(config)),
+                "beat": In(scores_beat(config)),
                 "o_valid": Out(1),
                 "score": Out(signed(config.score_width)),
                 "last": Out(1),
@@ -231,7 +231,10 @@ class RunningSum(Component):
         adds = Signal()
         power = registered(m, powers.power, 1, "power")
         m.d.sync += [
-            by.eq(distance), begins.eq(first), moves.eq(rises), adds.eq(valid),
+            by.eq(distance),
+            begins.eq(first),
+            moves.eq(rises),
+            adds.eq(valid),
             self.done.eq(delay(m, valid & last, 2, "done_next", reset=True)),
         ]
         with m.If(valid):

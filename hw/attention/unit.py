@@ -8,9 +8,9 @@ from ..arith.delay import delay
 from ..lib.component import Component
 from ..lib.fifo import Fifo
 from .config import ACT_BITS, ROWS, AttentionConfig
+from .normalise import Normalise
 from .reciprocal import Reciprocal
-from .score import RunningSum, Score, dots_beat
-from .weigh import Weigh
+from .score import RunningSum, Score, scores_beat
 
 __all__ = ["Attention", "factors_beat"]
 
@@ -38,7 +38,7 @@ class Attention(Component):
 
     Members
     -------
-    dots : In(stream.Signature(dots_beat(config)))
+    scores : In(stream.Signature(scores_beat(config)))
         Products, group by group and slot by slot; ``last`` in all groups of a row's last slot. A
         row has ``slots`` slots at most.
     scales : In(stream.Signature(16))
@@ -60,7 +60,7 @@ class Attention(Component):
         controller as Kelle, MICRO 2025, equation 1.
     """
 
-    dots: stream.Interface
+    scores: stream.Interface
     scales: stream.Interface
     o: stream.Interface
 
@@ -68,7 +68,7 @@ class Attention(Component):
         self._config = config
         super().__init__(
             {
-                "dots": In(stream.Signature(dots_beat(config))),
+                "scores": In(stream.Signature(scores_beat(config))),
                 "scales": In(stream.Signature(ACT_BITS)),
                 "o": Out(stream.Signature(factors_beat(config))),
             }
@@ -77,29 +77,31 @@ class Attention(Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        m.submodules.scores = scores = memory.Memory(
+        m.submodules.score_rows = score_rows = memory.Memory(
             shape=signed(config.score_width), depth=ROWS << config.guard_bits, init=[]
         )
         finished = Signal()
-        taken = self.dots.valid & self.dots.ready
+        taken = self.scores.valid & self.scores.ready
         _, end = self._group(m, taken)
         held = Signal(range(ROWS + 1))
-        ends = taken & self.dots.payload.last & end
+        ends = taken & self.scores.payload.last & end
         m.d.sync += held.eq(held + ends - finished)
-        m.d.comb += self.dots.ready.eq(held != ROWS)
+        m.d.comb += self.scores.ready.eq(held != ROWS)
         m.submodules.score = score = Score(config)
-        m.d.comb += [score.valid.eq(taken), score.beat.eq(self.dots.payload)]
-        write = scores.write_port()
+        m.d.comb += [score.valid.eq(taken), score.beat.eq(self.scores.payload)]
+        write = score_rows.write_port()
         row = Signal(range(ROWS))
         slot = Signal(config.guard_bits)
         m.d.comb += [
-            write.addr.eq(Cat(slot, row)), write.data.eq(score.score), write.en.eq(score.o_valid),
+            write.addr.eq(Cat(slot, row)),
+            write.data.eq(score.score),
+            write.en.eq(score.o_valid),
         ]
         with m.If(score.o_valid):
             m.d.sync += [slot.eq(Mux(score.last, 0, slot + 1)), row.eq(row + score.last)]
         sums = self._sums(m, score, slot)
         inverses = self._inverses(m, sums)
-        m.d.comb += finished.eq(self._weigh(m, inverses, scores.read_port()))
+        m.d.comb += finished.eq(self._normalise(m, inverses, score_rows.read_port()))
         return m
 
     def _group(self, m, taken):
@@ -117,7 +119,9 @@ class Attention(Component):
         width = config.sum_width + config.whole_bits + config.guard_bits
         m.submodules.sums = sums = Fifo(width, ROWS)
         m.d.comb += [
-            total.valid.eq(score.o_valid), total.score.eq(score.score), total.last.eq(score.last),
+            total.valid.eq(score.o_valid),
+            total.score.eq(score.score),
+            total.last.eq(score.last),
             sums.w_en.eq(total.done),
             sums.w_data.eq(Cat(total.total, total.top, delay(m, slot, total.LATENCY, "slots"))),
         ]
@@ -138,25 +142,26 @@ class Attention(Component):
         with m.Elif(inverse.done):
             m.d.sync += busy.eq(0)
         m.d.comb += [
-            sums.r_en.eq(start), inverse.start.eq(start),
+            sums.r_en.eq(start),
+            inverse.start.eq(start),
             inverse.total.eq(sums.r_data[: config.sum_width]),
             inverses.w_en.eq(inverse.done & busy),
             inverses.w_data.eq(Cat(inverse.reciprocal, inverse.extra, others)),
         ]
         return inverses
 
-    def _weigh(self, m, inverses, read):
+    def _normalise(self, m, inverses, read):
         """Send a row's factors; return whether it leaves its place."""
         config = self._config
-        m.submodules.weigh = weigh = Weigh(config)
-        depth = weigh.LATENCY + 4
+        m.submodules.normalise = normalise = Normalise(config)
+        depth = normalise.LATENCY + 4
         m.submodules.output = output = Fifo(len(self.o.payload.as_value()), depth)
         row = Signal(range(ROWS))
         slot = Signal(config.guard_bits)
         queued = Signal(range(depth + 1))
         room = Signal()
-        reciprocal = Signal.like(weigh.reciprocal)
-        extra = Signal.like(weigh.extra)
+        reciprocal = Signal.like(normalise.reciprocal)
+        extra = Signal.like(normalise.extra)
         top = Signal(signed(config.whole_bits))
         last_slot = Signal(config.guard_bits)
         m.d.comb += Cat(reciprocal, extra, top, last_slot).eq(inverses.r_data)
@@ -164,7 +169,8 @@ class Attention(Component):
         leaves = self.o.valid & self.o.ready
         m.d.comb += [
             room.eq(inverses.r_rdy & (queued != depth)),
-            self.scales.ready.eq(room), issue.eq(room & self.scales.valid),
+            self.scales.ready.eq(room),
+            issue.eq(room & self.scales.valid),
         ]
         m.d.sync += queued.eq(queued + issue - leaves)
         group, end = self._group(m, issue)
@@ -172,21 +178,28 @@ class Attention(Component):
         with m.If(issue & end):
             m.d.sync += [slot.eq(Mux(last, 0, slot + 1)), row.eq(row + last)]
         m.d.comb += [
-            read.addr.eq(Cat(slot, row)), read.en.eq(issue), inverses.r_en.eq(issue & last),
-            weigh.score.eq(read.data),
+            read.addr.eq(Cat(slot, row)),
+            read.en.eq(issue),
+            inverses.r_en.eq(issue & last),
+            normalise.score.eq(read.data),
         ]
         for name, value in (("reciprocal", reciprocal), ("extra", extra), ("top", top),
                             ("scale", self.scales.payload)):  # fmt: skip
-            held = Signal.like(getattr(weigh, name), name=f"{name}_held", reset_less=True)
+            held = Signal.like(getattr(normalise, name), name=f"{name}_held", reset_less=True)
             m.d.sync += held.eq(value)
-            m.d.comb += getattr(weigh, name).eq(held)
-        late = weigh.LATENCY + 1
+            m.d.comb += getattr(normalise, name).eq(held)
+        late = normalise.LATENCY + 1
         m.d.comb += [
             output.w_en.eq(delay(m, issue, late, "issued", reset=True)),
             output.w_data.eq(
-                Cat(weigh.factor, weigh.weight, delay(m, Cat(group == 0, last), late, "ends"))
+                Cat(
+                    normalise.factor,
+                    normalise.weight,
+                    delay(m, Cat(group == 0, last), late, "ends"),
+                )
             ),
-            self.o.payload.as_value().eq(output.r_data), self.o.valid.eq(output.r_rdy),
+            self.o.payload.as_value().eq(output.r_data),
+            self.o.valid.eq(output.r_rdy),
             output.r_en.eq(self.o.ready),
         ]
         return issue & last

@@ -13,7 +13,7 @@ from ..lib.component import Component
 from .bit_mac import BitMacColumn, BitMacLoader, serial_bits
 from .config import SerialConfig
 from .digits import DigitsColumn, DigitsLoader
-from .pace import Pace
+from .frame_scheduler import FrameScheduler
 from .passes import BitPasses, PairPasses, Passes, pass_layout
 from .planes import PlanesColumn, PlanesLoader
 from .tables import TablesColumn, TablesLoader
@@ -83,21 +83,21 @@ class SerialArray(Component):
         m = Module()
         config = self._config
         loader_kind, column_kind, passes_kind = _PARTS[config.pe]
-        m.submodules.pace = pace = Pace(config)
+        m.submodules.scheduler = scheduler = FrameScheduler(config)
         m.submodules.loader = loader = loader_kind(config)
         m.submodules.passes = passes = passes_kind(config)
         connect(m, flipped(self.weights), loader.weights)
         beat = Signal(act_beat(config), reset_less=True)
         m.d.sync += beat.eq(self.acts.payload)
         m.d.comb += [
-            pace.valid.eq(self.acts.valid),
-            pace.end.eq(self.acts.payload.end),
-            self.acts.ready.eq(pace.ready),
-            pace.loaded.eq(loader.loaded),
-            pace.near.eq(passes.near),
-            loader.opened.eq(pace.opened),
-            loader.closed.eq(pace.closed) if config.pe == "tables" else [],
-            passes.begin.eq(pace.slots[0]),
+            scheduler.valid.eq(self.acts.valid),
+            scheduler.end.eq(self.acts.payload.end),
+            self.acts.ready.eq(scheduler.ready),
+            scheduler.loaded.eq(loader.loaded),
+            scheduler.near.eq(passes.near),
+            loader.opened.eq(scheduler.opened),
+            loader.closed.eq(scheduler.closed) if config.pe == "tables" else [],
+            passes.begin.eq(scheduler.slots[0]),
             passes.more.eq(loader.more) if passes_kind is Passes else passes.mode.eq(beat.mode),
         ]
 
@@ -107,16 +107,17 @@ class SerialArray(Component):
         groups = _skewed(m, config, lanes) if config.pe != "bit_mac" else []
         for u in range(config.vectors):
             marks = Signal(4, name=f"marks_{u}", reset_less=True)
-            with m.If(pace.slots[u]):
-                m.d.sync += marks.eq(Cat(beat.first, beat.last, beat.end, pace.full))
+            with m.If(scheduler.slots[u]):
+                m.d.sync += marks.eq(Cat(beat.first, beat.last, beat.end, scheduler.full))
             if u:
                 now.append(delay(m, now[-1], 1, f"now_{u}", reset=True))
             lasts.append(layout(now[u]).last & marks[3])
             flags.append(marks[:3])
             if config.pe == "bit_mac":
-                xs += serial_bits(m, config, lanes, pace.slots[u], f"x_{u}")
+                xs += serial_bits(m, config, lanes, scheduler.slots[u], f"x_{u}")
             else:
-                xs += self._elaborate_vector(m, groups, pace.slots[u], layout(now[u]), f"x_{u}")
+                take, now_u = scheduler.slots[u], layout(now[u])
+                xs += self._elaborate_vector(m, groups, take, now_u, f"x_{u}")
 
         unit = self._elaborate_results(m, lasts, flags)
         width = len(loader.write) // config.cols

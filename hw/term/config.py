@@ -69,7 +69,8 @@ class TermConfig(DatapathConfig):
         "slots of every column, column 0 in the least significant bits, and above them whether the "
         "slots are in use; a slot is owner, sign, whether there is a term, and its place"
     )
-    w_signed: ClassVar[bool] = True
+    # The base only reads these two; checkers cannot know that.
+    w_signed: ClassVar[bool] = True  # type: ignore[misc]
 
     group: int = 8
     groups: int = 1
@@ -105,7 +106,7 @@ class TermConfig(DatapathConfig):
             raise ConfigError("data_terms must be from 1 to 9 where pe is 'tmac', not 0")
 
     @property
-    def rows(self) -> int:
+    def rows(self) -> int:  # type: ignore[override]
         """Rows of PEs, each for one vector of a batch; also the elements of a vector."""
         return self.group * self.groups
 

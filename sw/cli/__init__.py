@@ -91,7 +91,7 @@ def _find_caches(arguments: dict[str, Any]) -> None:
 
 def _sentence(error: Exception) -> str | None:
     """Return what to tell the user, or None where the error is ours."""
-    if type(error).__module__.partition(".")[0] == __package__.partition(".")[0]:
+    if type(error).__module__.partition(".")[0] == __name__.partition(".")[0]:
         return str(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("tilewright"):
         return f"Python package {error.name} is missing; pip install 'tilewright[all]' brings it"
@@ -143,7 +143,7 @@ class _LazyGroup(TyperGroup):
             return None
         module = import_module(f".{cmd_name}_", __name__)
         if cmd_name in GROUPS:
-            return _Programs(cmd_name, module.__doc__, module.PROGRAMS)
+            return _Programs(cmd_name, str(module.__doc__), module.PROGRAMS)
         return _single(cmd_name, module.command)
 
 
@@ -182,7 +182,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from ... import __version__
+        from ... import __version__  # pyright: ignore[reportMissingImports] # through .dev
 
         print(__version__)
         raise typer.Exit

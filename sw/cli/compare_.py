@@ -52,7 +52,7 @@ def command(
     names = tuple(dict.fromkeys(datapath or families_of(job)))
     jobs = {name: read_job(job, datapath=name, settings=tuple(set_ or ())) for name in names}
     if not no_build:
-        from ...fpga.board import build_board, check_clock, find_board
+        from ...fpga.board import check_clock, find_board
         from ...fpga.fit import check_fit
         from ...fpga.flow import check_tools
 
@@ -71,6 +71,8 @@ def command(
             result = run_prepared(prepared.pop(name), say=say, progress=move)
         record = None
         if not no_build:
+            from ...fpga.board import build_board
+
             folder = output / name
             built = build_board(chosen.engine, board, folder / "board", mhz=mhz, say=say)
             record = BuildRecord.of(built, folder)

@@ -45,6 +45,7 @@ def command(
             folder=output / f"{unit}-{preset}" if preset else output / unit, progress=move,
         )
     mutation = find_unit(unit).mutation
+    assert mutation is not None, "mutate_unit refuses such a unit"
     enough = found.score >= mutation.threshold
     if json:
         print_json(

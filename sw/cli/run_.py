@@ -61,8 +61,7 @@ def command(
         build = started.result() if started and agrees else None
     record = BuildRecord.of(build, output) if build else None
     write_record(output, chosen.name, chosen.engine, result, record)
-    if build:
-        report = _report(chosen, output)
+    report = _report(chosen, output) if build else None
     if json:
         print_json(asdict(result) | {"build": asdict(record) if record else None})
     else:

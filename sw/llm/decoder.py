@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +97,8 @@ class Attend(Protocol):
     """Attention of one block: heads to outputs [batch, tokens, heads, head_size]."""
 
     def __call__(self, heads: Heads) -> Floats:
-        """Return the mix of values for every token, from what the cache still holds then."""
+        """Return the weighted sum of values for every token, of what the cache still holds."""
+        ...
 
 
 def rotate(
@@ -131,13 +132,13 @@ class FullAttention:
     dimensions: Dimensions
 
     def __call__(self, heads: Heads) -> Floats:
-        """Return the mix of values for every token."""
+        """Return the weighted sum of values for every token."""
         at, base = np.arange(heads.q.shape[1])[None, :, None], self.dimensions.rope_base
         return causal(rotate(heads.q, at, base), rotate(heads.k, at, base), heads.v)
 
 
 def causal(q: Floats, k: Floats, v: Floats) -> Floats:
-    """Return for every token the mix of the values so far, by softmax of ``q @ k / sqrt(size)``.
+    """Return for every token the weighted sum of values so far: softmax of ``q @ k / sqrt(size)``.
 
     ``q`` [batch, tokens, heads, size], turned like ``k``, which as ``v`` has a head for several of
     these.
@@ -174,7 +175,7 @@ class Decoder:
     ) -> Floats:
         """Return the last block's output [batch, tokens, width] for ``tokens`` [batch, tokens]."""
         d = self.dimensions
-        x = self.embedding[tokens]
+        x: Any = self.embedding[tokens]
         batch, length = tokens.shape
         for index, layer in enumerate(self.layers):
 
@@ -209,10 +210,12 @@ class Decoder:
 
     def _normalise(self, x: Floats, weight: Floats) -> Floats:
         square = np.mean(np.square(x), axis=-1, keepdims=True, dtype=np.float32)
-        return x / np.sqrt(square + np.float32(self.dimensions.epsilon)) * weight
+        # Any, here and below: NumPy's types take quotients for 64 bits.
+        root: Any = np.sqrt(square + np.float32(self.dimensions.epsilon))
+        return x / root * weight
 
     def _feed_forward(self, x: Floats, layer: Layer) -> Floats:
         normal = self._normalise(x, layer.ffn_norm)
-        gate = normal @ layer.gate.T
+        gate: Any = normal @ layer.gate.T
         gate /= 1 + np.exp(-gate)
         return (gate * (normal @ layer.up.T)) @ layer.down.T

@@ -33,7 +33,7 @@ class StepCycles:
     ----------
     cache : int
         The controller places the token, lists every head's tokens and takes the weights.
-    products, mix : int
+    products, weighted_sum : int
         The engine multiplies queries by keys, and factors by values; rounding included.
     softmax : int
         The attention unit, from the first product to the last factor.
@@ -42,12 +42,12 @@ class StepCycles:
     cache: int
     products: int
     softmax: int
-    mix: int
+    weighted_sum: int
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.cache + self.products + self.softmax + self.mix
+        return self.cache + self.products + self.softmax + self.weighted_sum
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class HardwareAttention:
                 f"weight_bits must be equal in attention unit and controller, not "
                 f"{config.weight_bits} and {kv.weight_bits}"
             )
-        # A slot whose factor is too large for an activation counts twice in a mix.
+        # A slot whose factor is too large for an activation counts twice in a weighted sum.
         datapath = load(find_family(family).config)(
             x_bits=ACT_BITS, w_bits=config.kv_bits, k_max=max(config.group, 2 * config.slots),
             **fields,
@@ -187,12 +187,12 @@ class HardwareAttention:
         for held, new in ((self._keys, keys), (self._values, values)):
             held.codes[at], held.scales[at] = new.codes, new.scales
         listed, listing = self._listed()
-        dots, products = self._products(q, listed)
-        factors, weights, softmax = self._softmax(dots, listed, shift)
-        out, mix = self._mix(factors, listed)
+        scores, products = self._products(q, listed)
+        factors, weights, softmax = self._softmax(scores, listed, shift)
+        out, weighted_sum = self._weighted_sum(factors, listed)
         cache = placing + listing + self._score(weights)
         self._is_amid = False
-        return StepResult(slots, out, weights, StepCycles(cache, products, softmax, mix))
+        return StepResult(slots, out, weights, StepCycles(cache, products, softmax, weighted_sum))
 
     def _check(self, q: Integers, keys: Stored, values: Stored) -> None:
         heads, size = self.kv.heads, self.config.head_size
@@ -270,9 +270,7 @@ class HardwareAttention:
         step = self.config.group
         return [slice(i * step, i * step + step) for i in range(self.config.groups)]
 
-    def _products(
-        self, q: Integers, listed: list[Integers]
-    ) -> tuple[list[Integers], int]:
+    def _products(self, q: Integers, listed: list[Integers]) -> tuple[list[Integers], int]:
         """Return for each head the products [queries, tokens, groups], and cycles."""
         groups = self._groups()
         products = [
@@ -284,8 +282,10 @@ class HardwareAttention:
         count = len(groups)
         return [np.stack(found[i : i + count], -1) for i in range(0, len(found), count)], cycles
 
-    def _mix(self, factors: list[Integers], listed: list[Integers]) -> tuple[Integers, int]:
-        """Return the mix of values, [heads, queries, head_size], and cycles."""
+    def _weighted_sum(
+        self, factors: list[Integers], listed: list[Integers]
+    ) -> tuple[Integers, int]:
+        """Return the weighted sum of values, [heads, queries, head_size], and cycles."""
         groups = self._groups()
         products = []
         for head, slots in enumerate(listed):
@@ -306,25 +306,27 @@ class HardwareAttention:
     # -- attention unit
 
     def _softmax(
-        self, dots: list[Integers], listed: list[Integers], shift: int
+        self, scores: list[Integers], listed: list[Integers], shift: int
     ) -> tuple[list[Integers], list[Integers], int]:
         """Return factors [queries, tokens, groups] and weights [queries, tokens], and cycles."""
-        shapes = [dot.shape for dot in dots]
+        shapes = [dot.shape for dot in scores]
         lasts = [np.zeros(shape, np.int64) for shape in shapes]
         for last in lasts:
             last[:, -1] = 1
         key_scales, value_scales = (
-            np.concatenate([
-                np.broadcast_to(stored.scales[head, slots], dots[head].shape).ravel()
-                for head, slots in enumerate(listed)
-            ])
+            np.concatenate(
+                [
+                    np.broadcast_to(stored.scales[head, slots], scores[head].shape).ravel()
+                    for head, slots in enumerate(listed)
+                ]
+            )
             for stored in (self._keys, self._values)
         )
-        flat = np.concatenate([dot.ravel() for dot in dots])
+        flat = np.concatenate([dot.ravel() for dot in scores])
         unit = self._attention
         unit.forget()
         begin = unit.cycle
-        unit.send("s_axis_dots", {
+        unit.send("s_axis_scores", {
             "dot": flat, "scale": key_scales, "shift": np.full(len(flat), shift),
             "last": np.concatenate([last.ravel() for last in lasts]),
         })  # fmt: skip

@@ -44,11 +44,12 @@ class _Observer:
         self.scaling: list[Scaling] = []
 
     def __call__(self, heads: Heads) -> Floats:
-        """Return the mix of values for every token."""
+        """Return the weighted sum of values for every token."""
         parts = (heads.q * self._factor, heads.k, heads.v, heads.x)
         most = (float(np.abs(part).max()) for part in parts)
-        exponents = (14 - math.ceil(math.log2(size)) for size in most)
-        self.scaling.append(Scaling(*exponents, np.abs(heads.k).max((0, 1))))
+        q, k, v, x = (14 - math.ceil(math.log2(size)) for size in most)
+        channels = np.abs(heads.k).max((0, 1))
+        self.scaling.append(Scaling(q=q, k=k, v=v, x=x, channels=channels))
         return self._attend(heads)
 
 

@@ -37,18 +37,22 @@ class CellCount(Protocol):
     @property
     def lut4_equivalents(self) -> int:
         """LUT4s that are occupied, carry cells included."""
+        ...
 
     @property
     def ff(self) -> int:
         """Flip-flops."""
+        ...
 
     @property
     def dsp(self) -> int:
         """Multipliers."""
+        ...
 
     @property
     def bram(self) -> int:
         """Block RAMs."""
+        ...
 
 
 class BuildResult(Protocol):

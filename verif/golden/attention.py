@@ -1,4 +1,4 @@
-"""Golden model of attention in integers: rotary positions, storage, scores, softmax, mix."""
+"""Golden model of attention in integers: rotary positions, storage, scores, softmax, sums."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ __all__ = [
     "Stored",
     "attention",
     "factors",
-    "mix",
     "restore",
     "rotary",
     "scores",
     "softmax",
     "store",
+    "weighted_sum",
 ]
 
 Integers = NDArray[np.int64]
@@ -67,7 +67,7 @@ def attention(
     """
     found = scores(config, q, restore(config, keys), shift)
     weights = softmax(config, found, valid)
-    return Attended(mix(config, weights, values), weights)
+    return Attended(weighted_sum(config, weights, values), weights)
 
 
 def rotary(config: RotaryConfig, x: Integers, positions: ArrayLike) -> Integers:
@@ -148,7 +148,8 @@ def softmax(config: AttentionConfig, scores: Integers, valid: ArrayLike) -> Inte
     running = np.maximum.accumulate(whole, -1)
     top = running[..., -1:]
     widest = config.sum_width
-    terms = np.where(valid, power << config.guard_bits, 0) >> np.minimum(running - whole, widest)
+    fresh: Integers = np.where(valid, power << config.guard_bits, np.int64(0))
+    terms: Integers = fresh >> np.minimum(running - whole, widest)
     total = _folded(terms, np.minimum(top - running, 1 << 20), widest)
     length = bit_length(total)
     bits = config.reciprocal_bits
@@ -194,7 +195,7 @@ def factors(config: AttentionConfig, weights: Integers, scales: Integers) -> Int
     return weights[..., None] * scales[..., None, :, :] + half >> config.weight_bits
 
 
-def mix(config: AttentionConfig, weights: Integers, values: Stored) -> Integers:
+def weighted_sum(config: AttentionConfig, weights: Integers, values: Stored) -> Integers:
     """Return the values times their weights, [..., queries, head_size], in the values' units.
 
     The sums of factors times codes round half to even and saturate, as the requantiser does.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from ...hw.config import ConfigError, check_choice
 from ...hw.kv.config import KvConfig, Policy
 from ...sw.llm.decoder import Dimensions, Heads, causal
 from ...sw.llm.scaling import QUERY_FACTOR, Scaling
-from .attention import Stored, mix, restore, rotary, scores, softmax, store
+from .attention import Stored, restore, rotary, scores, softmax, store, weighted_sum
 from .kv import GoldenKv, Placement, retention_faults
 
 __all__ = ["Cache", "CachedAttention", "Operands", "Step"]
@@ -143,7 +144,7 @@ class CachedAttention:
         )
 
     def __call__(self, heads: Heads) -> Floats:
-        """Return the mix of values for every token."""
+        """Return the weighted sum of values for every token."""
         out = np.empty_like(heads.q)
         members: dict[tuple[object, ...], list[int]] = {}
         for index, cache in enumerate(self.caches):
@@ -192,7 +193,7 @@ class CachedAttention:
         return GoldenKv(config, [cache.policy for cache in caches])
 
     def stored(self, heads: Heads) -> Floats:
-        """Return the mix of all values so far, in floats, of keys and values as they are stored.
+        """Return the weighted sum of all values so far, in floats, of what is stored.
 
         An `Attend` too, for what formats cost where nothing is evicted.
         """
@@ -210,7 +211,7 @@ class CachedAttention:
         return out
 
     def _attend(self, heads: Heads, rows: NDArray[np.integer]) -> Floats:
-        """Return the mix of values of sequences with one budget and format."""
+        """Return the weighted sum of values of sequences with one budget and format."""
         caches = [self.caches[row] for row in rows]
         config, unit = self.config(caches[0]), self.scaling[heads.index]
         operands = self.operands(heads, rows)
@@ -232,6 +233,7 @@ class CachedAttention:
             placed = kv.place()
             held.put(placed.slot, keys, words, values, t)
             used = int(kv.fill.max())
+            seen: Any
             seen, codes, scales = held.read(used, kv)
             query = q[:, t]
             if turned == "cache":
@@ -241,7 +243,7 @@ class CachedAttention:
                 query = rotary(self.rotary, query, used - 1)
             found = scores(config, query, seen, shift)
             weights = softmax(config, found, kv.positions[:, :, None, :used] >= 0)
-            out[:, t] = mix(config, weights, Stored(codes, scales))
+            out[:, t] = weighted_sum(config, weights, Stored(codes, scales))
             if self.watch:
                 step = Step(
                     block=heads.index, token=t, placed=placed, queries=query,
@@ -257,7 +259,7 @@ class CachedAttention:
 
     def _keys(
         self, cache: Cache, unit: Scaling, k: Integers
-    ) -> tuple[Stored, NDArray[np.float64]]:
+    ) -> tuple[Stored, NDArray[Any]]:
         """Return what is stored of keys [batch, tokens, heads, head_size], and what is read.
 
         Those are in units of ``2**(1 - kv_bits)``; where they are turned after they are read, they
@@ -270,7 +272,8 @@ class CachedAttention:
         bits = config.kv_bits - 1
         if cache.channels:
             sizes = np.maximum(_integers(unit.channels, unit.k), 1)
-            kept = store(config, _integers(k / sizes, CHANNEL_BITS))
+            quotients: Any = k / sizes  # of integers, in 64 bits
+            kept = store(config, _integers(quotients, CHANNEL_BITS))
             whole = restore(config, kept) * sizes
             bits += CHANNEL_BITS
         else:
@@ -357,12 +360,13 @@ class _Held:
         """Return the keys in the slots in use, as stored."""
         return Stored(self._keys.codes[:, :, :used].copy(), self._keys.scales[:, :, :used].copy())
 
-    def read(self, used: int, kv: GoldenKv) -> tuple[NDArray[np.float64], ...]:
+    def read(self, used: int, kv: GoldenKv) -> tuple[NDArray[Any], ...]:
         """Return restored keys, codes of values and their scales, in the slots in use."""
         words, codes = self._words[:, :, :used], self._codes[:, :, :used]
-        if self._lost:
-            words, codes, high = words.copy(), codes.copy(), kv.high()[:, :, :used, None]
-            scales = np.repeat(self._keys.scales[:, :, :used], self._config.group, -1)
+        if not self._lost:
+            return words, codes, self._scales[:, :, :used]
+        words, codes, high = words.copy(), codes.copy(), kv.high()[:, :, :used, None]
+        scales = np.repeat(self._keys.scales[:, :, :used], self._config.group, -1)
         for part, (often, seldom) in self._lost.items():
             turned = np.where(high[part], often[:, :, :used], seldom[:, :, :used])
             # a sign bit's loss makes a negative number of bits turned, and ^ carries it along

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,7 +135,7 @@ class GoldenEngine:
         count = min(len(body) // per_channel, values["count"] * lanes)
         words = np.array(body[: count * per_channel], object).reshape(count, per_channel)
         first = values["base"] * lanes
-        bias = sum(words[:, 1 + i] << 32 * i for i in range(config.bias_words))
+        bias: Any = sum(words[:, 1 + i] << 32 * i for i in range(config.bias_words))
         width = config.acc_width
         bias = bias & (1 << width) - 1
         bias = np.where(bias >> width - 1, bias - (1 << width), bias)
@@ -246,7 +247,10 @@ class GoldenEngine:
             outputs = padded + (bias if values["bias"] else 0)
         else:
             clamps = [self._clamp(values[name]) for name in ("zero_point", "low", "high")]
-            outputs = requantise(padded, bias, mult, shift, *clamps, rounding=config.rounding)
+            zero_point, low, high = clamps
+            outputs = requantise(
+                padded, bias, mult, shift, zero_point, low, high, rounding=config.rounding
+            )
             pool = values["pool"]
             outputs = np.stack(
                 [outputs[i : i + pool].max(axis=0) for i in range(0, len(outputs), pool)]

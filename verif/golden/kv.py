@@ -111,7 +111,9 @@ class GoldenKv:
 
     def place(self, keep: ArrayLike = True) -> Placement:
         """Give the next token of every sequence a slot in the heads that ``keep`` it."""
-        keep = np.broadcast_to(np.asarray(keep, bool), self.fill.shape)
+        return self._place(np.broadcast_to(np.asarray(keep, bool), self.fill.shape))
+
+    def _place(self, keep: NDArray[np.bool_]) -> Placement:
         full = keep & (self.fill == self._budget)
         refused = (self.position == self.config.most_tokens) | (full & self._never).any(1)
         keep, full = keep & ~refused[:, None], full & ~refused[:, None]
@@ -209,7 +211,8 @@ class GoldenKv:
 
 def reverse(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
     """Return the low ``bits`` of each value in reverse order."""
-    return sum((values >> i & 1) << bits - 1 - i for i in range(bits))
+    zeros = np.zeros_like(values)
+    return sum(((values >> i & 1) << bits - 1 - i for i in range(bits)), start=zeros)
 
 
 def retention_faults(

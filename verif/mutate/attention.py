@@ -37,11 +37,12 @@ class AttentionJudge:
         made += [extreme_row(config, number, config.slots) for number in range(16)]
         for number, slots in enumerate(sizes):
             made.append(random_row(config, rng, KINDS[number % len(KINDS)], slots))
-        self._lengths = [len(row.dots) for row in made]
+        self._lengths = [len(row.scores) for row in made]
         self._columns = {
             name: streams.encode(name, [beat for row in made for beat in beats(row)])
             for name, beats in (
-                ("s_axis_dots", lambda row: row.dots), ("s_axis_scales", lambda row: row.scales),
+                ("s_axis_scores", lambda row: row.scores),
+                ("s_axis_scales", lambda row: row.scales),
                 ("m_axis_o", lambda row: row.factors),
             )
         }  # fmt: skip
@@ -69,16 +70,22 @@ class AttentionJudge:
         return True
 
     def _offer(self, unit: CompiledUnit, beats: int) -> None:
-        for name in ("s_axis_dots", "s_axis_scales"):
+        for name in ("s_axis_scores", "s_axis_scales"):
             unit.offer(name, {s: words[:beats] for s, words in self._columns[name].items()})
 
     def _right(
-        self, unit: CompiledUnit, rows: int, dots: float, scales: float, stall: float, seed: int = 1
+        self,
+        unit: CompiledUnit,
+        rows: int,
+        scores: float,
+        scales: float,
+        stall: float,
+        seed: int = 1,
     ) -> bool:
         unit.forget()
         beats = sum(self._lengths[:rows])
         for place, (name, pause) in enumerate(
-            (("s_axis_dots", dots), ("s_axis_scales", scales), ("m_axis_o", stall))
+            (("s_axis_scores", scores), ("s_axis_scales", scales), ("m_axis_o", stall))
         ):
             unit.pause(name, Traffic(pause, seed + place))
         self._offer(unit, beats)
@@ -89,9 +96,9 @@ class AttentionJudge:
         for suffix, words in self._columns["m_axis_o"].items():
             if not np.array_equal(seen.beats[suffix], words[:beats]):
                 return False
-        if dots or scales or stall:
+        if scores or scales or stall:
             return True
-        taken = unit.seen("s_axis_dots").cycles
+        taken = unit.seen("s_axis_scores").cycles
         schedule, starts = self._config.schedule(), np.cumsum([0, *self._lengths[:rows]])[:-1]
         for length, start in zip(self._lengths[:rows], starts, strict=True):
             first = schedule.row(0, length // self._config.groups)

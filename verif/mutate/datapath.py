@@ -104,10 +104,11 @@ class DatapathJudge:
             x_values, w_values = self._family.operands(mode)
             x = self._values((rows, config.act_lanes), x_values)
             w = self._values((config.act_lanes, config.cols), w_values)
-            w >>= int(rng.choice((0, rng.integers((w_values.high - w_values.low).bit_length()))))
+            most = (w_values.high - w_values.low).bit_length()
+            w >>= int(rng.choice([0, int(rng.integers(most))]))
             w[self._family.tile(mode).k :] = 0
             tile, w = self._tile(w, mode)
-            flags = {"first": first, "last": last}
+            flags: dict[str, int] = {"first": first, "last": last}
             beats["weights"] += map(self._codecs["weights"].encode, tile)
             with_mode = flags | ({"mode": mode} if config.mode_bits else {})
             beats["acts"] += self._beats("acts", x, with_mode)

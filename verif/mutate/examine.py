@@ -228,7 +228,7 @@ def _pair(ports: list[Port], allowed: str) -> Iterator[str]:
         yield from (f"  wire [{port.width - 1}:0] {_id(port, side)};" for port in outputs)
         links = {p.name: _id(p) if p.is_input else _id(p, side) for p in ports}
         yield f"  {side} {side}({', '.join(f'.{_id(p)}({links[p.name]})' for p in ports)});"
-    held = []
+    held: list[str] = []
     for stream in streams:
         if stream.is_input and stream.ready:
             number, payload = len(held), ", ".join(map(_id, stream.payload.values()))

@@ -1,6 +1,7 @@
 """Judge of cache controllers: random sequences under every policy, exact results, exact cycles."""
 
 import random
+from typing import Any
 
 import numpy as np
 
@@ -137,8 +138,8 @@ class KvJudge:
 
     def __init__(self, config: KvConfig, steps: int = 150, seed: int = 1):
         self._player = Player(config)
-        self._scripts = []
-        paces = (
+        self._scripts: list[tuple[Script, tuple[Any, ...]]] = []
+        paces: tuple[tuple[Any, ...], ...] = (
             (0, 0, 0), (0.3, 0.2, 0), (0.05, 0.6, 0.9), (0, 0.95, 0),
             *((0, 0.95, 0, name) for name in self._player.results),
         )  # fmt: skip

@@ -91,7 +91,11 @@ class StorageJudge:
         """Return whether each word of a row that does not exist is reported, and no other is."""
         elements, words = self._rounds[0][1], self._config.scale_words + self._config.code_words
         words = words if row in self._missing else 0
-        for given in (([row], elements[: self._config.head_size], []), ([], [], [row])):
+        offers: tuple[tuple[list[int], list[int], list[int]], ...] = (
+            ([row], elements[: self._config.head_size], []),
+            ([], [], [row]),
+        )
+        for given in offers:
             self._offer(unit, given, 0, 0)
             reports = 0
             for _ in range(2 * self._config.write_cycles + 40):

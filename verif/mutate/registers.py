@@ -45,22 +45,22 @@ class RegisterExam:
             word, strobes = rng.getrandbits(32), rng.randrange(16)
             if rng.random() < 0.7:
                 place = rng.choice(list(places))
-            register = places.get(place)
-            if number % 10 == 9 and register:
+            target = places.get(place)
+            if number % 10 == 9 and target:
                 word, strobes = 0xFFFFFFFF, 15
             written = sum(0xFF << 8 * i for i in range(4) if strobes >> i & 1)
-            access = register.access if register else "none"
+            access = target.access if target else "none"
             allowed = access not in ("none", "ro")
             response = Response.OKAY if allowed else Response.SLVERR
             if self._write(unit, rng, place, word, strobes) != response.value:
                 return False
-            if register:
-                old = values[register.name]
-                values[register.name] = {
+            if target:
+                old = values[target.name]
+                values[target.name] = {
                     "ro": old,
                     "counter": 0 if strobes else old,
                     "w1c": old & ~(word & written),
-                    "rw": (old & ~written | word & written) & register.mask,
+                    "rw": (old & ~written | word & written) & target.mask,
                 }[access]
             other = rng.choice(list(places))
             for read in (place, other):

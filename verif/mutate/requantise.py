@@ -1,6 +1,7 @@
 """Judge of requantisers: corner cases and random ones, exact results, exact cycles."""
 
 import random
+from typing import Any
 
 import numpy as np
 from amaranth.hdl import Fragment, Shape
@@ -46,9 +47,10 @@ class RequantiseJudge:
         rng.shuffle(chosen)
         beats = [Codec(given).encode(case._asdict())["data"] for case in chosen]
         results = [Codec(taken).encode(value)["data"] for value in expected(config, chosen)]
+        fields: Any = given.payload
         lo, hi = (
             f"$signed(s_axis_i_tdata[{field.offset + field.width - 1}:{field.offset}])"
-            for field in (given.payload[name] for name in ("lo", "hi"))
+            for field in (fields[name] for name in ("lo", "hi"))
         )
         low, high = config.out_range
         self.allowed = f"{lo} <= {hi} && {lo} >= {low} && {hi} <= {high}"

@@ -25,7 +25,7 @@ class PlainCommands:
     env: dict[str, str]
 
     def _execute_cmds(
-        self, cmds: Sequence[Sequence[str]], cwd: Path, stdout: Any = None
+        self, cmds: Sequence[Sequence[str]], cwd: Any, stdout: Any = None
     ) -> None:
         work = Path(cwd).resolve()
         for command in cmds:

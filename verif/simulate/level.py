@@ -98,7 +98,7 @@ def verify_unit(
     sim = check_choice("sim", "icarus" if sim is None else sim, SIMS)
     if waves and sim == "compiled":
         raise ConfigError("sim=compiled writes no waves; use icarus or verilator")
-    check_tools() if sim == "compiled" else check_simulator(sim)
+    check_tools() if sim == "compiled" else check_simulator(str(sim))
     if sim == "compiled" and row.mutation is None:
         raise ConfigError(f"unit {unit!r} has no judge for compiled simulation; use --sim icarus")
     design = emit(load(row.component)(config), name)
@@ -124,6 +124,7 @@ def verify_unit(
 
 def _judge(unit: str, config: Any, rtlil: str, seed: int, level: str) -> Verified:
     mutation = find_unit(unit).mutation
+    assert mutation is not None, "verify_unit refuses such a unit"
     judge = load(mutation.judge)(config, seed=seed)
     compiled = compile_unit(rtlil, module_name(unit))
     start = time.monotonic()

@@ -68,7 +68,7 @@ def simulated_netlist(rtlil: str, top: str, folder: Path, *, say: Say | None = N
     (folder / "netlist.ys").write_text("\n".join(script) + "\n", encoding="utf-8")
     arguments = ["-q", "-l", "netlist.log", "-s", "netlist.ys"]
     run_wasm("yosys", arguments, folder, log="netlist.log", say=say)
-    texts = (
+    rtlil, verilog = (
         (folder / f"{top}.netlist.{suffix}").read_text(encoding="utf-8") for suffix in ("il", "v")
     )
-    return Netlist(*texts, cells=len(cells))
+    return Netlist(rtlil, verilog, cells=len(cells))

@@ -19,7 +19,7 @@ __all__ = ["SIMULATORS", "BenchResult", "check_simulator", "run_bench", "run_uni
 
 SIMULATORS = ("icarus", "verilator")
 _TIMESCALE = ("1ns", "1ps")
-_PACKAGE = __package__.partition(".")[0]
+_PACKAGE = __name__.partition(".")[0]
 _SIM = "install it with: pip install 'tilewright[sim]'"
 
 

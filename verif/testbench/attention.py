@@ -4,14 +4,14 @@ import cocotb
 from amaranth.hdl import Fragment
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from tilewright.hw.attention.config import ROWS
-from tilewright.hw.attention.unit import Attention
-from tilewright.hw.bus.axi_stream import AxiStreamTop
-from tilewright.verif.testbench.attention_cases import KINDS, Row, random_row
-from tilewright.verif.testbench.clock import generator, numbers, start, unit_on_bench
-from tilewright.verif.testbench.cover import Cover
-from tilewright.verif.testbench.scoreboard import Scoreboard
-from tilewright.verif.testbench.stream import Codec, Monitor, Sink, Source, pattern
+from ...hw.attention.config import ROWS
+from ...hw.attention.unit import Attention
+from ...hw.bus.axi_stream import AxiStreamTop
+from .attention_cases import KINDS, Row, random_row
+from .clock import generator, numbers, start, unit_on_bench
+from .cover import Cover
+from .scoreboard import Scoreboard
+from .stream import Codec, Monitor, Sink, Source, pattern
 
 
 class Bench:
@@ -22,7 +22,7 @@ class Bench:
         self.config = unit_on_bench()[1]
         top = AxiStreamTop(Attention(self.config))
         Fragment.get(top, None)
-        self.dots, self.scales, self.results = map(Codec, top.axi_streams)
+        self.scores, self.scales, self.results = map(Codec, top.axi_streams)
         self.rng = numbers(name)
         self.scoreboard = Scoreboard(name)
         self.cover = Cover(
@@ -36,24 +36,24 @@ class Bench:
         self.cover.hit("gap", gap)
         self.cover.hit("stall", stall)
         gaps = [pattern(gap, generator(f"{name} gap {side}")) for side in range(2)]
-        self.dot_source = Source(dut, "s_axis_dots", gaps[0])
+        self.score_source = Source(dut, "s_axis_scores", gaps[0])
         self.scale_source = Source(dut, "s_axis_scales", gaps[1])
         self.sink = Sink(dut, "m_axis_o", pattern(stall, generator(f"{name} stall")))
-        self.taken = Monitor(dut, "s_axis_dots")
+        self.taken = Monitor(dut, "s_axis_scores")
         self.scales_taken = Monitor(dut, "s_axis_scales")
         self.given = Monitor(dut, "m_axis_o", self._given)
 
     def send(self, kind: str, slots: int) -> Row:
         """Queue a row and what must come of it."""
         row = random_row(self.config, self.rng, kind, slots)
-        self.dot_source.send(*(self.dots.encode(beat) for beat in row.dots))
+        self.score_source.send(*(self.scores.encode(beat) for beat in row.scores))
         self.scale_source.send(*(self.scales.encode(scale) for scale in row.scales))
         for beat in row.factors:
             self.scoreboard.expect(beat)
         self.cover.hit("kind", kind)
         all_ = self.config.slots
         self.cover.hit("slots", "one" if slots == 1 else "all" if slots == all_ else "some")
-        self.cover.hit("shift", "some" if row.dots[0]["shift"] else "none")
+        self.cover.hit("shift", "some" if row.scores[0]["shift"] else "none")
         return row
 
     def send_random(self, rows: int) -> int:
@@ -62,7 +62,7 @@ class Bench:
         for index in range(rows):
             some = int(self.rng.integers(1, self.config.slots + 1))
             slots = (1, some, self.config.slots, some)[index % 4]
-            beats += len(self.send(KINDS[index % len(KINDS)], slots).dots)
+            beats += len(self.send(KINDS[index % len(KINDS)], slots).scores)
         return beats
 
     def _given(self, beat) -> None:
@@ -86,7 +86,7 @@ async def smoke(dut):
     await start(dut)
     count = 0
     for slots in (1, bench.config.slots, 2):
-        count += len(bench.send("near", slots).dots)
+        count += len(bench.send("near", slots).scores)
         await bench.given.until(count)
     await bench.finish(count)
 
@@ -108,7 +108,7 @@ async def back_to_back(dut):
     schedule, firsts, count = bench.config.schedule(), [], 0
     for slots in [*range(1, bench.config.slots + 1), *[bench.config.slots] * 6, 1, 1, 1, 1, 1]:
         firsts.append((count, *schedule.row(0, slots)))
-        count += len(bench.send("near", slots).dots)
+        count += len(bench.send("near", slots).scores)
     await bench.finish(count)
     zero = bench.taken.cycles[0]
     for at, taken, given in firsts:
@@ -122,7 +122,7 @@ async def stall_at_start(dut):
     bench = Bench(dut, "stall_at_start")
     bench.sink._stalls = iter([1] * (8 * bench.config.slots * bench.config.groups + 200))
     await start(dut)
-    count = sum(len(bench.send("far", bench.config.slots).dots) for _ in range(2 * ROWS))
+    count = sum(len(bench.send("far", bench.config.slots).scores) for _ in range(2 * ROWS))
     await bench.finish(count)
     assert bench.taken.stalled > 20
 
@@ -138,7 +138,7 @@ async def reset_mid_stream(dut):
             await RisingEdge(dut.clk)
         dut.rst.value = 1
         await FallingEdge(dut.clk)
-        bench.dot_source.drop()
+        bench.score_source.drop()
         bench.scale_source.drop()
         bench.scoreboard.drop()
         await RisingEdge(dut.clk)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tilewright.hw.attention.config import ACT_BITS, AttentionConfig
-from tilewright.verif.golden.attention import factors, softmax
+from ...hw.attention.config import ACT_BITS, AttentionConfig
+from ..golden.attention import factors, softmax
 
 __all__ = ["KINDS", "Row", "extreme_row", "random_row", "row_of"]
 
@@ -21,15 +21,15 @@ class Row:
 
     Attributes
     ----------
-    dots : list of dict
-        Beats of ``dots``.
+    scores : list of dict
+        Beats of ``scores``.
     scales : list of int
         Beats of ``scales``.
     factors : list of dict
         Beats of ``o``.
     """
 
-    dots: list[dict[str, int]]
+    scores: list[dict[str, int]]
     scales: list[int]
     factors: list[dict[str, int]]
 

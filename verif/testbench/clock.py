@@ -19,7 +19,7 @@ PERIOD = 10
 
 def unit_on_bench() -> tuple[str, Any]:
     """Return name and configuration of the unit under test, as the runner passed them on."""
-    from tilewright.gen.configuration import configure
+    from ...gen.configuration import configure
 
     unit = os.environ["TILEWRIGHT_UNIT"]
     return unit, configure(unit, file=Path(os.environ["TILEWRIGHT_CONFIG"]))

@@ -1,19 +1,20 @@
 """Bench of any datapath on its streams: random steps, golden sums, cycles as its timing says."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cocotb
 import numpy as np
 from amaranth.hdl import Fragment
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from tilewright.hw.bus.axi_stream import AxiStreamTop
-from tilewright.sw.families.base import family_of
-from tilewright.verif.datapaths import cycles_of, random_mode, sums_inside
-from tilewright.verif.testbench.clock import generator, numbers, start, unit_on_bench
-from tilewright.verif.testbench.cover import Cover
-from tilewright.verif.testbench.scoreboard import Scoreboard
-from tilewright.verif.testbench.stream import Codec, Monitor, Source, pattern
+from ...hw.bus.axi_stream import AxiStreamTop
+from ...sw.families.base import family_of
+from ..datapaths import cycles_of, random_mode, sums_inside
+from .clock import generator, numbers, start, unit_on_bench
+from .cover import Cover
+from .scoreboard import Scoreboard
+from .stream import Codec, Monitor, Source, pattern
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Bench:
         self.acts = Monitor(dut, "s_axis_acts")
         self.weights = Monitor(dut, "s_axis_weights")
         self.psums = Monitor(dut, "m_axis_psums", self._given)
-        self._sums: np.ndarray | None = None
+        self._sums: Any = None
         self.expected = 0
 
     def beats(self, step: Step) -> list[int]:
@@ -134,7 +135,9 @@ class Bench:
 def _check_cycles(bench: Bench, steps: list[Step]) -> None:
     """Every beat moved in the cycle that the configuration's timing rule states."""
     timing = bench.config.timing()
-    acts, weights, psums = [], [], []
+    acts: list[int] = []
+    weights: list[int] = []
+    psums: list[int] = []
     for step in steps:
         flags = {"first": step.first, "last": step.last, "mode": step.mode}
         weights += cycles_of(timing.load(0, bench.beats(step)))

@@ -4,16 +4,16 @@ import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from tilewright.hw.engine.registers import engine_registers, register_values
-from tilewright.sw.cycles import predict
-from tilewright.sw.lower.program import Program
-from tilewright.sw.runtime.beats import input_beats
-from tilewright.verif.golden.engine import GoldenResult
-from tilewright.verif.testbench.clock import generator, idle, numbers, start, unit_on_bench
-from tilewright.verif.testbench.cover import Cover
-from tilewright.verif.testbench.engine_programs import KINDS, ProgramMaker
-from tilewright.verif.testbench.scoreboard import Scoreboard
-from tilewright.verif.testbench.stream import Monitor, Sink, Source, pattern
+from ...hw.engine.registers import engine_registers, register_values
+from ...sw.cycles import predict
+from ...sw.lower.program import Program
+from ...sw.runtime.beats import input_beats
+from ..golden.engine import GoldenResult
+from .clock import generator, idle, numbers, start, unit_on_bench
+from .cover import Cover
+from .engine_programs import KINDS, ProgramMaker
+from .scoreboard import Scoreboard
+from .stream import Monitor, Sink, Source, pattern
 
 _INPUTS = ("cmd", "x", "w")
 

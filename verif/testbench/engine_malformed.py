@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tilewright.hw.engine.commands import COMMANDS, encode
-from tilewright.hw.engine.config import EngineConfig
+from ...hw.engine.commands import COMMANDS, encode
+from ...hw.engine.config import EngineConfig
 
 __all__ = ["CLAMPS", "change", "legal", "malformed", "no_results", "past_ends", "signed"]
 
@@ -40,7 +40,7 @@ def malformed(
     ``kept`` is of how many rows sums are kept at that point.
     """
     lengths = [
-        ("opcode", [int(rng.choice((0, 5, 6, 7, 12, 20, 36, 68, 132, rng.integers(5, 256))))]
+        ("opcode", [int(rng.choice([0, 5, 6, 7, 12, 20, 36, 68, 132, int(rng.integers(5, 256))]))]
          + [int(rng.integers(1 << 32)) for _ in range(int(rng.integers(4)))]),
         ("length", good[: int(rng.integers(1, len(good)))]),
         ("length", [*good, *(int(v) for v in rng.integers(0, 1 << 32, rng.integers(1, 4)))]),

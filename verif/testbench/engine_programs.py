@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.hw.engine.commands import COMMANDS, NO_WAIT, encode
-from tilewright.hw.engine.config import EngineConfig
-from tilewright.sw.families.base import family_of
-from tilewright.sw.lower.program import Program, ProgramBuilder
-from tilewright.verif.datapaths import random_mode
-from tilewright.verif.golden.engine import GoldenEngine, GoldenResult
-from tilewright.verif.testbench.engine_malformed import (
+from ...hw.engine.commands import COMMANDS, NO_WAIT, encode
+from ...hw.engine.config import EngineConfig
+from ...sw.families.base import family_of
+from ...sw.lower.program import Program, ProgramBuilder
+from ..datapaths import random_mode
+from ..golden.engine import GoldenEngine, GoldenResult
+from .engine_malformed import (
     CLAMPS,
     change,
     legal,
@@ -80,8 +80,11 @@ class ProgramMaker:
     def _build(self, gemms: int) -> Program:
         self._builder = ProgramBuilder(self.config)
         # Last command that loads, reads or stores to each half.
-        self._loads, self._reads, self._stores = [None, None], [None, None], [None, None]
-        self._w_loads, self._w_reads = [None, None], [None, None]
+        self._loads: list[int | None] = [None, None]
+        self._reads: list[int | None] = [None, None]
+        self._stores: list[int | None] = [None, None]
+        self._w_loads: list[int | None] = [None, None]
+        self._w_reads: list[int | None] = [None, None]
         self._kept: int | None = None
         if self._fresh:
             for half in (0, 1):
@@ -134,8 +137,8 @@ class ProgramMaker:
             for value in no_results(self.config):
                 yield self._with_bad(**{name: value})
         least, most = self.config.lane.out_range
-        for low, high in ((1, 0), (most, least), (most, most - 1)):
-            yield self._with_bad(low=low, high=high)
+        for low, top in ((1, 0), (most, least), (most, most - 1)):
+            yield self._with_bad(low=low, high=top)
 
     def _with_bad(self, **values: int) -> tuple[Program, GoldenResult]:
         """Return a program of a product, behind the same with fields out of their range."""
@@ -166,6 +169,7 @@ class ProgramMaker:
         config = self.config
         builder = ProgramBuilder(config)
         values = (1, -1, 2, 3)
+        loaded = None
         for vector in range(8):
             value = values[vector % 4] if config.datapath.x_signed else vector % 3
             loaded = builder.fill_x(vector, 1, value)
@@ -303,8 +307,9 @@ class ProgramMaker:
             fields["store"] = 1
             loads = [x for x in (*self._loads,) if x is not None]
             waits["x"] = max(loads) if loads else None
-            if self._reads[1 - half] is not None:
-                fields["wait_g"] = min(15, self._builder.gemms - self._reads[1 - half] - 1)
+            read = self._reads[1 - half]
+            if read is not None:
+                fields["wait_g"] = min(15, self._builder.gemms - read - 1)
         index = self._builder.gemm(w=self._w_load(), **waits, **fields)
         self._reads[half] = index
         # Weight tiles may run on into the other half.
@@ -401,7 +406,7 @@ class ProgramMaker:
         low, high = first * lanes - int(at.min()), last * lanes - width - int(at.max())
         if high < low:
             return False
-        base = int(self.rng.choice((low, high, self.rng.integers(low, high + 1))))
+        base = int(self.rng.choice([low, high, int(self.rng.integers(low, high + 1))]))
         if base < 0:
             base += space
         fields |= {f"{name}_vector": signed(base // lanes), f"{name}_lane": base % lanes}
@@ -417,8 +422,11 @@ class ProgramMaker:
         return {
             "n_tiles": n_tiles,
             "n_last": int(rng.integers(1, config.datapath.cols + 1)),
-            "w_base": int(rng.choice((0, config.weight_depth - 1,
-                                      rng.integers(config.weight_depth)))),
+            "w_base": int(
+                rng.choice(
+                    [0, config.weight_depth - 1, int(rng.integers(config.weight_depth))]
+                )
+            ),
             "p_base": int(rng.integers(config.param_depth - n_tiles * config.groups + 1)),
             "zero_point": zero_point, "low": min(low, high), "high": max(low, high),
             "mode": random_mode(family_of(config.datapath), rng) | int(rng.integers(1 << 8)) << 24,

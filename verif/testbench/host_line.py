@@ -5,19 +5,19 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # type: ignore[attr-defined]  # no stubs
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from tilewright.hw.bus.axi_lite import RegisterBank
-from tilewright.hw.bus.host import HostCore
-from tilewright.hw.bus.host_config import HostConfig
-from tilewright.hw.bus.host_streams import feeder_beat, host_result
-from tilewright.hw.bus.registers import Register, RegisterBankConfig
-from tilewright.hw.bus.uart import received_byte
-from tilewright.sw.runtime.beats import words_of
-from tilewright.sw.runtime.compiled import CompiledUnit, compile_unit
+from ...hw.bus.axi_lite import RegisterBank
+from ...hw.bus.host import HostCore
+from ...hw.bus.host_config import HostConfig
+from ...hw.bus.host_streams import feeder_beat, host_result
+from ...hw.bus.registers import Register, RegisterBankConfig
+from ...hw.bus.uart import received_byte
+from ...sw.runtime.beats import words_of
+from ...sw.runtime.compiled import CompiledUnit, compile_unit
 
 __all__ = ["REGISTERS", "SimulatedLine", "damage"]
 
@@ -40,6 +40,15 @@ class _Board(wiring.Component):
     After a reset no result is taken until ``goes_on``; ``broken`` tells that a beat that waited was
     taken back or changed without a reset.
     """
+
+    given: Signal
+    byte: data.View
+    stalled: Signal
+    goes_on: Signal
+    broken: Signal
+    resets: Signal
+    o: stream.Interface
+    results: stream.Interface
 
     def __init__(self, config: HostConfig):
         self._config = config

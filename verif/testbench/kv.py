@@ -1,21 +1,23 @@
 """Bench of the cache controller on its streams and registers."""
 
+from typing import Any
+
 import cocotb
 from amaranth.hdl import Fragment
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from tilewright.hw.bus.axi_stream import AxiStreamTop
-from tilewright.hw.kv.config import EVICT, Policy
-from tilewright.hw.kv.controller import KvController
-from tilewright.hw.kv.pager_config import STATUSES
-from tilewright.hw.kv.refresh_pair import HALVES, refresh_word
-from tilewright.hw.kv.registers import ERRORS, kv_registers
-from tilewright.verif.testbench.clock import generator, start, unit_on_bench
-from tilewright.verif.testbench.cover import Cover
-from tilewright.verif.testbench.engine import Registers
-from tilewright.verif.testbench.kv_script import Script, random_policy
-from tilewright.verif.testbench.scoreboard import Scoreboard
-from tilewright.verif.testbench.stream import Codec, Monitor, Sink, Source, pattern
+from ...hw.bus.axi_stream import AxiStreamTop
+from ...hw.kv.config import EVICT, Policy
+from ...hw.kv.controller import KvController
+from ...hw.kv.pager_config import STATUSES
+from ...hw.kv.refresh_pair import HALVES, refresh_word
+from ...hw.kv.registers import ERRORS, kv_registers
+from .clock import generator, start, unit_on_bench
+from .cover import Cover
+from .engine import Registers
+from .kv_script import Script, random_policy
+from .scoreboard import Scoreboard
+from .stream import Codec, Monitor, Sink, Source, pattern
 
 
 class Bench:
@@ -287,7 +289,7 @@ async def _watch_refresh(dut, config, seen, waits, edges) -> None:
     idle = True
     while True:
         await RisingEdge(dut.clk)
-        word = layout.from_bits(int(dut.refresh.value))
+        word: Any = layout.from_bits(int(dut.refresh.value))
         for half, found in seen.items():
             if word[half]:
                 found.append((len(edges), word[f"{half}_row"]))

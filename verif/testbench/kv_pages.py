@@ -3,9 +3,9 @@
 import random
 from typing import Any
 
-from tilewright.hw.kv.pager_config import STATUSES, PagerConfig
-from tilewright.hw.kv.timing import PagerTiming
-from tilewright.verif.golden.kv_pager import GoldenPager, Refusal
+from ...hw.kv.pager_config import STATUSES, PagerConfig
+from ...hw.kv.timing import PagerTiming
+from ..golden.kv_pager import GoldenPager, Refusal
 
 __all__ = ["PageScript", "answers_of", "draw_page"]
 

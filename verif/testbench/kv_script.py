@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.hw.config import ConfigError
-from tilewright.hw.kv.config import EVICT, KvConfig, Policy
-from tilewright.hw.kv.pager_config import STATUSES
-from tilewright.hw.kv.registers import ERRORS, register_values
-from tilewright.hw.kv.timing import KvTiming
-from tilewright.verif.golden.kv import GoldenKv, Placement
-from tilewright.verif.testbench.kv_pages import PageScript
+from ...hw.config import ConfigError
+from ...hw.kv.config import EVICT, KvConfig, Policy
+from ...hw.kv.pager_config import STATUSES
+from ...hw.kv.registers import ERRORS, register_values
+from ...hw.kv.timing import KvTiming
+from ..golden.kv import GoldenKv, Placement
+from .kv_pages import PageScript
 
 __all__ = ["Script", "random_policy"]
 
@@ -79,7 +79,8 @@ class Script:
         self.timing = KvTiming(self.config)
         self.policy = Policy()
         self.golden = GoldenKv(self.config, Policy(budget=1))
-        self.paging = PageScript(self.config.pages, self.random) if self.config.sequences else None
+        pages = self.config.pages
+        self.paging = None if pages is None else PageScript(pages, self.random)
         self._active = False
         self._used = 0
 

@@ -1,19 +1,21 @@
 """Bench of the storage of keys and values, on its streams and its bus."""
 
+from typing import Any
+
 import cocotb
 import numpy as np
 from amaranth.hdl import Fragment
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from tilewright.hw.bus.axi_stream import AxiStreamTop
-from tilewright.hw.kv.rows import KvStorage
-from tilewright.verif.golden.kv_storage import GoldenStorage
-from tilewright.verif.testbench.clock import generator, numbers, start, unit_on_bench
-from tilewright.verif.testbench.cover import Cover
-from tilewright.verif.testbench.kv_storage_cases import KINDS, draw_group
-from tilewright.verif.testbench.kv_wishbone import Request, WishboneModel
-from tilewright.verif.testbench.scoreboard import Scoreboard
-from tilewright.verif.testbench.stream import Codec, Monitor, Sink, Source, pattern
+from ...hw.bus.axi_stream import AxiStreamTop
+from ...hw.kv.rows import KvStorage
+from ..golden.kv_storage import GoldenStorage
+from .clock import generator, numbers, start, unit_on_bench
+from .cover import Cover
+from .kv_storage_cases import KINDS, draw_group
+from .kv_wishbone import Request, WishboneModel
+from .scoreboard import Scoreboard
+from .stream import Codec, Monitor, Sink, Source, pattern
 
 ROUNDS = 5
 
@@ -46,7 +48,9 @@ class Bench:
         self.codes = Monitor(dut, "m_axis_codes", self._check)
         if self.config.memory == "wishbone":
             eager = gap == stall == "never"
-            traffic = {"latency": (1, 1)} if eager else {"latency": (0, 7), "stall": 0.3}
+            traffic: dict[str, Any] = {"latency": (1, 1)}
+            if not eager:
+                traffic = {"latency": (0, 7), "stall": 0.3}
             self.model = WishboneModel(self.config.words.words, **traffic)
             for wire in ("stall", "ack", "err", "dat_r"):
                 getattr(dut, f"wb_{wire}").value = 0

@@ -7,15 +7,15 @@ import numpy as np
 from amaranth.hdl import Fragment
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from tilewright.hw.bus.axi_stream import AxiStreamTop
-from tilewright.hw.packed.chain import PackedChain
-from tilewright.sw.families.packed_chain import pack_chain
-from tilewright.verif.golden.packed_chain import packed_chain
-from tilewright.verif.testbench.clock import generator, numbers, start, unit_on_bench
-from tilewright.verif.testbench.cover import Cover
-from tilewright.verif.testbench.packed_chain_cases import random_parameters, random_pixels
-from tilewright.verif.testbench.scoreboard import Scoreboard
-from tilewright.verif.testbench.stream import Codec, Monitor, Sink, Source, pattern
+from ...hw.bus.axi_stream import AxiStreamTop
+from ...hw.packed.chain import PackedChain
+from ...sw.families.packed_chain import pack_chain
+from ..golden.packed_chain import packed_chain
+from .clock import generator, numbers, start, unit_on_bench
+from .cover import Cover
+from .packed_chain_cases import random_parameters, random_pixels
+from .scoreboard import Scoreboard
+from .stream import Codec, Monitor, Sink, Source, pattern
 
 
 class Bench:

@@ -6,10 +6,10 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.hw.engine.requantise_config import RequantiseConfig
-from tilewright.hw.packed.chain_config import ChainConfig, ChainLayerConfig
-from tilewright.sw.families.packed_chain import ChainParameters
-from tilewright.verif.testbench.requantise_cases import Case, corner_cases, random_cases
+from ...hw.engine.requantise_config import RequantiseConfig
+from ...hw.packed.chain_config import ChainConfig, ChainLayerConfig
+from ...sw.families.packed_chain import ChainParameters
+from .requantise_cases import Case, corner_cases, random_cases
 
 __all__ = ["random_parameters", "random_pixels"]
 

@@ -4,18 +4,18 @@ import cocotb
 from amaranth.hdl import Fragment
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from tilewright.hw.bus.axi_stream import AxiStreamTop
-from tilewright.hw.engine.requantise import Requantise
-from tilewright.verif.testbench.clock import generator, start, unit_on_bench
-from tilewright.verif.testbench.cover import Cover
-from tilewright.verif.testbench.requantise_cases import (
+from ...hw.bus.axi_stream import AxiStreamTop
+from ...hw.engine.requantise import Requantise
+from .clock import generator, start, unit_on_bench
+from .cover import Cover
+from .requantise_cases import (
     Case,
     corner_cases,
     expected,
     random_cases,
 )
-from tilewright.verif.testbench.scoreboard import Scoreboard
-from tilewright.verif.testbench.stream import Codec, Monitor, Sink, Source, pattern
+from .scoreboard import Scoreboard
+from .stream import Codec, Monitor, Sink, Source, pattern
 
 
 class Bench:

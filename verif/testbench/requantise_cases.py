@@ -3,8 +3,8 @@
 import random
 from typing import NamedTuple
 
-from tilewright.hw.engine.requantise_config import RequantiseConfig
-from tilewright.verif.golden.requantise import requantise
+from ...hw.engine.requantise_config import RequantiseConfig
+from ..golden.requantise import requantise
 
 __all__ = ["Case", "corner_cases", "expected", "random_cases"]
 
@@ -128,4 +128,5 @@ def _just_above_half(config: RequantiseConfig) -> list[Case]:
 
 def expected(config: RequantiseConfig, cases: list[Case]) -> list[int]:
     """Return the golden results."""
-    return requantise(*map(list, zip(*cases, strict=True)), config.rounding).tolist()
+    acc, bias, mult, shift, zero_point, low, high = map(list, zip(*cases, strict=True))
+    return requantise(acc, bias, mult, shift, zero_point, low, high, config.rounding).tolist()

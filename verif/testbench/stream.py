@@ -17,8 +17,7 @@ from amaranth.lib import data
 from cocotb.triggers import FallingEdge, RisingEdge
 from cocotb.types import LogicArray
 
-from tilewright.hw.bus.axi_stream import AxiStreamPort
-
+from ...hw.bus.axi_stream import AxiStreamPort
 from .clock import now
 
 __all__ = ["PATTERNS", "Codec", "Monitor", "Sink", "Source", "pattern"]
@@ -184,12 +183,12 @@ class Sink:
         self._stalls = iter(stalls)
         if self._wires.ready is not None:
             self._wires.ready.value = 0
-            cocotb.start_soon(self._run())
+            cocotb.start_soon(self._run(self._wires.ready))
 
-    async def _run(self) -> None:
+    async def _run(self, ready: Any) -> None:
         while True:
             await RisingEdge(self._dut.clk)
-            self._wires.ready.value = not next(self._stalls, 0)
+            ready.value = not next(self._stalls, 0)
 
 
 class Monitor:

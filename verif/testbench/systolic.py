@@ -1,6 +1,6 @@
 """Bench of the systolic array: the tests of every datapath."""
 
-from tilewright.verif.testbench.datapath import (
+from .datapath import (
     back_to_back,
     matches_golden,
     mixed_lengths,

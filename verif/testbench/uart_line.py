@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from tilewright.sw.runtime.compiled import CompiledUnit
+from ...sw.runtime.compiled import CompiledUnit
 
 __all__ = ["UartLine"]
 

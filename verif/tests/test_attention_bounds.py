@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from tilewright.hw.attention.config import AttentionConfig, RotaryConfig
 from tilewright.verif.golden.attention import (
-    mix,
     restore,
     rotary,
     scores,
     softmax,
     store,
+    weighted_sum,
 )
 
 SIZES = (32, 48, 64, 80, 96, 128, 192, 256)
@@ -128,7 +128,7 @@ def test_whole_attention(data, size, layout, at_read, kv_bits, queries, slots, s
     values = store(config, v)
     elements = restore(config, values) / levels
     bound = (relative * true + absolute) @ np.abs(elements) + 0.5 * slots + 0.5
-    assert (np.abs(mix(config, weights, values) - true @ elements) <= bound).all()
+    assert (np.abs(weighted_sum(config, weights, values) - true @ elements) <= bound).all()
 
 
 def test_widths_hold_the_largest_sums():

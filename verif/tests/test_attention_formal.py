@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from amaranth.hdl import Signal
 
+from tilewright.hw.attention.normalise import Normalise
 from tilewright.hw.attention.reciprocal import Reciprocal
 from tilewright.hw.attention.score import RunningSum
 from tilewright.hw.attention.unit import Attention
-from tilewright.hw.attention.weigh import Weigh
 from tilewright.verif.formal import attention
 
 TASKS = {task.name: task for task in attention.tasks()}
@@ -40,7 +40,7 @@ class Narrow(RunningSum):
         return super().elaborate(platform)
 
 
-class Forgetful(Weigh):
+class Forgetful(Normalise):
     """Loses a bit of how much longer the sum is than a power."""
 
     def elaborate(self, platform):
@@ -76,7 +76,7 @@ class Hasty(Attention):
     [
         ("sum", "RunningSum", Continuing),
         ("sum", "RunningSum", Narrow),
-        ("weigh", "Weigh", Forgetful),
+        ("normalise", "Normalise", Forgetful),
         pytest.param("reciprocal", "Reciprocal", Deaf, marks=pytest.mark.slow),
         pytest.param("unit", "Attention", Hasty, marks=pytest.mark.slow),
     ],

@@ -14,12 +14,12 @@ from tilewright.verif.golden.attention import (
     Stored,
     attention,
     factors,
-    mix,
     restore,
     rotary,
     scores,
     softmax,
     store,
+    weighted_sum,
 )
 
 
@@ -224,9 +224,9 @@ def test_mix_rounds_as_the_requantiser_does():
     values.codes[0, :4] = 1, -1, 127, -127
     weights = np.array([[1 << 15, 0]])
     assert factors(config, weights, values.scales)[0].tolist() == [[1 << 14], [0]]
-    assert mix(config, weights, values)[0, :4].tolist() == [128, -128, 16256, -16256]
+    assert weighted_sum(config, weights, values)[0, :4].tolist() == [128, -128, 16256, -16256]
     # a factor of 64 is half of the unit that codes lose: ties go to the even neighbour
-    assert mix(config, weights >> 8, values)[0, :4].tolist() == [0, 0, 64, -64]
+    assert weighted_sum(config, weights >> 8, values)[0, :4].tolist() == [0, 0, 64, -64]
     assert factors(config, np.array([[1, 2]]), values.scales)[0].tolist() == [[1], [1]]
 
 

@@ -74,7 +74,7 @@ def test_steps_equal_golden(head_size, group, kv_bits, queries):
     model = steps(config, used, KV.heads, queries, [shape])[0]
     # equal weights: no factor is so large that its slot comes twice
     cycles = hardware.step(0 * q[0], store(config, k[0]), store(config, v[0]), shift).cycles
-    for part in ("products", "softmax", "mix"):
+    for part in ("products", "softmax", "weighted sum"):
         assert getattr(cycles, part) == model[part], part
     assert cycles.total == sum(vars(cycles).values())
 

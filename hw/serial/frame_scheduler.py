@@ -7,10 +7,10 @@ from ..arith.delay import delay
 from ..lib.component import Component
 from .config import SerialConfig
 
-__all__ = ["Pace"]
+__all__ = ["FrameScheduler"]
 
 
-class Pace(Component):
+class FrameScheduler(Component):
     """Says when vectors are taken and frames start; the rule is that of `SerialTiming`.
 
     A frame starts with a vector that is taken while no frame is under way, and takes one more in

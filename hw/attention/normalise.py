@@ -8,10 +8,10 @@ from ..lib.component import Component
 from .config import ACT_BITS, AttentionConfig
 from .score import Powers
 
-__all__ = ["Weigh"]
+__all__ = ["Normalise"]
 
 
-class Weigh(Component):
+class Normalise(Component):
     """Computes a slot's weight, a power times a reciprocal, and its product with a scale.
 
     Parameters
