@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In
 from ...hw.engine.commands import COMMANDS
 from ...hw.engine.config import EngineConfig
 from ...hw.engine.dispatch import Dispatcher, word_beat
+from ...hw.engine.engine import Engine
 from ...hw.engine.position import field
 from ...hw.engine.registers import engine_registers
 from ...hw.systolic.config import SystolicConfig
@@ -21,9 +22,10 @@ from . import parts
 from .axi_lite import bank_tasks
 from .overflow import AccumulatorSpec
 from .properties import stream_assume, stream_cover
+from .reset import stream_task
 from .runner import Task
 
-__all__ = ["DispatchSpec", "tasks"]
+__all__ = ["DispatchSpec", "stream_tasks", "tasks"]
 
 _OFFERS = ("load_x", "load_w", "gemm_acts", "gemm_weights", "gemm_drain")
 
@@ -91,6 +93,18 @@ class DispatchSpec(wiring.Component):
             m.d.comb += Assert(unit.param_row < config.param_depth)
             m.d.comb += Assert(unit.param_lane < config.drain_lanes)
         return m
+
+
+def stream_tasks() -> list[Task]:
+    """Return that the engine's streams keep the rules, beyond the first result of any program.
+
+    That nothing hangs is proved of its parts.
+    """
+    datapath = SystolicConfig(rows=2, cols=1, x_bits=2, w_bits=2, k_max=6)
+    small = EngineConfig(
+        datapath=datapath, act_depth=16, weight_depth=16, acc_depth=4, param_depth=4
+    )
+    return [stream_task("small", partial(Engine, small))]
 
 
 def tasks() -> list[Task]:

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...hw.engine.outlet import Outlet
 from ...hw.kv.config import KvConfig
+from ...hw.kv.controller import KvController
 from ...hw.kv.evictor import Evictor
 from ...hw.kv.placer import Placer
 from ...hw.kv.reader import Reader
@@ -22,18 +23,11 @@ from ...hw.kv.words import Evict, policy_word
 from .axi_lite import bank_tasks
 from .kv_pager import pager_tasks
 from .kv_refresh import refresh_tasks
-from .properties import StreamSpec, stream_assert, stream_cover
+from .properties import constant, stream_assert, stream_cover
+from .reset import stream_task
 from .runner import Task
 
-__all__ = ["EvictorSpec", "OutletSpec", "PlacerSpec", "ScorerSpec", "tasks"]
-
-
-def constant(m: Module, value: Signal) -> Signal:
-    """Assume that an input never changes; return it."""
-    before, begun = Signal.like(value), Signal()
-    m.d.sync += [before.eq(value), begun.eq(1)]
-    m.d.comb += Assume(~begun | (value == before))
-    return value
+__all__ = ["EvictorSpec", "OutletSpec", "PlacerSpec", "ScorerSpec", "stream_tasks", "tasks"]
 
 
 def outlet_invariant(m: Module, outlet: Outlet, under_way) -> None:
@@ -368,8 +362,18 @@ class PlacerSpec(wiring.Component):
                 ]
 
 
-def _streams(part) -> StreamSpec:
-    return StreamSpec(part())
+def stream_tasks() -> list[Task]:
+    """Return that the controller's streams keep the rules; without recomputation, it never hangs.
+    """
+    sizes = {"heads": 1, "slots": 2, "score_bits": 2, "weight_bits": 2, "position_bits": 4}
+    pages = {"refresh_slack": 2, "sequences": 2, "blocks": 2, "block_tokens": 2, "table_blocks": 2}
+    plain = KvConfig(**sizes | {"weight_bits": 1})
+    small, paged = KvConfig(**sizes, inputs=2), KvConfig(**sizes, inputs=2, **pages)
+    return [
+        stream_task("plain", partial(KvController, plain), 40, bits=0),
+        stream_task("small", partial(KvController, small)),
+        stream_task("paged", partial(KvController, paged)),
+    ]
 
 
 def tasks() -> list[Task]:
@@ -385,6 +389,6 @@ def tasks() -> list[Task]:
     for name, (spec, step, reach) in specs.items():
         found.append(Task(name, spec, step, "prove"))
         found.append(Task(f"{name}_cover", spec, reach, "cover"))
-    found.append(Task("reader_streams", partial(_streams, partial(Reader, one)), 12))
+    found.append(stream_task("reader", partial(Reader, one)))
     paged = KvConfig(sequences=2, blocks=2, refresh_slack=2)
     return found + pager_tasks() + refresh_tasks() + bank_tasks(kv_registers(paged))

@@ -1,16 +1,21 @@
 """Proofs for the memory behind Wishbone: the rules of the bus, and room for every answer."""
 
+from functools import partial
+
 from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...hw.kv.memory import WishboneMemory
 from ...hw.kv.memory_config import MemoryConfig
+from ...hw.kv.rows import KvStorage
+from ...hw.kv.storage_config import StorageConfig
 from ...hw.kv.storage_words import request_word, word_beat
 from .properties import stream_assert
+from .reset import stream_task
 from .runner import Task
 
-__all__ = ["MemorySpec", "tasks"]
+__all__ = ["MemorySpec", "stream_tasks", "tasks"]
 
 _CONFIG = MemoryConfig(words=2, data_bits=8, outstanding=4)
 
@@ -85,6 +90,15 @@ class MemorySpec(wiring.Component):
         ]
         stream_assert(m, self.words)
         return m
+
+
+def stream_tasks() -> list[Task]:
+    """Return that the storage's streams keep the rules and never hang; not that words stay.
+
+    Two rows of one word each.
+    """
+    whole = StorageConfig(head_size=32, kv_bits=16, data_bits=512, rows=2)
+    return [stream_task("whole", partial(KvStorage, whole), 12, bits=0)]
 
 
 def tasks() -> list[Task]:

@@ -15,13 +15,15 @@ from amaranth.lib.wiring import In, Out
 
 from ...hw.engine.outlet import Outlet
 from ...hw.engine.queue import BlockQueue
+from ...hw.packed.chain import PackedChain
 from ...hw.packed.chain_config import OFFSETS, ChainConfig, PixelShiftConfig
 from ...hw.packed.chain_loader import ChainLoader
 from ...hw.packed.chain_shift import PixelShift
 from .properties import bounded_response, moved, stream_assert
+from .reset import reset_task, stream_task
 from .runner import Task
 
-__all__ = ["LoaderSpec", "RoomSpec", "ShiftSpec", "tasks"]
+__all__ = ["LoaderSpec", "RoomSpec", "ShiftSpec", "stream_tasks", "tasks"]
 
 
 class ShiftSpec(wiring.Component):
@@ -208,6 +210,23 @@ class RoomSpec(wiring.Component):
         return m
 
 
+def stream_tasks() -> list[Task]:
+    """Return that a chain's streams keep the rules, that it never hangs, and comes back.
+
+    One layer for a picture of one pixel; that it comes back, of two layers with shifts too.
+    """
+    sizes = {"x_bits": 2, "w_bits": 2, "bias_bits": 8, "height": 1, "width": 1}
+    point = partial(PackedChain, ChainConfig(sizes=((1,),), outputs=1, codes=(), **sizes))
+    several = ChainConfig(
+        sizes=((1, 2), (2,)), outputs=2, codes=((0, 1, 4), ()), height=3, width=2, x_bits=3,
+        w_bits=3, bias_bits=8,
+    )  # fmt: skip
+    return [
+        stream_task("point", point, 30), reset_task("point", point),
+        reset_task("tiny", partial(PackedChain, several)),
+    ]  # fmt: skip
+
+
 def tasks() -> list[Task]:
     """Return what is to be proved."""
     found = []
@@ -229,5 +248,5 @@ def tasks() -> list[Task]:
     spec = partial(LoaderSpec, config)
     found.append(Task("loader", spec, 2 * config.parameter_words + 3))
     found.append(Task("loader_cover", spec, config.parameter_words + 2, "cover"))
-    found += [Task("room", RoomSpec, 14), Task("room_cover", RoomSpec, 16, "cover")]
+    found.append(Task("room", RoomSpec, 2, covers=16))
     return found

@@ -6,12 +6,13 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amaranth.back import rtlil
 from amaranth.hdl import Const, Value
 from amaranth.lib import wiring
+from amaranth.lib.wiring import In
 
 from ...gen.files import whole_or_nothing
 from ...gen.tools import ToolError, find_tool, run_tool
@@ -31,6 +32,9 @@ _SCRIPT = (
     "opt -full",
     "prep -top {top}",
 )
+_FORGET = ("memory_map", "setattr -unset init w:*\\\\unit.*", "formalff -clk2ff -ff2anyinit")
+"""Registers, those that memories become too, begin with anything, as no optimisation may choose."""
+
 _AIGER = (
     # An output would count as one more thing that must never be.
     "chformal -cover -remove", "delete -output o:*", "techmap", "opt -full", "dffunmap",
@@ -75,16 +79,35 @@ class Task:
         One of `MODES`: no assertion fails within ``depth`` cycles; none ever fails; every cover
         is reached within ``depth`` cycles; none fails in any state that can be reached, where one
         that does is looked for within ``depth`` cycles.
+    covers : int
+        Where it is not 0, every cover must be reached first, within so many cycles from power-on,
+        and a bounded proof looks at ``depth`` cycles beyond the last of them.
+    warm : bool
+        The proof begins with the unit in any state, not as after power-on, see `prove`.
     """
 
     name: str
     spec: Callable[[], wiring.Component]
     depth: int
     mode: str = "bmc"
+    covers: int = 0
+    warm: bool = False
 
     def run(self, folder: Path) -> "Proof":
         """Prove it below ``folder``."""
-        return prove(self.spec(), self.depth, self.mode, folder=folder / self.name, name=self.name)
+        folder, depth, spent = folder / self.name, self.depth, 0.0
+        if self.covers:
+            covered = prove(
+                self.spec(), self.covers, "cover", folder=folder / "cover", name=self.name
+            )
+            if not covered.passed:
+                return covered
+            depth += covered.depth if self.mode == "bmc" else 0
+            folder, spent = folder / "proof", covered.seconds
+        proof = prove(
+            self.spec(), depth, self.mode, folder=folder, name=self.name, warm=self.warm
+        )
+        return replace(proof, seconds=proof.seconds + spent)
 
 
 @dataclass(frozen=True)
@@ -94,7 +117,7 @@ class Proof:
     Attributes
     ----------
     name, mode, depth
-        What was to be proved.
+        What was to be proved; of covers that were reached, the cycle of the last one.
     passed : bool
         Whether it was.
     reason : str
@@ -127,6 +150,7 @@ def prove(
     *,
     folder: Path | None = None,
     name: str | None = None,
+    warm: bool = False,
 ) -> Proof:
     """Prove the properties of a component whose inputs are free.
 
@@ -142,6 +166,9 @@ def prove(
         Replaced if it exists; ``build/formal/NAME`` by default.
     name : str, optional
         For messages, the component's class by default.
+    warm : bool
+        Registers and memories of the submodule ``unit`` begin with anything, as they may be when a
+        reset comes; the component has to assume that reset. Else all begin as after power-on.
 
     Raises
     ------
@@ -149,13 +176,17 @@ def prove(
         A tool is missing or broke down; a property that fails is no error but in the result.
     """
     name = name or type(spec).__name__.lower()
+    # Without its outputs, so that what no property looks at drops out.
     ports = {
         "__".join(map(str, path)): (Value.cast(value), None)
-        for path, _, value in spec.signature.flatten(spec)
-        if not isinstance(value, Const)  # of a stream that is always ready or always valid
+        for path, member, value in spec.signature.flatten(spec)
+        if member.flow == In
+        and not isinstance(value, Const)  # of a stream that is always ready or always valid
     }
     text = rtlil.convert(spec, name="spec", platform="formal", ports=ports)
-    return prove_rtlil(text, "spec", depth, mode, folder=folder, name=name)
+    at = _SCRIPT.index("memory_map")
+    script = _SCRIPT[:at] + _FORGET + _SCRIPT[at + 1 :] if warm else _SCRIPT
+    return prove_rtlil(text, "spec", depth, mode, folder=folder, name=name, script=script)
 
 
 @whole_or_nothing
@@ -214,6 +245,9 @@ def prove_rtlil(
         said = re.search(r"ERROR: (.*)", log)
         raise problem or ToolError(f"yowasp-sby failed: {said[1] if said else 'it said nothing'}")
     passed = outcome[1] == "PASS"
+    if mode == "cover" and passed:
+        steps = re.findall(r"Reached cover statement in step (\d+)", log)
+        depth, passed = max(map(int, steps), default=depth), bool(steps)
     trace = next(iter(sorted(work.glob("engine_0/trace*.vcd"))), None)
     return Proof(
         name, mode, depth, passed, "" if passed else _reason(log, mode, depth),
@@ -251,6 +285,8 @@ def _reach(text, top, depth, folder, name, script, seconds) -> Proof:
 def _reason(log: str, mode: str, depth: int) -> str:
     if "DONE (TIMEOUT" in log:
         return "no answer in the time given"
+    if mode == "cover" and "Unreached cover" not in log:
+        return "there is nothing to cover"
     unreached = re.findall(r"Unreached cover statement at (.*?)\.?$", log, re.MULTILINE)
     if unreached:
         return f"not reached in {depth} cycles: {', '.join(map(_place, unreached))}"

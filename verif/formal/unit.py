@@ -5,24 +5,31 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ...gen.configuration import configure
 from ...gen.registry import find_unit, load
 from ...gen.tools import ToolError
 from ...gen.verilog import emit
 from ...hw.config import UnitConfig
-from ...hw.engine.config import DatapathConfig
 from . import collisions
+from .datapath import flow_task
 from .paths import combinational_paths
-from .properties import StreamSpec
-from .runner import Proof, Task
+from .reset import reset_task, stream_task
+from .runner import Proof
 from .systolic import Claim, prove
 
 __all__ = ["ClaimTask", "PathTask", "Provable", "stream_tasks", "unit_tasks"]
 
 _SMALL = ("tiny", "narrow", "os", "digits")
 """Presets that proofs can take; of units that have none of them, the default."""
+_BOUND = 12
+"""Cycles in a row, at most, in which a unit that is offered all it needs takes and offers nothing.
+"""
+_BOUNDS = {"attention": None, "serial": 72}
+"""The same, of units that think longer, passes of the longest words, or have none proved."""
+_FLOWS = ("systolic", "packed", "nm")
+"""Datapaths whose contract is proved; that of the serial ones takes the solver too long."""
 
 
 class Provable(Protocol):
@@ -76,7 +83,7 @@ class PathTask:
 
     name: str
     unit: str
-    config: Any
+    config: UnitConfig
 
     def run(self, folder: Path) -> Proof:
         """Prove it."""
@@ -89,35 +96,31 @@ class PathTask:
 
 
 def stream_tasks(unit: str) -> list[Provable]:
-    """Return that a unit's streams keep the rules, for each preset that is small enough.
+    """Return that a unit's streams keep the rules and never hang, for small configurations.
 
-    What is offered holds until it is taken, for some cycles; every output moves a beat in some
-    run, if that takes few enough; and no side of the unit waits for the other in the same cycle.
+    Whatever state a reset finds the unit in: what is offered holds until it is taken; while beats
+    are offered on every side, the unit takes or offers one every so many cycles; it takes and
+    offers when one fresh from power-on does; a datapath keeps its contract. In these proofs every
+    stream moves a beat, and one that had to wait, well within the cycles looked at. No side of the
+    unit waits for the other in the same cycle. Configurations are the small presets, or those of
+    the ``stream_tasks()`` of the unit's formal module.
     """
     row = find_unit(unit)
     found: list[Provable] = []
+    module = load(row.formal)
+    own = hasattr(module, "stream_tasks")
     for preset in [name for name in _SMALL if name in row.presets] or ["default"]:
         config = configure(unit, preset=preset)
-        spec = partial(_stream_spec, row.component, config)
-        found.append(Task(f"streams_{preset}", spec, 10))
-        if config.latency is not None:
-            found.append(Task(f"streams_{preset}_cover", spec, _cover_depth(config), "cover"))
         found.append(PathTask(f"paths_{preset}", unit, config))
-    return found
-
-
-def _cover_depth(config: UnitConfig) -> int:
-    """Return cycles in which a result can come: of a datapath, that of one vector and zeros."""
-    if not isinstance(config, DatapathConfig):
-        return config.latency + config.parameter_words + 12
-    timing = config.timing()
-    timing.load(0, [0] * config.weight_beats)
-    timing.step(0, 1, first=True, last=True, mode=0)
-    return timing.last_psum + 3
-
-
-def _stream_spec(component: str, config: Any) -> StreamSpec:
-    return StreamSpec(load(component)(config))
+        if own:
+            continue
+        make = partial(load(row.component), config)
+        found.append(stream_task(preset, make, _BOUNDS.get(unit, _BOUND)))
+        if unit != "term":  # two take the solver too long
+            found.append(reset_task(preset, make))
+        if unit in _FLOWS and config.max_tile_rows is None:
+            found.append(flow_task(preset, make, config))
+    return found + (module.stream_tasks() if own else [])
 
 
 def unit_tasks(unit: str) -> list[Provable]:

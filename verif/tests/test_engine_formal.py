@@ -1,4 +1,4 @@
-"""Proofs about the engine's dispatcher, and that they notice what they are for."""
+"""Proofs about the engine, and that they notice what they are for; parts: test_stream_rules."""
 
 from unittest import mock
 
@@ -8,13 +8,10 @@ from tilewright.hw.engine import dispatch
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.verif.formal.engine import tasks
 
-TASKS = [
-    pytest.param(task, id=task.name, marks=[pytest.mark.slow] * task.name.startswith("part_"))
-    for task in tasks()
-]
+TASKS = [task for task in tasks() if not task.name.startswith(("streams_", "reset_"))]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_proofs(tmp_path, task):
     proof = task.run(tmp_path)
     assert proof.passed, proof

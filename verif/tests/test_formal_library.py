@@ -1,7 +1,10 @@
 """Proofs of stream rules: sound units pass, flawed ones fail with a trace, mistakes are told."""
 
+import re
+
 import pytest
-from amaranth.hdl import Assert, Cat, Cover, Module, Signal, signed
+from amaranth.back import rtlil
+from amaranth.hdl import Assert, Cat, Cover, Fragment, Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -64,7 +67,7 @@ def test_broken_units_fail(tmp_path, flaw, mode):
     proof = prove(StreamSpec(Summing(flaw)), 6, mode, folder=tmp_path)
     assert not proof.passed
     assert proof.reason.startswith("assertion at properties.py line")
-    assert proof.reason.endswith("fails in cycle 2")
+    assert proof.reason.endswith("fails in cycle 3"), "a reset comes first"
     assert proof.trace.stat().st_size > 100
 
 
@@ -89,6 +92,107 @@ def test_a_cover_that_is_out_of_reach_fails(tmp_path):
     proof = prove(StreamSpec(Summing(), covers=9), 4, "cover", folder=tmp_path)
     assert not proof.passed
     assert proof.reason.startswith("not reached in 4 cycles: properties.py line")
+
+
+class Empty(wiring.Component):
+    """Asserts, and covers nothing."""
+
+    i: In(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += Assert(self.i | ~self.i)
+        return m
+
+
+def test_a_proof_with_covers_sees_beats(tmp_path):
+    """It is no proof where a beat comes too late, or where nothing is covered."""
+    proof = Task("late", lambda: StreamSpec(Summing(), covers=9), 1, covers=4).run(tmp_path)
+    assert proof.reason.startswith("not reached in 4 cycles: properties.py line")
+    proof = Task("seen", lambda: StreamSpec(Summing(), covers=4), 3, covers=30).run(tmp_path)
+    assert proof.passed
+    assert proof.depth > 3 + 4
+    proof = Task("empty", Empty, 1, covers=4).run(tmp_path)
+    assert (proof.passed, proof.reason) == (False, "there is nothing to cover")
+
+
+def test_every_stream_is_covered():
+    """Also within an interface; one that is always ready has no beat that waits."""
+    beat, fast = stream.Signature(1), stream.Signature(1, always_ready=True)
+    unit = wiring.Component({"i": In(beat), "bus": Out(wiring.Signature({"o": Out(fast)}))})
+    unit.elaborate = lambda platform: Module()
+    text = rtlil.convert(Fragment.get(StreamSpec(unit), "formal"), name="spec", ports={})
+    covers = re.findall(r'parameter \\FORMAT "([^"]+ moves?)"', text)
+    assert covers == ["i: beats move", "i: a beat that waited moves", "bus.o: beats move"]
+
+
+class Stuck(wiring.Component):
+    """Passes beats on until the third one, or for ever."""
+
+    i: In(stream.Signature(4))
+    o: Out(stream.Signature(4))
+
+    def __init__(self, last):
+        self._last = last
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        count = Signal(2)
+        wiring.connect(m, wiring.flipped(self.i), wiring.flipped(self.o))
+        with m.If((count == 3) & self._last):
+            m.d.comb += [self.i.ready.eq(0), self.o.valid.eq(0)]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += count.eq(count + 1)
+        return m
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_what_hangs_is_found(last, tmp_path):
+    task = Task("hangs", lambda: StreamSpec(Stuck(last), bound=3), 9, covers=20)
+    proof = task.run(tmp_path)
+    assert proof.passed == (not last)
+    assert proof.reason.startswith("assertion at properties.py" if last else "")
+
+
+class Remembering(wiring.Component):
+    """Takes back what it offers if a register, or a memory, does not begin as after power-on."""
+
+    i: In(stream.Signature(4))
+    o: Out(stream.Signature(4))
+
+    def __init__(self, where):
+        self._where = where
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.store = store = Memory(shape=1, depth=2, init=[])
+        word = store.read_port(domain="comb")
+        kept = Signal(reset_less=True)
+        fresh = Signal()
+        remembers = {"register": kept, "memory": word.data, "nothing": fresh}[self._where]
+        write = store.write_port()
+        m.d.comb += write.en.eq(self.i.payload[0])
+        m.d.sync += [
+            self.o.valid.eq(self.i.valid),
+            kept.eq(kept & self.i.payload[0]), fresh.eq(fresh & self.i.payload[0]),
+        ]
+        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
+        with m.If(self.o.valid & ~self.o.ready):
+            m.d.sync += self.o.valid.eq(~remembers)
+        with m.Else():
+            m.d.sync += self.o.payload.eq(self.i.payload)
+        return m
+
+
+@pytest.mark.parametrize("where", ["register", "memory", "nothing"])
+def test_what_outlives_a_reset_is_found(where, tmp_path):
+    """A register without a reset and a memory begin with anything, others with their values."""
+    flaw = StreamSpec(Remembering(where), bound=2)
+    assert prove(StreamSpec(Remembering(where), bound=2), 8, folder=tmp_path / "cold").passed
+    proof = prove(flaw, 8, folder=tmp_path / "warm", warm=True)
+    assert proof.passed == (where == "nothing")
 
 
 def test_induction_that_does_not_close_is_told_apart(tmp_path):
