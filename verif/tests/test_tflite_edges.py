@@ -1,0 +1,60 @@
+"""TensorFlow Lite files at their edges: lists at the end, padding twice, sizes, outputs."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from tilewright.sw.importers.tflite.flatbuffer import Table, root
+from tilewright.sw.importers.tflite.tflite_file import read_model
+from tilewright.sw.importers.tflite.tflite_graph import build_graph
+from tilewright.sw.model.evaluation import evaluate
+from tilewright.sw.model.graph import ModelError
+from tilewright.verif.tests.test_tflite import CONV, ints, model, sample
+
+
+def test_lists_and_numbers_lie_within_the_file():
+    """A table of one field, a list of two integers at the file's end."""
+    content = struct.pack("<HHHHiIIii", 6, 8, 4, 9, 8, 4, 2, 5, -6)
+    assert Table(content, 8, "t").array(0, "i4").tolist() == [5, -6]
+    assert Table(content, 8, "t").number(1, "i", 7) == 7  # no field of this table
+    for cut in (1, 4, 7):
+        with pytest.raises(ModelError, match="a list of 2 items that goes beyond the end"):
+            Table(content[:-cut], 8, "t").array(0, "i4")
+    for offset in (9, 100):  # of the list of fields, before the file begins
+        with pytest.raises(ModelError, match="t points outside the file of 28 bytes"):
+            Table(content[:8] + struct.pack("<i", offset) + content[12:], 8, "t").number(0, "i")
+    with pytest.raises(ModelError, match="f is not a TFL3 file, or is truncated"):
+        root(struct.pack("<I", 8) + b"TFL2" + content, b"TFL3", "f")
+
+
+def test_padding_before_padding_counts_twice():
+    ones = np.ones((1, 3, 3, 1), "<f4")
+    tensors = [
+        ("x", (1, 2, 2, 1), None), ("widths", (4, 2), ints(0, 0, 1, 1, 1, 1, 0, 0)),
+        ("padded", (1, 4, 4, 1), None), ("weights", (1, 3, 3, 1), ones), ("y", (1, 4, 4, 1), None),
+    ]  # fmt: skip
+    operators = [("PAD", (0, 1), (2,)), ("CONV_2D", (2, 3, -1), (4,), CONV)]
+    graph = build_graph(read_model(model(tensors, operators)))
+    x = np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1)
+    found = dict(evaluate(graph, x))[graph.outputs[0]].reshape(4, 4)
+    wide = np.pad(x.reshape(2, 2), 2)
+    assert found.tolist() == [
+        [wide[i : i + 3, j : j + 3].sum() for j in range(4)] for i in range(4)
+    ]
+
+
+@pytest.mark.parametrize("size", [(4, 7), (5, 6), (2, 3)])
+def test_images_are_resized_to_twice_their_size_alone(size):
+    tensors = [
+        ("x", (1, 2, 3, 4), None), ("size", (2,), ints(*size)), ("y", (1, *size, 4), None)
+    ]
+    operators = [("RESIZE_BILINEAR", (0, 1), (2,), {3: ("B", 1)})]
+    with pytest.raises(ModelError, match="RESIZE_BILINEAR: supported: twice the size"):
+        build_graph(read_model(model(tensors, operators)))
+
+
+def test_every_output_is_made_by_a_layer():
+    tensors, operators, *_ = sample()
+    with pytest.raises(ModelError, match="'bias'.* are not all made by layers"):
+        build_graph(read_model(model(tensors, operators, outputs=(-1, 3))))
