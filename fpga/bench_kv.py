@@ -7,7 +7,6 @@ and placed and routed, between registers on an ECP5-85F of speed grade 6, where 
 
 import statistics
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,14 +19,13 @@ from ..hw.kv.config import KvConfig
 from ..hw.kv.controller import KvController
 from ..sw.cli.options import Json, OutputFolder
 from ..sw.cli.output import print_json, print_table, say
-from .flow import PLACERS, synthesise
+from .flow import Placer, synthesise
 from .measure import measure
 
 __all__ = ["SLOTS", "Row", "main"]
 
 SLOTS = (64, 128, 256, 512, 1024)
 """Slots of each head."""
-Placer = StrEnum("Placer", {name: name for name in PLACERS})
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,9 @@ def _count_own(body: str) -> Counter[str]:
     found: Counter[str] = Counter()
     for kind, text in _CELL.findall(body):
         if kind.startswith("$") and "dff" in kind:
-            found["registers"] += int(_WIDTH.search(text)[1])
+            width = _WIDTH.search(text)
+            assert width is not None, "every such cell has a width"
+            found["registers"] += int(width[1])
         elif kind == r"\MULT18X18D" or (kind == "$mul" and not _CONSTANT.search(text)):
             found["multipliers"] += 1
         elif kind.startswith("\\"):

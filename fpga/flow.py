@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "PLACERS",
     "Area",
     "Part",
+    "Placer",
     "ReadBack",
     "Routed",
     "Say",
@@ -38,7 +40,14 @@ PHASES = {
     "Info: Packing ": "packing", "Info: Promoting globals": "placing", "Info: Routing..": "routing",
 }  # fmt: skip
 """Lines of nextpnr with which its phases begin."""
-PLACERS = ("heap", "static")
+class Placer(StrEnum):
+    """Placers of nextpnr."""
+
+    heap = "heap"
+    static = "static"
+
+
+PLACERS = tuple(placer.value for placer in Placer)
 """Placers of nextpnr."""
 
 

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = [
     "ConfigError", "ModeField", "UnitConfig", "check_choice", "check_range", "check_width",
@@ -15,7 +15,12 @@ class ConfigError(ValueError):
 
 
 class UnitConfig:
-    """What general code reads of the configuration of any unit, which extends this class."""
+    """What general code reads of the configuration of any unit, which extends this class.
+
+    Those are dataclasses.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def latency(self) -> int | None:

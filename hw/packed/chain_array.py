@@ -167,7 +167,7 @@ class ChainArray(SelectArray):
         Array Implementations, ASPLOS 2019.
     """
 
-    _config: ChainArrayConfig
+    _config: ChainArrayConfig  # type: ignore[assignment]  # never assigned again
 
     def _rim(self) -> WsRim:
         return ResidentRim(self._config.rows)

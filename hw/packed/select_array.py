@@ -46,7 +46,7 @@ class SelectArray(WeightStationary):
         Array Implementations, ASPLOS 2019.
     """
 
-    _config: SelectConfig
+    _config: SelectConfig  # type: ignore[assignment]  # never assigned again
 
     def _row(self, row: int) -> RowConfig:
         config = self._config

@@ -202,7 +202,9 @@ class SelectConfig(DatapathConfig):
 
     def timing(self) -> WsTiming | SerialTiming:
         """Return the model that says when beats are taken and results appear."""
-        return SerialTiming(self.serial) if self.pe == "bit_mac" else WsTiming(self)
+        if self.pe == "bit_mac":
+            return SerialTiming(self.serial)
+        return WsTiming(self.rows, self.latency)
 
 
 @dataclass(frozen=True, kw_only=True)

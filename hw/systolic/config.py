@@ -153,7 +153,7 @@ class SystolicConfig(DatapathConfig):
 
     def timing(self) -> "WsTiming | OsTiming":
         """Return the model that says when beats are taken and results appear."""
-        return WsTiming(self) if self.dataflow == "ws" else OsTiming(self)
+        return WsTiming(self.rows, self.latency) if self.dataflow == "ws" else OsTiming(self)
 
 
 class WsTiming(DatapathTiming):
@@ -172,8 +172,8 @@ class WsTiming(DatapathTiming):
     Primes mark the step before. So a step costs max(T, rows, 4) cycles when nothing is starved.
     """
 
-    def __init__(self, config: SystolicConfig):
-        self._rows, self._latency = config.rows, config.latency - 1
+    def __init__(self, rows: int, latency: int):
+        self._rows, self._latency = rows, latency - 1
         self._loaded = -1
         self._start = 0
         self._free = 0

@@ -6,6 +6,7 @@ from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, skew
+from ..engine.config import DatapathConfig
 from ..engine.datapath import act_beat, psum_beat
 from ..lib.component import Component
 from .config import SystolicConfig
@@ -52,8 +53,10 @@ class WeightStationary(Component):
     acts: stream.Interface
     psums: stream.Interface
 
-    def __init__(self, config: SystolicConfig):
-        self._config = config
+    _config: SystolicConfig
+
+    def __init__(self, config: DatapathConfig):
+        self._config = config  # type: ignore[assignment]  # subclasses have their own
         super().__init__(
             {
                 "weights": In(stream.Signature(config.weight_beat_bits)),
