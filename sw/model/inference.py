@@ -1,4 +1,4 @@
-"""Integer-exact inference of a quantised network, as the engine computes it."""
+"""Integer-exact inference of a quantised network, as the engine and its host compute it."""
 
 from collections.abc import Callable, Iterator
 
