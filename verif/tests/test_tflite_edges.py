@@ -10,7 +10,7 @@ from tilewright.sw.importers.tflite.tflite_file import read_model
 from tilewright.sw.importers.tflite.tflite_graph import build_graph
 from tilewright.sw.model.evaluation import evaluate
 from tilewright.sw.model.graph import ModelError
-from tilewright.verif.tests.test_tflite import CONV, ints, model, sample
+from tilewright.verif.tests.test_tflite import CONV, Writer, ints, model, sample
 
 
 def test_lists_and_numbers_lie_within_the_file():
@@ -58,3 +58,56 @@ def test_every_output_is_made_by_a_layer():
     tensors, operators, *_ = sample()
     with pytest.raises(ModelError, match="'bias'.* are not all made by layers"):
         build_graph(read_model(model(tensors, operators, outputs=(-1, 3))))
+
+
+def single(op, shape, result, options, *constants):
+    """Return the file of one operator."""
+    tensors = [("x", shape, None), ("y", result, None)]
+    tensors += [(f"k{i}", value.shape, value) for i, value in enumerate(constants)]
+    inputs = (0, *range(2, len(tensors)))
+    return model(tensors, [(op, inputs, (1,), options)], outputs=(1,))
+
+
+def pool(width, height, stride_w=2, stride_h=2):
+    sizes = {1: stride_w, 2: stride_h, 3: width, 4: height}
+    return {0: ("b", 1)} | {number: ("i", size) for number, size in sizes.items()}
+
+
+def kernel(*shape):
+    return np.ones(shape, "<f4")
+
+
+WIDE = {0: ("b", 1), 1: ("i", 16), 2: ("i", 16)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        single("CONV_2D", (1, 17, 33, 1), (1, 2, 3, 1), WIDE, kernel(1, 1, 1, 1)),
+        single("MAX_POOL_2D", (1, 4, 6, 2), (1, 2, 3, 2), pool(2, 2)),
+        single("RESHAPE", (1, 2, 2, 2), (1, 1, 2, 4), {}),
+    ],
+)
+def test_the_largest_strides_and_windows_that_fit_are_taken(content):
+    assert len(build_graph(read_model(content)).nodes) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (single("CONV_2D", (1, 4, 4, 4), (1, 4, 4, 2), CONV, kernel(2, 1, 1, 3)), "different chan"),
+        (single("CONV_2D", (1, 4, 4, 4), (1, 4, 4, 2), CONV, kernel(2, 1, 1, 5)), "different chan"),
+        (single("MAX_POOL_2D", (1, 4, 5, 2), (1, 2, 2, 2), pool(2, 2)), "square windows side by"),
+        (single("MAX_POOL_2D", (1, 5, 4, 2), (1, 2, 2, 2), pool(2, 2)), "square windows side by"),
+        (single("MAX_POOL_2D", (1, 4, 4, 2), (1, 2, 2, 2), pool(2, 1)), "square windows side by"),
+        (single("MAX_POOL_2D", (1, 4, 4, 2), (1, 2, 2, 2), pool(1, 2)), "square windows side by"),
+        (single("MAX_POOL_2D", (1, 4, 4, 2), (1, 4, 2, 2), pool(2, 2, 2, 1)), "square windows"),
+        (single("RESHAPE", (1, 2, 2, 2), (2, 1, 2, 2), {}), "does not become"),
+        (single("RESHAPE", (1, 2, 2, 2), (1, 1, 2, 2), {}), "does not become"),
+        (model(*sample()[:2], inputs=(0, 4)), "the model has 2 inputs; supported: one"),
+        (bytes(Writer({0: ("I", 3), 1: [], 2: [{}, {}], 4: [{}]}).data), "holds 2 subgraphs"),
+    ],
+)
+def test_the_first_forms_that_are_not_taken(content, message):
+    with pytest.raises(ModelError, match=message):
+        build_graph(read_model(content))
