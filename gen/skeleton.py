@@ -59,8 +59,8 @@ class @Class@Config(DatapathConfig):
 
     family: ClassVar[str] = "@name@"
     weight_order: ClassVar[str] = "one beat, row 0 in the least significant bits"
-    cols: ClassVar[int] = 1
-    weight_beats: ClassVar[int] = 1
+    cols: ClassVar[int] = 1  # type: ignore[misc]
+    weight_beats: ClassVar[int] = 1  # type: ignore[misc]
 
     rows: int = 8
     x_bits: int = 8
@@ -183,6 +183,10 @@ class @Class@Array(Component):
     Reference
         None yet.
     """
+
+    weights: stream.Interface
+    acts: stream.Interface
+    psums: stream.Interface
 
     def __init__(self, config: @Class@Config):
         self._config = config
