@@ -111,3 +111,30 @@ def test_the_largest_strides_and_windows_that_fit_are_taken(content):
 def test_the_first_forms_that_are_not_taken(content, message):
     with pytest.raises(ModelError, match=message):
         build_graph(read_model(content))
+
+
+def test_tensors_of_one_name_stay_apart():
+    tensors, operators, *_ = sample()
+    x = np.random.default_rng(1).normal(size=(2, 5, 7, 6)).astype(np.float32)
+    plain = build_graph(read_model(model(tensors, operators)))
+    wanted = dict(evaluate(plain, x))[plain.outputs[0]]
+    same = [("same", *rest) for _, *rest in tensors]
+    graph = build_graph(read_model(model(same, operators)))
+    np.testing.assert_array_equal(dict(evaluate(graph, x))[graph.outputs[0]], wanted)
+
+
+def test_padding_that_a_convolution_takes_in_keeps_its_four_sides():
+    tensors = [
+        ("x", (1, 3, 3, 1), None), ("widths", (4, 2), ints(0, 0, 2, 0, 0, 1, 0, 0)),
+        ("padded", (1, 5, 4, 1), None), ("weights", (1, 3, 3, 1), kernel(1, 3, 3, 1)),
+        ("y", (1, 3, 2, 1), None),
+    ]  # fmt: skip
+    operators = [("PAD", (0, 1), (2,)), ("CONV_2D", (2, 3, -1), (4,), CONV | {0: ("b", 1)})]
+    graph = build_graph(read_model(model(tensors, operators)))
+    assert len(graph.nodes) == 1
+    x = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+    found = dict(evaluate(graph, x))[graph.outputs[0]].reshape(3, 2)
+    wide = np.pad(x.reshape(3, 3), ((2, 0), (0, 1)))
+    assert found.tolist() == [
+        [wide[i : i + 3, j : j + 3].sum() for j in range(2)] for i in range(3)
+    ]
