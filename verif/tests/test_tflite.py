@@ -69,7 +69,7 @@ CODES = {
     "DEQUANTIZE": 6, "SOFTMAX": 25,
     "ADD": 0, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 4, "MAX_POOL_2D": 17, "RELU": 19,
     "RELU_N1_TO_1": 20, "RELU6": 21, "RESHAPE": 22, "RESIZE_BILINEAR": 23, "PAD": 34,
-    "DENSIFY": 124,
+    "DENSIFY": 124, "DEPTH_TO_SPACE": 5,
 }  # fmt: skip
 CONV = {0: ("b", 0), 1: ("i", 1), 2: ("i", 1)}
 

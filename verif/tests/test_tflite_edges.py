@@ -86,6 +86,7 @@ WIDE = {0: ("b", 1), 1: ("i", 16), 2: ("i", 16)}
         single("CONV_2D", (1, 17, 33, 1), (1, 2, 3, 1), WIDE, kernel(1, 1, 1, 1)),
         single("MAX_POOL_2D", (1, 4, 6, 2), (1, 2, 3, 2), pool(2, 2)),
         single("RESHAPE", (1, 2, 2, 2), (1, 1, 2, 4), {}),
+        single("DEPTH_TO_SPACE", (1, 2, 2, 8), (1, 4, 4, 2), {0: ("i", 2)}),
     ],
 )
 def test_the_largest_strides_and_windows_that_fit_are_taken(content):
@@ -97,17 +98,21 @@ def test_the_largest_strides_and_windows_that_fit_are_taken(content):
     [
         (single("CONV_2D", (1, 4, 4, 4), (1, 4, 4, 2), CONV, kernel(2, 1, 1, 3)), "different chan"),
         (single("CONV_2D", (1, 4, 4, 4), (1, 4, 4, 2), CONV, kernel(2, 1, 1, 5)), "different chan"),
+        (single("CONV_2D", (1, 4, 4, 4), (1, 4, 4, 2), CONV, kernel(2, 1, 1, 4), kernel(3)),
+         "bias is not 2 finite floats"),
         (single("MAX_POOL_2D", (1, 4, 5, 2), (1, 2, 2, 2), pool(2, 2)), "square windows side by"),
         (single("MAX_POOL_2D", (1, 5, 4, 2), (1, 2, 2, 2), pool(2, 2)), "square windows side by"),
         (single("MAX_POOL_2D", (1, 4, 4, 2), (1, 2, 2, 2), pool(2, 1)), "square windows side by"),
         (single("MAX_POOL_2D", (1, 4, 4, 2), (1, 2, 2, 2), pool(1, 2)), "square windows side by"),
         (single("MAX_POOL_2D", (1, 4, 4, 2), (1, 4, 2, 2), pool(2, 2, 2, 1)), "square windows"),
+        (single("DEPTH_TO_SPACE", (1, 2, 2, 2), (1, 4, 4, 1), {0: ("i", 2)}), "block 2 does not"),
+        (single("DEPTH_TO_SPACE", (1, 2, 2, 289), (1, 34, 34, 1), {0: ("i", 17)}), "block 17 does"),
         (single("RESHAPE", (1, 2, 2, 2), (2, 1, 2, 2), {}), "does not become"),
         (single("RESHAPE", (1, 2, 2, 2), (1, 1, 2, 2), {}), "does not become"),
         (model(*sample()[:2], inputs=(0, 4)), "the model has 2 inputs; supported: one"),
         (bytes(Writer({0: ("I", 3), 1: [], 2: [{}, {}], 4: [{}]}).data), "holds 2 subgraphs"),
     ],
-)
+)  # fmt: skip
 def test_the_first_forms_that_are_not_taken(content, message):
     with pytest.raises(ModelError, match=message):
         build_graph(read_model(content))
