@@ -10,7 +10,7 @@ from ..sw.families.base import family_of
 __all__ = ["estimate_area"]
 
 _LANE = 320
-"""LUT4-equivalents of a lane of the drain."""
+"""LUT4-equivalents of a lane of the output stage."""
 _AROUND = 3400
 """Of the sequencer, loops, readers and buffers of any engine."""
 _ACROSS = 160

@@ -1,6 +1,6 @@
 """The activation buffer: one bank per lane, read and written at any element."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -38,10 +38,14 @@ class ActBuffer(Component):
         Write a whole vector; takes effect only while ``load_ready``.
     load_ready : Out(1)
         No store is in the way.
-    load_at : In(16)
+    load_at : In(range(act_depth))
         Vector to write.
     load_data : In(ArrayLayout(x_bits, act_lanes))
         Its elements.
+    load_fill : In(1)
+        All of its elements are ``load_value`` instead.
+    load_value : In(x_bits)
+        See there.
     storing : In(1)
         Set with any ``store``; holds up loads.
     store : In(drain_lanes)
@@ -57,10 +61,24 @@ class ActBuffer(Component):
     Throughput
         One read and one write a cycle.
     Numerics
-        None; a write beyond the depth is the caller's mistake.
+        A write beyond the depth is the caller's mistake.
     Reference
         Unaligned vector access by banking and rotation.
     """
+
+    read_at: data.View
+    outside: Signal
+    read_data: data.View
+    load: Signal
+    load_ready: Signal
+    load_at: Signal
+    load_data: data.View
+    load_fill: Signal
+    load_value: Signal
+    storing: Signal
+    store: Signal
+    store_at: data.View
+    store_data: data.View
 
     def __init__(self, config: EngineConfig):
         self._config = config
@@ -72,8 +90,10 @@ class ActBuffer(Component):
                 "read_data": Out(data.ArrayLayout(d.x_bits, d.act_lanes)),
                 "load": In(1),
                 "load_ready": Out(1),
-                "load_at": In(16),
+                "load_at": In(range(config.act_depth)),
                 "load_data": In(data.ArrayLayout(d.x_bits, d.act_lanes)),
+                "load_fill": In(1),
+                "load_value": In(d.x_bits),
                 "storing": In(1),
                 "store": In(config.drain_lanes),
                 "store_at": In(Position),
@@ -86,77 +106,89 @@ class ActBuffer(Component):
         config = self._config
         lanes = config.datapath.act_lanes
         depth = config.act_depth
-        address_bits = (depth - 1).bit_length()
         # Banks lie far apart: what they have in common is registered before it goes there.
-        read = self._elaborate_ends(m, "read", self.read_at, address_bits)
         outside = self.read_at.vector >= depth
         m.d.sync += self.outside.eq(outside)
+        read = self._elaborate_ends(m, "read", self.read_at.vector, self.read_at.lane)
         with m.If(self.read_at.vector == depth - 1):
             m.d.sync += read.following.eq(0)
         with m.If(outside):
             m.d.sync += [read.vector.eq(0), read.following.eq(1)]
-        written = Signal(2)
-        write = self._elaborate_ends(m, "store", self.store_at, address_bits)
-        load_at = Signal(address_bits)
-        load_data = Signal.like(self.load_data)
-        stored = Signal.like(self.store_data)
         m.d.comb += self.load_ready.eq(~self.storing)
-        m.d.sync += [
-            load_at.eq(self.load_at), load_data.eq(self.load_data), stored.eq(self.store_data),
-            written.eq(Cat(self.load & self.load_ready, ~self.load_ready)),
-        ]
+        write = self._elaborate_ends(
+            m, "write", Mux(self.storing, self.store_at.vector, self.load_at),
+            Mux(self.storing, self.store_at.lane, 0),
+        )  # fmt: skip
+        elements, enables = self._elaborate_store(m, write.further)
         banks = []
         for i in range(lanes):
             m.submodules[f"bank_{i}"] = bank = Buffer(config.datapath.x_bits, depth)
-            self._elaborate_write(m, i, bank, write, written, (load_at, load_data[i]), stored)
-            here = Signal(address_bits, name=f"read_address_{i}")
-            m.d.sync += here.eq(Mux(read.further[i], read.following, read.vector))
-            m.d.comb += bank.read_at.eq(here)
+            # A store that begins in a later lane reaches the next vector in the first banks only.
+            wraps = write.further[i] if i < config.drain_lanes - 1 else 0
+            m.d.sync += [
+                bank.write_at.eq(Mux(wraps, write.following, write.vector)),
+                bank.write_data.eq(elements[i]),
+                bank.write.eq(enables[i]),
+                bank.read_at.eq(Mux(read.further[i], read.following, read.vector)),
+            ]
             banks.append(bank.read_data)
         self._elaborate_rotation(m, banks)
         return m
 
-    def _elaborate_ends(self, m, name, at, address_bits):
+    def _elaborate_ends(self, m, name, vector, lane):
         """Register an unaligned position: its vector, the next one, and the banks that need it."""
-        lanes = self._config.datapath.act_lanes
+        lanes, bits = self._config.datapath.act_lanes, len(self.load_at)
         ends = Signal(
-            data.StructLayout(
-                {"vector": address_bits, "following": address_bits, "further": lanes}
-            ),
-            name=name,
+            data.StructLayout({"vector": bits, "following": bits, "further": lanes}), name=name
         )
         m.d.sync += [
-            ends.vector.eq(at.vector), ends.following.eq(at.vector + 1),
-            ends.further.eq(Cat(i < at.lane for i in range(lanes))),
+            ends.vector.eq(vector), ends.following.eq(vector + 1),
+            ends.further.eq(Cat(i < lane for i in range(lanes))),
         ]
         return ends
 
-    def _elaborate_write(self, m, bank, buffer, at, written, load, stored):
-        """Register what bank ``bank`` writes: a store's element, or a load's lane."""
+    def _elaborate_store(self, m, further):
+        """Return what each bank writes two cycles later, a store's element or a load's, and if."""
         config = self._config
-        lanes = config.datapath.act_lanes
-        address = Signal.like(buffer.write_at)
-        word = Signal.like(buffer.write_data)
-        enable = Signal()
-        hits = Signal(config.drain_lanes)
-        # Element j of a store at lane l belongs to bank (l + j) mod lanes.
-        m.d.sync += hits.eq(Cat(
-            self.store[j] & (self.store_at.lane == (bank - j) % lanes)
-            for j in range(config.drain_lanes)
-        ))
-        element = Const(0, config.datapath.x_bits)
-        for j in range(config.drain_lanes):
-            element = element | Mux(hits[j], stored[j], 0)
-        loads, stores = written
-        m.d.sync += enable.eq(hits.any() | loads)
-        with m.If(stores):
-            m.d.sync += address.eq(Mux(at.further[bank], at.following, at.vector))
-            m.d.sync += word.eq(element)
-        with m.Else():
-            m.d.sync += [address.eq(load[0]), word.eq(load[1])]
-        m.d.comb += [
-            buffer.write_at.eq(address), buffer.write_data.eq(word), buffer.write.eq(enable)
+        lanes, width = config.datapath.act_lanes, config.drain_lanes
+        lane = self.store_at.lane
+        loads = Signal()
+        stores = Signal()
+        # One of the two is 0, so that no choice stands between them.
+        load_data = Signal.like(self.load_data, reset_less=True)
+        load_value = Signal.like(self.load_value, reset_less=True)
+        strobes = Signal(width)
+        m.d.sync += [
+            loads.eq(self.load & self.load_ready), stores.eq(self.storing),
+            strobes.eq(self.store),
+            *(load_data[i].eq(Mux(self.load_fill, 0, self.load_data[i])) for i in range(lanes)),
+            load_value.eq(Mux(self.load_fill, self.load_value, 0)),
         ]
+        # Element j of a store at lane l belongs to bank (l + j) mod lanes. So a bank needs element
+        # (bank - l) mod lanes: those from l on find it after one turn of the elements, those before
+        # l after another, which is the same where all the elements of a store divide a vector.
+        low = lane[: (width - 1).bit_length()]
+
+        def turned(by, name):
+            elements = Signal.like(self.store_data, name=name, reset_less=True)
+            for i in range(width):
+                m.d.sync += elements[i].eq(self.store_data[(i - low + by)[: len(low)]])
+            return elements
+
+        behind = ahead = turned(0, "turned")
+        if lanes % width:
+            ahead = turned(lanes % width, "turned_before_lane")
+        begins = Signal(lanes)
+        m.d.sync += begins.eq(Cat(lane == i for i in range(lanes)))
+        elements, enables = [], []
+        for i in range(lanes):
+            stored = behind[i % width]
+            if i < width - 1:
+                stored = Mux(further[i], ahead[i % width], stored)
+            elements.append(Mux(stores, stored, load_data[i] | load_value))
+            hits = Cat(strobes[j] & begins[(i - j) % lanes] for j in range(width))
+            enables.append(hits.any() | loads)
+        return elements, enables
 
     def _elaborate_rotation(self, m, banks):
         """Rotate the banks' words so that the element at the read position comes first."""

@@ -1,4 +1,4 @@
-"""Configuration of the engine: buffer depths, drain width and rounding around one datapath."""
+"""Configuration of the engine: buffer depths, lanes of results, rounding, one datapath."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -244,7 +244,7 @@ class EngineConfig(UnitConfig):
 
     @property
     def lane(self) -> RequantiseConfig:
-        """Configuration of the drain's requantiser lanes."""
+        """Configuration of the output stage's requantiser lanes."""
         return RequantiseConfig(
             acc_width=max(8, self.acc_width),
             out_bits=self.datapath.x_bits,
@@ -303,7 +303,7 @@ class EngineConfig(UnitConfig):
 
     @property
     def groups(self) -> int:
-        """Drain groups per full row of results, which is also parameter rows per weight tile."""
+        """Groups of lanes per full row of results, which is also parameter rows per weight tile."""
         return -(-self.datapath.cols // self.drain_lanes)
 
     @property

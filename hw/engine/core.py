@@ -1,4 +1,4 @@
-"""The engine without its bus edges: buffers, readers, one datapath, accumulators and drain."""
+"""The engine without its bus edges: buffers, readers, one datapath, accumulators and output."""
 
 from amaranth.hdl import Cat, Module
 from amaranth.lib import data, stream, wiring
@@ -8,11 +8,13 @@ from ..lib.component import Component
 from .accumulator import Accumulator
 from .act_buffer import ActBuffer
 from .act_reader import ActReader
+from .command.dispatcher import Dispatcher
 from .commands import ERRORS
 from .config import EngineConfig
-from .dispatch import Dispatcher, word_beat
-from .drain import Drain, result_beat
-from .loader import Loader, LoaderConfig, data_beat
+from .fields import word_beat
+from .loader import Loader, data_beat, loader_configs
+from .output.layouts import result_beat
+from .output.stage import OutputStage
 from .weight_reader import WeightReader
 
 __all__ = ["EngineCore", "status_layout"]
@@ -33,7 +35,7 @@ status_layout = data.StructLayout(
 class EngineCore(Component):
     """Runs GEMM and convolution commands on one datapath.
 
-    Loads, operand reads and the drain run side by side; a command's ``wait_*`` fields order them
+    Loads, operand reads and results run side by side; a command's ``wait_*`` fields order them
     where they share a buffer.
 
     Parameters
@@ -88,20 +90,16 @@ class EngineCore(Component):
         m = Module()
         config = self._config
         d = config.datapath
-        width = d.x_bits * d.act_lanes
+        loads = loader_configs(config)
         m.submodules.dispatcher = dispatcher = Dispatcher(config)
-        m.submodules.load_x = load_x = Loader(
-            LoaderConfig(command="LOAD_X", width=width, fill_width=d.x_bits)
-        )
-        m.submodules.load_w = load_w = Loader(
-            LoaderConfig(command="LOAD_W", width=d.weight_beat_bits)
-        )
+        m.submodules.load_x = load_x = Loader(loads["LOAD_X"])
+        m.submodules.load_w = load_w = Loader(loads["LOAD_W"])
         m.submodules.act_buffer = act_buffer = ActBuffer(config)
         m.submodules.act_reader = act_reader = ActReader(config)
         m.submodules.weight_reader = weight_reader = WeightReader(config)
         m.submodules.datapath = datapath = d.build()
         m.submodules.accumulator = accumulator = Accumulator(config)
-        m.submodules.drain = drain = Drain(config)
+        m.submodules.output = output = OutputStage(config)
 
         wiring.connect(m, wiring.flipped(self.cmd), dispatcher.cmd)
         wiring.connect(m, wiring.flipped(self.x), load_x.beats)
@@ -110,46 +108,48 @@ class EngineCore(Component):
         wiring.connect(m, dispatcher.load_w, load_w.cmd)
         wiring.connect(m, dispatcher.gemm_acts, act_reader.cmd)
         wiring.connect(m, dispatcher.gemm_weights, weight_reader.cmd)
-        wiring.connect(m, dispatcher.gemm_drain, drain.cmd)
+        wiring.connect(m, dispatcher.gemm_output, output.cmd)
         wiring.connect(m, act_reader.acts, datapath.acts)
         wiring.connect(m, weight_reader.weights, datapath.weights)
         wiring.connect(m, datapath.psums, accumulator.psums)
         m.d.comb += [
+            act_reader.steps.eq(dispatcher.act_steps), output.steps.eq(dispatcher.store_steps),
             load_x.write_ready.eq(act_buffer.load_ready),
             act_buffer.load.eq(load_x.write),
             act_buffer.load_at.eq(load_x.write_at),
             act_buffer.load_data.eq(load_x.write_data),
+            act_buffer.load_fill.eq(load_x.fill), act_buffer.load_value.eq(load_x.value),
             load_w.write_ready.eq(1),
             weight_reader.write.eq(load_w.write),
             weight_reader.write_at.eq(load_w.write_at),
             weight_reader.write_data.eq(load_w.write_data),
             act_buffer.read_at.eq(act_reader.read_at),
             act_reader.read_data.eq(act_buffer.read_data),
-            act_reader.bank_freed.eq(drain.bank_freed),
-            act_buffer.storing.eq(drain.storing),
-            act_buffer.store.eq(drain.store),
-            act_buffer.store_at.eq(drain.store_at),
-            act_buffer.store_data.eq(drain.store_data),
-            drain.full.eq(accumulator.full),
-            accumulator.read_valid.eq(drain.read_valid),
-            accumulator.read_bank.eq(drain.read_bank),
-            accumulator.read_row.eq(drain.read_row),
-            drain.sums.eq(accumulator.sums),
-            drain.param_row.eq(dispatcher.param_row),
-            drain.param_lane.eq(dispatcher.param_lane),
-            drain.param.eq(dispatcher.param),
-            drain.param_write.eq(dispatcher.param_write),
+            act_reader.bank_freed.eq(output.bank_freed),
+            act_buffer.storing.eq(output.storing),
+            act_buffer.store.eq(output.store),
+            act_buffer.store_at.eq(output.store_at),
+            act_buffer.store_data.eq(output.store_data),
+            output.full.eq(accumulator.full),
+            accumulator.read_valid.eq(output.read_valid),
+            accumulator.read_bank.eq(output.read_bank),
+            accumulator.read_row.eq(output.read_row),
+            output.sums.eq(accumulator.sums),
+            output.param_row.eq(dispatcher.param_row),
+            output.param_lane.eq(dispatcher.param_lane),
+            output.param.eq(dispatcher.param),
+            output.param_write.eq(dispatcher.param_write),
             dispatcher.done.eq(
-                Cat(load_x.done, load_w.done, act_reader.done, weight_reader.done, drain.done)
+                Cat(load_x.done, load_w.done, act_reader.done, weight_reader.done, output.done)
             ),
         ]
-        wiring.connect(m, drain.y, wiring.flipped(self.y))
+        wiring.connect(m, output.y, wiring.flipped(self.y))
         m.d.sync += [
             self.status.busy.eq(dispatcher.busy | self.y.valid),
             self.status.errors.eq(
-                Cat(dispatcher.errors, load_x.mismatch, load_w.mismatch, drain.outside,
+                Cat(dispatcher.errors, load_x.mismatch, load_w.mismatch, output.outside,
                     (act_reader.reading & act_buffer.outside) | weight_reader.outside
-                    | drain.param_outside)
+                    | output.param_outside)
             ),
             self.status.x_starved.eq(load_x.starved),
             self.status.w_starved.eq(load_w.starved),

@@ -8,9 +8,9 @@ from ..bus.axi_lite import AxiLite, AxiLiteInterface, RegisterBank
 from ..lib.component import Component
 from .config import EngineConfig
 from .core import EngineCore
-from .dispatch import word_beat
-from .drain import result_beat
+from .fields import word_beat
 from .loader import data_beat
+from .output.layouts import result_beat
 from .registers import engine_registers, register_values
 
 __all__ = ["Engine"]

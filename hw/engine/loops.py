@@ -1,61 +1,86 @@
-"""Loops of a GEMM over tiles, as its readers walk over them."""
+"""Loops of a GEMM over tiles, as its readers and the output stage run through them."""
 
-from amaranth.hdl import Cat, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
 
-from .position import field
+from ..lib.component import Component
 
 __all__ = ["Loops"]
 
 
-class Loops:
-    """Counters of a GEMM's loops over tiles, outermost first.
+class Loops(Component):
+    """A nest of loops: counters of which flags say whether an iteration is the first or the last.
 
-    Each counts what is left and has flags for its first and its last iteration, so that the carry
-    from loop to loop runs through flags only.
+    Each counter is one iteration ahead, so that the flags are registers and the carry from loop to
+    loop runs through flags only.
+
+    Parameters
+    ----------
+    loops : int
+        Number of loops; the outermost has index 0.
+
+    Members
+    -------
+    start : In(1)
+        Sets all loops to their first iteration.
+    start_once : In(loops)
+        Whether a loop has one iteration only, in the cycle of ``start``.
+    advance : In(1)
+        Goes to the next iteration of the innermost loop that is not in its last one and begins
+        those inside it again; at most every second cycle. The outermost loop is never begun again.
+    counts : In(ArrayLayout(16, loops))
+        Iterations per loop, at least 1; stable from the cycle after ``start``.
+    once : In(loops)
+        Whether a loop has one iteration only; stable with ``counts``.
+    first : Out(loops)
+        Loop is in its first iteration.
+    last : Out(loops)
+        Loop is in its last iteration.
     """
 
-    def __init__(self, m, words, names):
-        self._m, self._words, self._names = m, words, names
-        def registers(bits, part):
-            return [Signal(bits, name=f"{name}_{part}", reset_less=True) for name in names]
+    start: Signal
+    start_once: Signal
+    advance: Signal
+    counts: data.View
+    once: Signal
+    first: Signal
+    last: Signal
 
-        self._left = registers(16, "left")
-        self._at_first = registers(1, "first")
-        self._at_last = registers(1, "last")
-        # Whether all loops inside are in their last iteration, a cycle late.
-        self._inner_last = registers(1, "inner_last")
-        for i, inner_last in enumerate(self._inner_last):
-            m.d.sync += inner_last.eq(Cat(self._at_last[i + 1 :]).all())
+    def __init__(self, loops: int):
+        super().__init__(
+            {
+                "start": In(1),
+                "start_once": In(loops),
+                "advance": In(1),
+                "counts": In(data.ArrayLayout(16, loops)),
+                "once": In(loops),
+                "first": Out(loops),
+                "last": Out(loops),
+            }
+        )
 
-    def load(self, words):
-        """Set all loops to their first iteration."""
-        for name, left, first, last in zip(
-            self._names, self._left, self._at_first, self._at_last, strict=True
-        ):
-            count = field(words, "GEMM", name)
-            self._m.d.sync += [left.eq(count - 1), first.eq(1), last.eq(count == 1)]
-
-    def first(self, name):
-        """Return whether loop ``name`` and all loops inside are in their first iteration."""
-        return Cat(self._at_first[self._names.index(name) :]).all()
-
-    def last(self, name):
-        """Return whether loop ``name`` and all loops inside are in their last iteration."""
-        return Cat(self._at_last[self._names.index(name) :]).all()
-
-    def at_last(self, name):
-        """Return whether loop ``name`` itself is in its last iteration."""
-        return self._at_last[self._names.index(name)]
-
-    def advance(self):
-        """Go to the next iteration of the innermost loop, at most every second cycle."""
-        m = self._m
-        for i, name in enumerate(self._names):
-            count = field(self._words, "GEMM", name)
-            left, last = self._left[i], self._at_last[i]
-            with m.If(self._inner_last[i]):
-                m.d.sync += [left.eq(left - 1), last.eq(left == 1), self._at_first[i].eq(0)]
-                if i:  # the outermost loop is never begun again
-                    with m.If(last):
-                        m.d.sync += [left.eq(count - 1), last.eq(count == 1)]
-                        m.d.sync += self._at_first[i].eq(1)
+    def elaborate(self, platform):
+        m = Module()
+        first, last = (
+            [Signal(name=f"{part}_{i}", reset_less=True) for i in range(len(self.once))]
+            for part in ("first", "last")
+        )
+        m.d.comb += [self.first.eq(Cat(first)), self.last.eq(Cat(last))]
+        for i, count in enumerate(self.counts):
+            following = Signal(16, name=f"following_{i}", reset_less=True)
+            # Whether all loops inside are in their last iteration, a cycle late.
+            inner_last = Signal(name=f"inner_last_{i}", reset_less=True)
+            m.d.sync += inner_last.eq(Cat(last[i + 1 :]).all())
+            moves = self.advance & inner_last
+            begins = self.start | (moves & last[i]) if i else self.start
+            with m.If(self.start | moves):
+                m.d.sync += [
+                    following.eq(Mux(begins, 2, following + 1)),
+                    first[i].eq(begins),
+                    last[i].eq(Mux(
+                        self.start, self.start_once[i],
+                        Mux(last[i], self.once[i], following == count),
+                    )),
+                ]  # fmt: skip
+        return m

@@ -1,18 +1,18 @@
 """The reader that feeds weights from their buffer, running ahead of the datapath."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from ..arith.next_count import NextCount
 from ..lib.component import Component
 from .buffer import Buffer
 from .config import EngineConfig
-from .dispatch import command_layout
+from .fields import gemm_weights_layout, named
 from .loops import Loops
 from .pipeline import QUEUE_DEPTH, TILE_CYCLES
-from .position import field
 from .queue import Queue
-from .relay import count_credit, relay, relay_in_turns
+from .register_slice import AlternatingSlice, RegisterSlice, count_credit
 
 __all__ = ["WeightReader"]
 
@@ -30,11 +30,11 @@ class WeightReader(Component):
 
     Members
     -------
-    cmd : In(stream.Signature(command_layout("GEMM")))
+    cmd : In(stream.Signature(gemm_weights_layout(config)))
         Commands.
     write : In(1)
         Write a beat to the buffer.
-    write_at : In(16)
+    write_at : In(range(weight_depth))
         Its address.
     write_data : In(weight_beat_bits)
         The beat.
@@ -51,11 +51,15 @@ class WeightReader(Component):
     Throughput
         One beat a cycle, but at most one tile every `TILE_CYCLES` = 3 cycles; one cycle between
         commands.
-    Numerics
-        None.
-    Reference
-        None.
     """
+
+    cmd: stream.Interface
+    write: Signal
+    write_at: Signal
+    write_data: Signal
+    weights: stream.Interface
+    outside: Signal
+    done: Signal
 
     def __init__(self, config: EngineConfig):
         self._config = config
@@ -63,9 +67,9 @@ class WeightReader(Component):
         bits = config.datapath.weight_beat_bits
         super().__init__(
             {
-                "cmd": In(stream.Signature(command_layout("GEMM"))),
+                "cmd": In(stream.Signature(gemm_weights_layout(config))),
                 "write": In(1),
-                "write_at": In(16),
+                "write_at": In(range(config.weight_depth)),
                 "write_data": In(bits),
                 "weights": Out(stream.Signature(bits)),
                 "outside": Out(1),
@@ -77,8 +81,15 @@ class WeightReader(Component):
         m = Module()
         config = self._config
         beats = config.datapath.weight_beats
-        words = Signal(command_layout("GEMM"), reset_less=True)
-        loops = Loops(m, words, ("m_tiles", "n_tiles", "k_rows", "k_chunks"))
+        command = self.cmd.payload
+        gemm = named(gemm_weights_layout(config), "gemm")
+        names = ("m_tiles", "n_tiles", "k_rows", "k_chunks")
+        m.submodules.loops = loops = Loops(len(names))
+        for i, name in enumerate(names):
+            m.d.comb += [
+                loops.start_once[i].eq(command[f"{name}_once"]),
+                loops.counts[i].eq(gemm[name]), loops.once[i].eq(gemm[f"{name}_once"]),
+            ]
         address = Signal(range(config.weight_depth), reset_less=True)
         beat_left = Signal(range(beats), reset_less=True)
         beat_last = Signal(reset_less=True)
@@ -93,40 +104,47 @@ class WeightReader(Component):
         rewinds = Signal(reset_less=True)
         wraps = Signal(reset_less=True)
         ends = Signal(reset_less=True)
+        begins = Signal()
         m.d.sync += [
             hold.eq(hold >> 1), advances.eq(issue & beat_last),
             reads.eq(issue), rewinds.eq(beat_last & wraps),
-            wraps.eq(loops.last("n_tiles")), ends.eq(loops.last("m_tiles")),
+            wraps.eq(loops.last[1:].all()), ends.eq(loops.last.all()),
         ]
-        with m.If(advances):
-            loops.advance()
+        m.d.comb += loops.advance.eq(advances)
         # The address moves a cycle after the issue: it is near the buffer, which may be far away.
         last, past = Signal(name="at_last_address"), Signal(name="past_the_end")
         m.d.sync += self.outside.eq(reads & past)
 
-        def go_to(base):
-            return [address.eq(base), last.eq(base == config.weight_depth - 1), past.eq(0)]
-
-        with m.If(reads):
-            m.d.sync += [address.eq(address + 1), last.eq(address == config.weight_depth - 2)]
-            with m.If(last):
-                m.d.sync += [address.eq(0), past.eq(1)]
-            with m.If(rewinds):
-                m.d.sync += go_to(field(words, "GEMM", "w_base"))
+        goes_back = begins | (reads & rewinds)
+        base = gemm["w_base"]
+        m.submodules.next_address = next_address = NextCount(len(address), config.datapath.fabric)
+        m.d.comb += [
+            next_address.count.eq(address), next_address.loaded.eq(base),
+            next_address.load.eq(goes_back),
+        ]
+        with m.If(begins | reads):
+            m.d.sync += [
+                address.eq(Mux(last & ~goes_back, 0, next_address.following)),
+                last.eq(Mux(
+                    goes_back, base == config.weight_depth - 1, address == config.weight_depth - 2
+                )),
+                past.eq(~goes_back & (past | last)),
+            ]
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.cmd.ready.eq(1)
                 m.d.sync += [
-                    words.eq(self.cmd.payload),
+                    *(register.eq(command[name]) for name, register in gemm.items()),
                     beat_left.eq(beats - 1),
                     beat_last.eq(beats == 1),
                     hold.eq(pause >> 1),
                 ]
-                loops.load(self.cmd.payload)
+                m.d.comb += loops.start.eq(1)
+                m.d.sync += begins.eq(self.cmd.valid)
                 with m.If(self.cmd.valid):
-                    m.d.sync += go_to(field(self.cmd.payload, "GEMM", "w_base"))
                     m.next = "Run"
             with m.State("Run"):
+                m.d.sync += begins.eq(0)
                 m.d.comb += issue.eq(credit & ~hold[0])
                 with m.If(issue):
                     m.d.sync += [beat_left.eq(beat_left - 1), beat_last.eq(beat_left == 1)]
@@ -136,42 +154,38 @@ class WeightReader(Component):
                         with m.If(ends):
                             m.d.comb += self.done.eq(1)
                             m.next = "Idle"
-        queues, pieces = self._elaborate_queues(m)
         in_flight = Signal(1 + len(config.weight_spans))
         m.d.sync += in_flight.eq(Cat(reads, in_flight))
-        beat, first = self._elaborate_buffer(m, address), 0
-        for queue in queues:
-            last = first + len(queue.write_data)
-            m.d.comb += [queue.write_data.eq(beat[first:last]), queue.write.eq(in_flight[-1])]
-            first = last
-        relayed = relay if len(queues) == 1 else relay_in_turns
-        leaves = [relayed(m, *ends) for ends in zip(queues, pieces, strict=True)]
-        count_credit(m, credit, issue, leaves[0])
+        taken = self._elaborate_queues(m, self._elaborate_buffer(m, address), in_flight[-1])
+        count_credit(m, credit, issue, taken)
         return m
 
-    def _elaborate_queues(self, m):
-        """Return queues for the pieces of a beat, and a stream for each.
+    def _elaborate_queues(self, m, beat, arrives):
+        """Queue the beats that arrive; return whether one leaves the queue.
 
-        Pieces move alike, but each by flags and addresses of its own: one register does not reach
-        all bits of a wide beat in a cycle.
+        The pieces of a beat move alike, but each by flags and addresses of its own: one register
+        does not reach all bits of a wide beat in a cycle.
         """
         bits = len(self.weights.payload)
         width = -(-bits // -(-bits // _PIECE))
-        widths = [min(width, bits - first) for first in range(0, bits, width)]
-        if len(widths) == 1:
-            m.submodules.queue = queue = Queue(bits, QUEUE_DEPTH)
-            return [queue], [self.weights]
-        queues, pieces = [], []
-        for i, width in enumerate(widths):
-            m.submodules[f"queue_{i}"] = queue = Queue(width, QUEUE_DEPTH)
-            queues.append(queue)
-            pieces.append(stream.Signature(width).create(path=(f"piece_{i}",)))
+        slices = []
+        for i, first in enumerate(range(0, bits, width)):
+            piece = beat[first : min(first + width, bits)]
+            m.submodules[f"queue_{i}"] = queue = Queue(len(piece), QUEUE_DEPTH)
+            kind = RegisterSlice if width == bits else AlternatingSlice
+            m.submodules[f"slice_{i}"] = register_slice = kind(len(piece))
+            m.d.comb += [
+                queue.write_data.eq(piece), queue.write.eq(arrives),
+                register_slice.i.payload.eq(queue.data), register_slice.i.valid.eq(queue.valid),
+                queue.take.eq(register_slice.i.ready),
+                register_slice.o.ready.eq(self.weights.ready),
+            ]
+            slices.append(register_slice)
         m.d.comb += [
-            self.weights.payload.eq(Cat(piece.payload for piece in pieces)),
-            self.weights.valid.eq(pieces[0].valid),
-            *(piece.ready.eq(self.weights.ready) for piece in pieces),
+            self.weights.payload.eq(Cat(piece.o.payload for piece in slices)),
+            self.weights.valid.eq(slices[0].o.valid),
         ]
-        return queues, pieces
+        return slices[0].i.valid & slices[0].i.ready
 
     def _elaborate_buffer(self, m, address):
         """Return the beat at ``address``, which comes 1 cycle and 1 a part of the buffer later.
@@ -188,9 +202,9 @@ class WeightReader(Component):
             m.d.sync += [passed.eq(write), passed_at.eq(at), left.eq(word[-len(left) :])]
             write, at, word = passed, passed_at, left
             if i:
-                here = Signal(range(depth), name=f"address_{i}", reset_less=True)
-                m.d.sync += here.eq(address)
-                address = here
+                passed_address = Signal(range(depth), name=f"address_{i}", reset_less=True)
+                m.d.sync += passed_address.eq(address)
+                address = passed_address
                 waiting = [
                     Signal(len(part), name=f"found_{j}_{i}", reset_less=True)
                     for j, part in enumerate(found)

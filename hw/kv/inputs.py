@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..engine.outlet import Outlet
+from ..engine.credit_fifo import CreditFifo
 from ..lib.component import Component
 from .config import KvConfig
 from .places import Places
@@ -103,7 +103,7 @@ class InputStore(Component):
     def _elaborate_walk(self, m, places):
         """List places; each waits until the next is found, so that the last can say so."""
         config = self._config
-        m.submodules.outlet = outlet = Outlet(recall_beat(config), depth=2)
+        m.submodules.outlet = outlet = CreditFifo(recall_beat(config), depth=2)
         wiring.connect(m, outlet.o, wiring.flipped(self.recalls))
         found = Signal(config.input_bits, reset_less=True)
         waiting = Signal(reset_less=True)

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine.buffer import Buffer
-from ..engine.outlet import Outlet
+from ..engine.credit_fifo import CreditFifo
 from ..engine.queue import Queue
 from ..lib.component import Component
 from .memory_config import MemoryConfig
@@ -100,7 +100,7 @@ class BlockMemory(Component):
     def __init__(self, config: MemoryConfig):
         self._config = config
         self.buffer = Buffer(config.data_bits, config.words)
-        self.outlet = Outlet(word_beat(config), config.outstanding)
+        self.outlet = CreditFifo(word_beat(config), config.outstanding)
         super().__init__(
             {
                 "requests": In(stream.Signature(request_word(config))),
@@ -175,7 +175,7 @@ class WishboneMemory(Component):
         self._config = config
         self.waiting = Queue(request_word(config).size, 2)
         self.kinds = Queue(1, config.outstanding)
-        self.outlet = Outlet(word_beat(config), config.outstanding)
+        self.outlet = CreditFifo(word_beat(config), config.outstanding)
         super().__init__(
             {
                 "requests": In(stream.Signature(request_word(config))),

@@ -5,7 +5,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
-from ..engine.outlet import Outlet
+from ..engine.credit_fifo import CreditFifo
 from ..lib.component import Component
 from .config import KvConfig
 from .words import Evict, place_beat, policy_word, token_entry
@@ -127,7 +127,7 @@ class Placer(Component):
         self._config = config
         self.heads = memory.Memory(shape=head_entry(config), depth=config.heads, init=[])
         self.victims = memory.Memory(shape=config.slot_bits, depth=config.heads, init=[])
-        self.outlet = Outlet(place_beat(config))
+        self.outlet = CreditFifo(place_beat(config))
         self.looks = Signal()
         entry, row = token_entry(config), range(config.rows)
         super().__init__(

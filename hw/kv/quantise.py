@@ -5,7 +5,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay, registered
-from ..engine.outlet import Outlet
+from ..engine.credit_fifo import CreditFifo
 from ..engine.queue import Queue
 from ..lib.component import Component
 from .storage_config import ELEMENT_BITS, StorageConfig
@@ -61,7 +61,7 @@ class Quantiser(Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.outlet = outlet = Outlet(code_beat(self._config), depth=32)
+        m.submodules.outlet = outlet = CreditFifo(code_beat(self._config), depth=32)
         wiring.connect(m, outlet.o, wiring.flipped(self.codes))
         if self._config.kv_bits == ELEMENT_BITS:
             self._elaborate_plain(m, outlet)

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import delay
-from ..engine.outlet import Outlet
+from ..engine.credit_fifo import CreditFifo
 from ..lib.component import Component
 from .config import KvConfig
 from .store import STORE_LATENCY
@@ -79,7 +79,7 @@ class Reader(Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        m.submodules.outlet = outlet = Outlet(token_beat(config))
+        m.submodules.outlet = outlet = CreditFifo(token_beat(config))
         wiring.connect(m, outlet.o, wiring.flipped(self.tokens))
         active = Signal()
         none = Signal(reset_less=True)

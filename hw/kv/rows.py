@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..engine.outlet import Outlet
+from ..engine.credit_fifo import CreditFifo
 from ..lib.component import Component
 from .memory import BlockMemory, Wishbone, WishboneInterface, WishboneMemory
 from .quantise import Quantiser
@@ -176,7 +176,7 @@ class RowReader(Component):
             m.d.sync += [row.eq(self.rows.payload), word.eq(0), request.valid.eq(1)]
         with m.Elif(request.valid & request.ready):
             m.d.sync += [word.eq(word + 1), request.valid.eq(word != last)]
-        m.submodules.outlet = outlet = Outlet(codes_beat(config), depth=4)
+        m.submodules.outlet = outlet = CreditFifo(codes_beat(config), depth=4)
         wiring.connect(m, outlet.o, wiring.flipped(self.codes))
         self._elaborate_words(m, outlet, last)
         return m

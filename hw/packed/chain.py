@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Shape, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..engine.outlet import Outlet
+from ..engine.credit_fifo import CreditFifo
 from ..engine.queue import BlockQueue
 from ..lib.component import Component
 from .chain_config import ChainConfig
@@ -85,7 +85,7 @@ class PackedChain(Component):
         config = self._config
         m.submodules.loader = loader = ChainLoader(config)
         wiring.connect(m, wiring.flipped(self.params), loader.i)
-        m.submodules.outlet = outlet = Outlet(chain_result(config), config.credits, BlockQueue)
+        m.submodules.outlet = outlet = CreditFifo(chain_result(config), config.credits, BlockQueue)
         wiring.connect(m, outlet.o, wiring.flipped(self.results))
         taken = Signal()
         m.d.comb += [taken.eq(self.acts.valid & self.acts.ready), outlet.start.eq(taken)]
@@ -111,7 +111,7 @@ class PackedChain(Component):
         m.d.comb += [outlet.write.eq(valid), outlet.data.as_value().eq(Cat(values, last))]
         return m
 
-    def _control(self, m: Module, loader: ChainLoader, outlet: Outlet, taken: Signal) -> None:
+    def _control(self, m: Module, loader: ChainLoader, outlet: CreditFifo, taken: Signal) -> None:
         """Say when words and when vectors may come."""
         loading = Signal(init=1)
         running = Signal()

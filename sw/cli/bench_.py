@@ -36,7 +36,14 @@ def _gates() -> Callable[..., Any]:
     return main
 
 
+def _frame() -> Callable[..., Any]:
+    from ...fpga.bench_frame import main
+
+    return main
+
+
 PROGRAMS = {
     "arrays": _arrays, "serial": _serial, "sparse": _sparse, "kv": _kv, "gates": _gates,
+    "frame": _frame,
 }  # fmt: skip
 """What can be measured, each imported when it is used."""

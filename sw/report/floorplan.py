@@ -16,7 +16,7 @@ _PARTS = {
     "act_reader": "buffers and readers",
     "weight_reader": "buffers and readers",
     "accumulator": "accumulators",
-    "drain": "drain",
+    "output": "output stage",
     "load_x": "loaders",
     "load_w": "loaders",
     "dispatcher": "control",

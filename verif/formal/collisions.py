@@ -23,12 +23,13 @@ from ...hw.attention.rotary import Rotary
 from ...hw.engine.accumulator import Accumulator, banks_layout
 from ...hw.engine.act_reader import ActReader
 from ...hw.engine.buffer import Buffer
+from ...hw.engine.command.dispatcher import Dispatcher
 from ...hw.engine.commands import COMMANDS
 from ...hw.engine.config import EngineConfig
 from ...hw.engine.datapath import ROW_DISTANCE
-from ...hw.engine.dispatch import Dispatcher, word_beat
-from ...hw.engine.drain import Drain
-from ...hw.engine.loader import Loader, LoaderConfig, data_beat
+from ...hw.engine.fields import word_beat
+from ...hw.engine.loader import Loader, data_beat, loader_configs
+from ...hw.engine.output.stage import OutputStage
 from ...hw.engine.weight_reader import WeightReader
 from ...hw.kv.config import KvConfig
 from ...hw.kv.core import KvCore
@@ -207,10 +208,10 @@ class SlotsSpec(_FreeSpec):
 
 
 class BanksSpec(_FreeSpec):
-    """Neither the next partial sum of a row nor the drain reads a row that is being written.
+    """Neither the next partial sum of a row nor the output stage reads what is being written.
 
-    Assumed, as datapath and drain see to it: partial sums of one row keep their distance, and
-    nobody asks for rows of a bank to which some still came within three cycles.
+    Assumed, as datapath and output stage see to it: partial sums of one row keep their distance,
+    and nobody asks for rows of a bank to which some still came within three cycles.
     """
 
     def claim(self, m: Module, unit: Accumulator) -> None:
@@ -237,9 +238,10 @@ class BanksSpec(_FreeSpec):
 class OrderSpec(wiring.Component):
     """A unit reads nothing from a buffer while commands that it has waited for still write to it.
 
-    The dispatcher with a loader and a reader, or with the drain, whose parameters it writes itself.
-    Assumed: every command waits for all before it. Programs may wait for less, where they write and
-    read at different places; and what a command stores while it still reads is their affair.
+    The dispatcher with a loader and a reader, or with the output stage, whose parameters it writes
+    itself. Assumed: every command waits for all before it. Programs may wait for less, where they
+    write and read at different places; and what a command stores while it still reads is their
+    affair.
 
     Parameters
     ----------
@@ -300,7 +302,7 @@ class OrderSpec(wiring.Component):
         m.d.comb += Assume(~self.cmd.valid | ~begins | waits_for_all)
         units = {}
         if part == "parameters":
-            units[4] = unit = Drain(config)
+            units[4] = unit = OutputStage(config)
             m.d.comb += [
                 unit.full.eq(go[0]), unit.y.ready.eq(go[1]), unit.sums.eq(self.sums),
                 *(getattr(unit, n).eq(getattr(dispatcher, n))
@@ -309,9 +311,8 @@ class OrderSpec(wiring.Component):
             issue, writes = unit.read_valid, dispatcher.param_write
         else:
             acts = part == "acts"
-            loads = {"command": "LOAD_X", "fill_width": config.datapath.x_bits}
-            loads = loads if acts else {"command": "LOAD_W"}
-            units[1 - acts] = loader = Loader(LoaderConfig(width=self._width, **loads))
+            load = loader_configs(config)["LOAD_X" if acts else "LOAD_W"]
+            units[1 - acts] = loader = Loader(load)
             units[3 - acts] = unit = ActReader(config) if acts else WeightReader(config)
             wiring.connect(m, wiring.flipped(self.beats), loader.beats)
             m.d.comb += loader.write_ready.eq(go[0] if acts else 1)
@@ -334,7 +335,7 @@ class OrderSpec(wiring.Component):
 
     def _connect(self, m, dispatcher, units):
         """Give the units their commands; the others decide freely when they take and finish."""
-        names = ("load_x", "load_w", "gemm_acts", "gemm_weights", "gemm_drain")
+        names = ("load_x", "load_w", "gemm_acts", "gemm_weights", "gemm_output")
         given = [value for _, value in _outputs(dispatcher)]
         for number, name in enumerate(names):
             offer = getattr(dispatcher, name)
@@ -342,6 +343,9 @@ class OrderSpec(wiring.Component):
                 m.submodules[name] = unit = units[number]
                 wiring.connect(m, offer, unit.cmd)
                 m.d.comb += dispatcher.done[number].eq(unit.done)
+                for port, steps in (("gemm_acts", "act_steps"), ("gemm_output", "store_steps")):
+                    if name == port:
+                        m.d.comb += unit.steps.eq(getattr(dispatcher, steps))
                 given += [value for _, value in _outputs(unit)]
             else:
                 m.d.comb += [

@@ -11,11 +11,14 @@ from amaranth.hdl import Assert, Cover, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
+from ...hw.engine.act_reader import ActReader
+from ...hw.engine.command.dispatcher import Dispatcher
 from ...hw.engine.commands import COMMANDS
 from ...hw.engine.config import EngineConfig
-from ...hw.engine.dispatch import Dispatcher, word_beat
 from ...hw.engine.engine import Engine
-from ...hw.engine.position import field
+from ...hw.engine.fields import word_beat
+from ...hw.engine.output.store import StoreAddress
+from ...hw.engine.position import Position, lane_excess
 from ...hw.engine.registers import engine_registers
 from ...hw.systolic.config import SystolicConfig
 from . import parts
@@ -27,7 +30,8 @@ from .runner import Task
 
 __all__ = ["DispatchSpec", "stream_tasks", "tasks"]
 
-_OFFERS = ("load_x", "load_w", "gemm_acts", "gemm_weights", "gemm_drain")
+STEPS = (*ActReader.STEPS, *StoreAddress.STEPS)
+_OFFERS = ("load_x", "load_w", "gemm_acts", "gemm_weights", "gemm_output")
 
 
 class DispatchSpec(wiring.Component):
@@ -61,31 +65,32 @@ class DispatchSpec(wiring.Component):
             m.d.sync += running[i].eq(running[i] + started - unit.done[i])
             stream_cover(m, port, 1)
         for name, depth in (("load_x", config.act_depth), ("load_w", config.weight_depth)):
-            port, command = getattr(unit, name), name.upper()
-            base, count = (field(port.payload, command, part) for part in ("base", "count"))
+            port = getattr(unit, name)
+            base, count = port.payload.base, port.payload.count
             with m.If(port.valid):
                 m.d.comb += [Assert(count != 0), Assert(base + count <= depth)]
-        words = unit.gemm_acts.payload
-
-        def get(name):
-            return field(words, "GEMM", name)
-
-        positive = ("n_tiles", "k_chunks", "k_rows", "tile_rows", "m_tiles", "last_rows", "n_last",
-                    "pool", *(f"m{i}_count" for i in range(5)))
-        lanes = [f.name for f in COMMANDS["GEMM"].fields if f.name.endswith("_lane")]
-        several = (get("m_tiles") != 1) | (get("n_tiles") != 1)
+                m.d.comb += Assert(port.payload.count_once == (count == 1))
+        acts, weights, output = (
+            getattr(unit, f"gemm_{name}").payload for name in ("acts", "weights", "output")
+        )
+        several = (acts.m_tiles != 1) | (acts.n_tiles != 1)
         with m.If(unit.gemm_acts.valid):
-            m.d.comb += [Assert(get(name) != 0) for name in positive]
-            m.d.comb += [Assert(get(name) < d.act_lanes) for name in lanes]
+            for fields in (acts, weights, output):
+                loops = [n for n in fields.shape().members if f"{n}_once" in fields.shape().members]
+                m.d.comb += [Assert(fields[name] != 0) for name in loops]
+                m.d.comb += [
+                    Assert(fields[f"{name}_once"] == (fields[name] == 1)) for name in loops
+                ]
             m.d.comb += [
-                Assert(get("tile_rows") <= config.tile_rows_max),
-                Assert(get("last_rows") <= get("tile_rows")),
-                Assert(get("n_last") <= d.cols),
-                Assert(get("w_base") < config.weight_depth),
-                Assert(get("p_base") < config.param_depth),
-                Assert(~((get("accumulate") | get("keep")) & several)),
-                Assert(~(get("raw") & ((get("pool") != 1) | get("store")))),
+                Assert(acts.tile_rows <= config.tile_rows_max),
+                Assert(acts.last_rows <= acts.tile_rows),
+                Assert((output.n_last != 0) & (output.n_last <= d.cols)),
+                Assert(weights.w_base < config.weight_depth),
+                Assert(output.p_base < config.param_depth),
+                Assert(~((acts.accumulate | acts.keep) & several)),
+                Assert(~(output.raw & ((output.pool != 1) | output.store))),
             ]
+        self._claim_steps(m, unit)
         m.d.comb += Cover(unit.errors[0])
         m.d.comb += Cover(unit.errors[1])
         m.d.comb += Cover(unit.errors[2])
@@ -93,6 +98,42 @@ class DispatchSpec(wiring.Component):
             m.d.comb += Assert(unit.param_row < config.param_depth)
             m.d.comb += Assert(unit.param_lane < config.drain_lanes)
         return m
+
+    def _claim_steps(self, m, unit):
+        """Assert that the steps of a command that is handed over are those that it had, in range.
+
+        They lie in a bank that no word of the next command reaches before it is handed over too.
+        """
+        lanes = self._config.datapath.act_lanes
+        words = {COMMANDS["GEMM"].field(f"{name}_vector").word for name in STEPS}
+        place = Signal(range(COMMANDS["GEMM"].words + 1))
+        sent = {word: Signal(24, name=f"sent_{word}") for word in words}
+        with m.If(self.cmd.valid & self.cmd.ready):
+            with m.If(place != COMMANDS["GEMM"].words):
+                m.d.sync += place.eq(place + 1)
+            with m.If(self.cmd.payload.last):
+                m.d.sync += place.eq(0)
+            for word, position in sent.items():
+                with m.If(place == word):
+                    m.d.sync += position.eq(self.cmd.payload.data)
+        bank = Signal()
+        with m.If(unit.gemm_acts.valid & unit.gemm_acts.ready):
+            m.d.sync += bank.eq(~bank)
+        for port, names in (
+            (unit.act_steps, ActReader.STEPS), (unit.store_steps, StoreAddress.STEPS),
+        ):  # fmt: skip
+            for entry, name in enumerate(names):
+                kept = Signal(port.step.shape(), name=f"kept_{name}")
+                with m.If(port.write & (port.entry == entry)):
+                    m.d.sync += kept.eq(port.step)
+                    m.d.comb += Assert(port.bank == bank)
+                position = Position(sent[COMMANDS["GEMM"].field(f"{name}_vector").word])
+                with m.If(unit.gemm_acts.valid):
+                    m.d.comb += [
+                        Assert(position.lane < lanes), Assert(kept.lane == position.lane),
+                        Assert(kept.vector == position.vector),
+                        Assert(kept.excess == lane_excess(position.lane, lanes)),
+                    ]
 
 
 def stream_tasks() -> list[Task]:

@@ -11,7 +11,7 @@ from amaranth.hdl import Array, Assert, Assume, Const, Cover, Module, Mux, Signa
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...hw.engine.outlet import Outlet
+from ...hw.engine.credit_fifo import CreditFifo
 from ...hw.kv.config import KvConfig
 from ...hw.kv.controller import KvController
 from ...hw.kv.evictor import Evictor
@@ -27,10 +27,10 @@ from .properties import constant, stream_assert, stream_cover
 from .reset import stream_task
 from .runner import Task
 
-__all__ = ["EvictorSpec", "OutletSpec", "PlacerSpec", "ScorerSpec", "stream_tasks", "tasks"]
+__all__ = ["CreditFifoSpec", "EvictorSpec", "PlacerSpec", "ScorerSpec", "stream_tasks", "tasks"]
 
 
-def outlet_invariant(m: Module, outlet: Outlet, under_way) -> None:
+def credit_fifo_invariant(m: Module, outlet: CreditFifo, under_way) -> None:
     """Assert that an outlet counts its places: free, under way or full; pointers agree."""
     queue, depth = outlet.queue, len(outlet.queue.put.addr)
     m.d.comb += [
@@ -41,7 +41,7 @@ def outlet_invariant(m: Module, outlet: Outlet, under_way) -> None:
     ]
 
 
-class OutletSpec(wiring.Component):
+class CreditFifoSpec(wiring.Component):
     """An outlet never overflows, and its stream keeps the rules.
 
     Assumed: beats start where there is room, and each is written once.
@@ -63,7 +63,7 @@ class OutletSpec(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.outlet = outlet = Outlet(4, depth=4)
+        m.submodules.outlet = outlet = CreditFifo(4, depth=4)
         wiring.connect(m, outlet.o, wiring.flipped(self.o))
         owed = Signal(4)
         m.d.comb += [
@@ -71,7 +71,7 @@ class OutletSpec(wiring.Component):
             Assume(~self.start | outlet.room), Assume(~self.write | (owed != 0)),
         ]
         m.d.sync += owed.eq(owed + self.start - self.write)
-        outlet_invariant(m, outlet, owed)
+        credit_fifo_invariant(m, outlet, owed)
         stream_assert(m, self.o)
         stream_cover(m, self.o, 3)
         return m
@@ -327,7 +327,7 @@ class PlacerSpec(wiring.Component):
         room = policy.budget - policy.sinks
         started, starts = Signal(4), placer.outlet.start
         m.d.sync += started.eq((started << 1) | starts)
-        outlet_invariant(m, placer.outlet, sum(started))
+        credit_fifo_invariant(m, placer.outlet, sum(started))
         with m.If(begun):
             m.d.comb += [
                 Assert((policy.budget != 0) & (policy.budget <= config.slots)),
@@ -380,7 +380,7 @@ def tasks() -> list[Task]:
     """Return what is to be proved."""
     one = KvConfig(heads=1, slots=3, score_bits=2, weight_bits=2, position_bits=4)
     specs = {
-        "outlet": (OutletSpec, 3, 12),
+        "credit_fifo": (CreditFifoSpec, 3, 12),
         "evictor": (partial(EvictorSpec, one), 3, 6),
         "scorer": (partial(ScorerSpec, one), 9, 16),
         "placer": (partial(PlacerSpec, one), 10, 40),

@@ -13,7 +13,7 @@ from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...hw.engine.outlet import Outlet
+from ...hw.engine.credit_fifo import CreditFifo
 from ...hw.engine.queue import BlockQueue
 from ...hw.packed.chain import PackedChain
 from ...hw.packed.chain_config import OFFSETS, ChainConfig, PixelShiftConfig
@@ -185,7 +185,7 @@ class RoomSpec(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.outlet = outlet = Outlet(2, 3, BlockQueue)
+        m.submodules.outlet = outlet = CreditFifo(2, 3, BlockQueue)
         wiring.connect(m, outlet.o, wiring.flipped(self.o))
         owed, came, went = (Signal(4, name=name) for name in ("owed", "came", "went"))
         mark, begun, value = Signal(3), Signal(), Signal(2)

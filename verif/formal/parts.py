@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from amaranth.hdl import Assert, Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Assert, Module
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
 from ...hw.bus.hdlc import Deframer, Framer
@@ -15,11 +15,11 @@ from ...hw.bus.host_requests import RequestReceiver
 from ...hw.bus.host_streams import Feeder, ResultCollector
 from ...hw.bus.uart import UartReceiver, UartTransmitter
 from ...hw.engine.act_reader import ActReader
+from ...hw.engine.command.dispatcher import Dispatcher
 from ...hw.engine.config import EngineConfig
-from ...hw.engine.dispatch import Dispatcher
-from ...hw.engine.drain import Drain
 from ...hw.engine.loader import Loader, LoaderConfig
-from ...hw.engine.relay import relay, relay_in_turns
+from ...hw.engine.output.stage import OutputStage
+from ...hw.engine.register_slice import AlternatingSlice, RegisterSlice
 from ...hw.engine.weight_reader import WeightReader
 from .reset import reset_task, stream_task
 from .runner import Task
@@ -27,35 +27,34 @@ from .runner import Task
 __all__ = ["tasks"]
 
 
-class RelaySpec(wiring.Component):
-    """Both relays behind one queue take from it alike, and offer the same at the same time."""
+class SlicesSpec(wiring.Component):
+    """Both register slices take beats alike, and offer the same at the same time."""
 
     def __init__(self):
-        super().__init__({"queue": In(data.StructLayout({"data": 3, "valid": 1})), "ready": In(1)})
+        beats = stream.Signature(3)
+        super().__init__({"i": In(beats), "ready": In(1)})
 
     def elaborate(self, platform):
         m = Module()
-        streams, takes = [], []
-        for i, relayed in enumerate((relay, relay_in_turns)):
-            queue = Signal(data.StructLayout({"data": 3, "valid": 1, "take": 1}), name=f"queue_{i}")
-            out = stream.Signature(3).create(path=(f"out_{i}",))
+        m.submodules.plain = one = RegisterSlice(3)
+        m.submodules.alternating = other = AlternatingSlice(3)
+        for part in (one, other):
             m.d.comb += [
-                queue.data.eq(self.queue.data), queue.valid.eq(self.queue.valid),
-                out.ready.eq(self.ready),
+                part.i.payload.eq(self.i.payload), part.i.valid.eq(self.i.valid),
+                part.o.ready.eq(self.ready),
             ]
-            relayed(m, queue, out)
-            streams.append(out)
-            takes.append(queue.take)
-        one, other = streams
-        m.d.comb += [Assert(takes[0] == takes[1]), Assert(one.valid == other.valid)]
-        with m.If(one.valid):
-            m.d.comb += Assert(one.payload == other.payload)
+        m.d.comb += [
+            self.i.ready.eq(one.i.ready),
+            Assert(one.i.ready == other.i.ready), Assert(one.o.valid == other.o.valid),
+        ]
+        with m.If(one.o.valid):
+            m.d.comb += Assert(one.o.payload == other.o.payload)
         return m
 
 
 _ANSWERS = {f"registers.{name}": 1 for name in ("awready", "wready", "bvalid", "arready", "rvalid")}
 """Registers that answer at once."""
-_HARD_RESETS = ("dispatcher", "act_reader", "drain", "uart_receiver")
+_HARD_RESETS = ("dispatcher", "act_reader", "output", "uart_receiver")
 """Two of these take the solver too long; a receiver goes on seeing the line during a reset."""
 
 
@@ -63,18 +62,18 @@ def tasks(config: EngineConfig) -> list[Task]:
     """Return what is to be proved of the parts of an engine and of its host adapter.
 
     Streams keep the rules, nothing hangs, and a reset leaves nothing. Receivers that take a byte in
-    every cycle have no bound, nor has the drain, which is silent while it stores results, nor the
-    dispatcher, which waits for others.
+    every cycle have no bound, nor has the output stage, which is silent while it stores results,
+    nor the dispatcher, which waits for others.
     """
     host, line = HostConfig(streams=(("cmd", 32), ("x", 16))), UartConfig(clock_hz=8_000_000)
-    load = LoaderConfig(command="LOAD_X", width=8, fill_width=4)
+    load = LoaderConfig(depth=64, width=8, fill_width=4)
     # What makes it, most cycles without a beat taken or offered, and what `StreamSpec` has to know.
     parts: dict[str, tuple[Callable[[], wiring.Component], int | None, dict[str, Any]]] = {
         "dispatcher": (partial(Dispatcher, config), None, {}),
         "loader": (partial(Loader, load), 6, {"helps": {"write_ready": 1}, "works": ("write",)}),
         "act_reader": (partial(ActReader, config), 24, {"helps": {"bank_freed": 1}}),
         "weight_reader": (partial(WeightReader, config), 16, {}),
-        "drain": (partial(Drain, config), None, {}),
+        "output": (partial(OutputStage, config), None, {}),
         "uart_receiver": (partial(UartReceiver, line), None, {}),
         "uart_transmitter": (partial(UartTransmitter, line), 88, {}),
         "deframer": (Deframer, None, {}),
@@ -85,7 +84,7 @@ def tasks(config: EngineConfig) -> list[Task]:
         "collector": (partial(ResultCollector, host), 8, {"helps": {"finished": 0}}),
         "replier": (partial(Replier, host), 6, {}),
     }
-    found = [Task("relays", RelaySpec, 16)]
+    found = [Task("slices", SlicesSpec, 16)]
     for name, (make, bound, options) in parts.items():
         found.append(stream_task(name, make, bound, **options))
         if name not in _HARD_RESETS:

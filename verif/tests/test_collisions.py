@@ -25,7 +25,7 @@ USERS = {
     "attention/rotary": "apart_heads",
     "engine/accumulator": "apart_banks",
     "engine/act_buffer": "apart_acts",
-    "engine/drain": "apart_parameters",
+    "engine/output/parameters": "apart_parameters",
     "engine/weight_reader": "apart_weights",
     "kv/memory": "apart_words",
     "kv/store": "apart_slots",

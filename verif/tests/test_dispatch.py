@@ -3,12 +3,12 @@
 import pytest
 from amaranth.sim import Simulator
 
+from tilewright.hw.engine.command.dispatcher import Dispatcher
 from tilewright.hw.engine.commands import COMMANDS, encode
 from tilewright.hw.engine.config import EngineConfig
-from tilewright.hw.engine.dispatch import Dispatcher
 from tilewright.hw.systolic.config import SystolicConfig
 
-UNITS = ("load_x", "load_w", "gemm_acts", "gemm_weights", "gemm_drain")
+UNITS = ("load_x", "load_w", "gemm_acts", "gemm_weights", "gemm_output")
 ONES = 0xFFFFFFFF
 """A word that is out of range wherever a range is checked."""
 

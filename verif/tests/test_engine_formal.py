@@ -4,7 +4,7 @@ from unittest import mock
 
 import pytest
 
-from tilewright.hw.engine import dispatch
+from tilewright.hw.engine.command import checks
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.verif.formal.engine import tasks
 
@@ -18,12 +18,12 @@ def test_proofs(tmp_path, task):
 
 
 def test_a_missing_check_is_noticed(tmp_path):
-    limits = dispatch._limits
+    limits = checks._limits
 
     def without_loads(config):
-        return {at: checks for at, checks in limits(config).items() if at != ("LOAD_X", 1)}
+        return {at: bad for at, bad in limits(config).items() if at != ("LOAD_X", 1)}
 
-    with mock.patch.object(dispatch, "_limits", without_loads):
+    with mock.patch.object(checks, "_limits", without_loads):
         proof = tasks()[0].run(tmp_path)
     assert not proof.passed
 

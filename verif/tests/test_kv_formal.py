@@ -14,7 +14,7 @@ from tilewright.verif.formal.kv_refresh import RefreshSpec
 from tilewright.verif.formal.runner import Task
 
 TASKS = {task.name: task for task in kv.tasks() + kv_storage.tasks()}
-QUICK = ("evictor", "outlet", "pager", "memory", "refresh", "bank", "bank_cover")
+QUICK = ("evictor", "credit_fifo", "pager", "memory", "refresh", "bank", "bank_cover")
 
 
 @pytest.mark.parametrize(

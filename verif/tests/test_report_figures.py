@@ -252,8 +252,9 @@ def test_every_part_of_an_engine_has_its_name(tmp_path):
     parts = {
         "datapath": "datapath", "act_buffer": "buffers and readers",
         "act_reader": "buffers and readers", "weight_reader": "buffers and readers",
-        "accumulator": "accumulators", "drain": "drain", "load_x": "loaders", "load_w": "loaders",
-        "dispatcher": "control", "registers": "control", "host": "serial host", "relay": "other",
+        "accumulator": "accumulators", "output": "output stage", "load_x": "loaders",
+        "load_w": "loaders",
+        "dispatcher": "control", "registers": "control", "host": "serial host", "bridge": "other",
     }  # fmt: skip
     kinds = {
         "TRELLIS_COMB": "LUTs", "TRELLIS_SLICE": "LUTs", "TRELLIS_RAMW": "distributed RAM",
@@ -262,13 +263,14 @@ def test_every_part_of_an_engine_has_its_name(tmp_path):
     }  # fmt: skip
     cells = {f"engine.core.{part}.cell$1": "TRELLIS_FF" for part in parts}
     cells |= {f"pin {kind}": kind for kind in kinds}
-    cells["engine.core.drain.registers.cell"] = "EHXPLLL"
+    cells["engine.core.output.registers.cell"] = "EHXPLLL"
     place = {"NEXTPNR_BEL": "X1/Y2/BEL"}
     made = {name: {"type": kind, "attributes": place} for name, kind in cells.items()}
     path = tmp_path / "placed.json"
     path.write_text(json.dumps({"modules": {"top": {"cells": made}}}))
     found = read_floorplan(path)
-    assert [cell.part for cell in found] == [*parts.values(), *["other"] * len(kinds), "drain"]
+    others = ["other"] * len(kinds)
+    assert [cell.part for cell in found] == [*parts.values(), *others, "output stage"]
     assert [cell.kind for cell in found[len(parts) : -1]] == list(kinds.values())
 
 

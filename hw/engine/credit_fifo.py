@@ -9,10 +9,10 @@ from amaranth.lib.wiring import In, Out
 from ..lib.component import Component
 from .queue import BlockQueue, Queue
 
-__all__ = ["Outlet"]
+__all__ = ["CreditFifo"]
 
 
-class Outlet(Component):
+class CreditFifo(Component):
     """A queue before a stream, and a count of the places that nothing under way will need.
 
     Parameters

@@ -1,0 +1,1 @@
+"""Reception of commands: collect, check, order and hand over."""
