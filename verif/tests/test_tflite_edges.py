@@ -107,6 +107,12 @@ def test_the_largest_strides_and_windows_that_fit_are_taken(content):
         (single("MAX_POOL_2D", (1, 4, 4, 2), (1, 4, 2, 2), pool(2, 2, 2, 1)), "square windows"),
         (single("DEPTH_TO_SPACE", (1, 2, 2, 2), (1, 4, 4, 1), {0: ("i", 2)}), "block 2 does not"),
         (single("DEPTH_TO_SPACE", (1, 2, 2, 289), (1, 34, 34, 1), {0: ("i", 17)}), "block 17 does"),
+        *(
+            (single("DEPTHWISE_CONV_2D", (1, 4, 4, 2), (1, 4, 4, 2), CONV | {field: ("i", 2)},
+                    kernel(1, 1, 1, 2)), "dilation is not supported")
+            for field in (5, 6)
+        ),
+        (single("RESHAPE", (1, 4096, 4097, 1), (1, 4097, 4096, 1), {}), "up to 16,777,216 "),
         (single("RESHAPE", (1, 2, 2, 2), (2, 1, 2, 2), {}), "does not become"),
         (single("RESHAPE", (1, 2, 2, 2), (1, 1, 2, 2), {}), "does not become"),
         (model(*sample()[:2], inputs=(0, 4)), "the model has 2 inputs; supported: one"),
