@@ -76,6 +76,7 @@ class AxiLite(wiring.Signature):
         super().__init__(members)
 
     def create(self, *, path=None, src_loc_at=0) -> AxiLiteInterface:
+        """Return the bus as the member of a component."""
         return AxiLiteInterface(self, path=path, src_loc_at=1 + src_loc_at)
 
     def __eq__(self, other):

@@ -63,6 +63,7 @@ class Wishbone(wiring.Signature):
         )
 
     def create(self, *, path=None, src_loc_at=0) -> WishboneInterface:
+        """Return the bus as the member of a component."""
         return WishboneInterface(self, path=path, src_loc_at=1 + src_loc_at)
 
 

@@ -67,6 +67,7 @@ class StoreBus(wiring.Signature):
         )
 
     def create(self, *, path=None, src_loc_at=0) -> StoreInterface:
+        """Return the bus as the member of a component."""
         return StoreInterface(self, path=path, src_loc_at=1 + src_loc_at)
 
 

@@ -1,4 +1,4 @@
-"""Study networks and steps on the models, without hardware."""
+"""Study one product on the hardware, networks and steps on the models."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,5 +24,11 @@ def _attention() -> Callable[..., Any]:
     return main
 
 
-PROGRAMS = {"terms": _terms, "weights": _weights, "attention": _attention}
+def _product() -> Callable[..., Any]:
+    from ..report.product import main
+
+    return main
+
+
+PROGRAMS = {"product": _product, "terms": _terms, "weights": _weights, "attention": _attention}
 """What can be studied, each imported when it is used."""

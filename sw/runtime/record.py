@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 from vcd import VCDWriter
 
+from ..families.base import family_of
 from ..lower.matmul import plan_products
+from ..lower.program import Program
 from .simulated import SimulatedEngine
 
-__all__ = ["record_tile"]
+__all__ = ["record_program", "record_tile"]
 
 _NANOSECONDS = 10
 """Length of a cycle in the waves."""
@@ -18,25 +20,25 @@ _PRODUCTS = 4
 
 
 def record_tile(engine: SimulatedEngine, path: Path, rows: int = 16) -> None:
-    """Write the waves of small random products: two K tiles, ``rows`` rows, one output tile each.
-
-    Outputs are sampled before the clock edge; they follow from registers alone.
-    """
+    """Write the waves of random products: two K tiles, ``rows`` rows, one output tile each."""
     config = engine.config
     d = config.datapath
     rng = np.random.default_rng(1)
-
-    def operand(shape: tuple[int, int], bits: int, is_signed: bool) -> np.ndarray:
-        low = -(1 << bits - 1) if is_signed else 0
-        return rng.integers(low, low + (1 << bits), shape)
-
+    x_values, w_values = family_of(d).operands()
     x_shape, w_shape = (min(rows, config.tile_rows_max), 2 * d.act_lanes), (2 * d.act_lanes, d.cols)
     products = [
-        (operand(x_shape, d.x_bits, d.x_signed), operand(w_shape, d.w_bits, d.w_signed))
-        for _ in range(_PRODUCTS)
+        (x_values.random(rng, x_shape), w_values.random(rng, w_shape)) for _ in range(_PRODUCTS)
     ]
     plan, *_ = plan_products(config, products)
-    cycles = engine.record(plan.program)
+    record_program(engine, plan.program, path)
+
+
+def record_program(engine: SimulatedEngine, program: Program, path: Path) -> None:
+    """Write the waves of a short program.
+
+    Outputs are sampled before the clock edge; they follow from registers alone.
+    """
+    cycles = engine.record(program)
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="ascii") as file, VCDWriter(file, timescale="1 ns") as writer:
         clock = writer.register_var("engine", "clk", "wire", size=1)

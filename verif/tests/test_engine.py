@@ -1,6 +1,7 @@
 """The engine: products, networks and malformed commands, compiled RTL against golden models."""
 
 import dataclasses
+import json
 import signal
 
 import hypothesis
@@ -27,6 +28,7 @@ from tilewright.sw.model.integer_graph import (
     QuantisedLayer,
     QuantisedTensor,
 )
+from tilewright.sw.report.product import main as study
 from tilewright.sw.report.vcd import read_vcd
 from tilewright.sw.runtime.compiled import CompiledUnit
 from tilewright.sw.runtime.record import record_tile
@@ -463,3 +465,22 @@ def test_short_and_long_packets_are_flagged_and_left_behind():
     result = hardware.run(builder.program)
     assert (result.lanes.reshape(2, 4)[:, :3] == x @ w).all()
     assert hardware.errors() == 0b11000
+
+
+def test_a_product_is_studied(tmp_path, capsys):
+    """The engine's streams are drawn, and the product's own cycles are told."""
+    fields = [
+        f"datapath.{name}={value}" if name in ("rows", "cols") else f"{name}={value}"
+        for name, value in ENGINES["ws"].items()
+    ]
+    study("systolic", m=5, k=9, n=4, set_=fields, output=tmp_path, json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["equal"]
+    assert found["cycles"] == found["predicted_cycles"] > found["first_result"] > 0
+    assert found["utilisation"] == pytest.approx(5 * 9 * 4 / (4 * 3 * found["cycles"]))
+    picture = (tmp_path / "product.svg").read_text()
+    assert "xmlns=" in picture, "it is a file of its own"
+    assert all(stream in picture for stream in ("commands", "weights", "activations", "results"))
+    with pytest.raises(ToolError, match="waves of 1,000,000 products are too long"):
+        study("systolic", m=100, k=100, n=100, output=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
