@@ -41,7 +41,7 @@ SLOW = {
     "kv": "streams_small streams_paged",
     "attention": "streams_tiny reset_tiny",
     "engine": (
-        "streams_small streams_dispatcher reset_loader streams_act_reader streams_drain "
+        "streams_small streams_dispatcher reset_loader streams_act_reader streams_output "
         "streams_uart_receiver streams_uart_transmitter reset_uart_transmitter streams_deframer "
         "reset_deframer reset_framer streams_receiver reset_receiver reset_executor "
         "reset_feeder streams_collector reset_collector streams_replier reset_replier"
