@@ -361,9 +361,9 @@ class _SumSpec(wiring.Component):
         lanes = dut.acts.payload.data
         m.d.comb += total.eq(sum(lanes[r] * tile[r] for r in range(config.rows)))
         taken = delay(m, dut.acts.valid & dut.acts.ready, config.latency, "taken", reset=True)
+        expected = registered(m, total, config.latency, "expected")
         m.d.comb += Assert(dut.psums.valid == taken)
         with m.If(dut.psums.valid):
-            expected = registered(m, total, config.latency, "expected")
             m.d.comb += Assert(dut.psums.payload.data[0] == expected)
         return m
 
