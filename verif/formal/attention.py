@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from amaranth.hdl import Assert, Assume, Const, Cover, Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,6 +14,7 @@ from ...hw.attention.score import RunningSum, scores_beat
 from ...hw.attention.unit import Attention, factors_beat
 from .properties import stream_assert, stream_assume, transfers
 from .runner import Task
+from .statements import Assert, Assume, Cover
 
 __all__ = ["NormaliseSpec", "ReciprocalSpec", "SumSpec", "UnitSpec", "tasks"]
 
@@ -31,6 +32,8 @@ class ReciprocalSpec(wiring.Component):
     total : In(sum_width)
         The sum, taken in the first cycle; any from the least on.
     """
+
+    total: Signal
 
     def __init__(self, config: AttentionConfig):
         self._config = config
@@ -87,6 +90,10 @@ class SumSpec(wiring.Component):
     score : In(signed(score_width))
         Any.
     """
+
+    valid: Signal
+    last: Signal
+    score: Signal
 
     def __init__(self, config: AttentionConfig):
         self._config = config
@@ -154,6 +161,12 @@ class NormaliseSpec(wiring.Component):
         Any.
     """
 
+    score: Signal
+    top: Signal
+    extra: Signal
+    reciprocal: Signal
+    scale: Signal
+
     def __init__(self, config: AttentionConfig):
         self._config = config
         super().__init__(
@@ -213,6 +226,10 @@ class UnitSpec(wiring.Component):
     o : Out(stream.Signature(factors_beat(config)))
         The factors.
     """
+
+    scores: stream.Interface
+    scales: stream.Interface
+    o: stream.Interface
 
     def __init__(self, config: AttentionConfig):
         self._config = config

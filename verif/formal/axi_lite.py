@@ -2,14 +2,15 @@
 
 from functools import partial
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from ...hw.bus.axi_lite import AxiLite, RegisterBank, Response
+from ...hw.bus.axi_lite import AxiLite, AxiLiteInterface, RegisterBank, Response
 from ...hw.bus.registers import RegisterBankConfig
 from .properties import bounded_response
 from .runner import Task
+from .statements import Assert, Assume, Cover
 
 __all__ = ["BankSpec", "bank_tasks"]
 
@@ -39,6 +40,9 @@ class BankSpec(wiring.Component):
     hardware : In(32 * registers)
         What the hardware gives to each register, a word for each.
     """
+
+    s_axi: AxiLiteInterface
+    hardware: Signal
 
     def __init__(self, config: RegisterBankConfig):
         self._config = config

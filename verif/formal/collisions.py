@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,6 +40,7 @@ from ...hw.packed.chain_shift import PixelShift
 from ...hw.systolic.config import SystolicConfig
 from .properties import pass_on
 from .runner import Proof, Task, prove_rtlil
+from .statements import Assert, Assume
 
 __all__ = [
     "BanksSpec",
@@ -267,6 +268,15 @@ class OrderSpec(wiring.Component):
     seen : Out(1)
         Keeps what the units give.
     """
+
+    cmd: stream.Interface
+    beats: stream.Interface
+    ready: Signal
+    done: Signal
+    go: Signal
+    sums: data.View
+    read_data: data.View
+    seen: Signal
 
     # Cycles from the issue of a read to the buffer's, less those from a write's to the buffer's.
     LAG: ClassVar = {"acts": 7, "weights": 0, "parameters": 2}

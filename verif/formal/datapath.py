@@ -4,13 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from amaranth.hdl import Assert, Assume, Cat, Mux, ResetSignal, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Mux, ResetSignal, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 
 from ...hw.config import ConfigError
 from .properties import StreamSpec, bounded_response, constant, moved
 from .runner import Task
+from .statements import Assert, Assume
 
 __all__ = ["DatapathSpec", "datapath_bound", "flow_task"]
 
@@ -75,6 +76,11 @@ class DatapathSpec(StreamSpec):
     -------
     The datapath's, and ``mark : In(6)``, constant: the number of the vector that is followed.
     """
+
+    weights: stream.Interface
+    acts: stream.Interface
+    psums: stream.Interface
+    mark: Signal
 
     def __init__(self, component: wiring.Component, config: Any):
         self._config, self._limit = config, datapath_bound(config)

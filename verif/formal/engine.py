@@ -7,7 +7,7 @@ the streams of the engine's parts and of its host adapter, and the register bank
 from dataclasses import replace
 from functools import partial
 
-from amaranth.hdl import Assert, Cover, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
@@ -27,6 +27,7 @@ from .overflow import AccumulatorSpec
 from .properties import stream_assume, stream_cover
 from .reset import stream_task
 from .runner import Task
+from .statements import Assert, Cover
 
 __all__ = ["DispatchSpec", "stream_tasks", "tasks"]
 
@@ -42,6 +43,10 @@ class DispatchSpec(wiring.Component):
     config : EngineConfig
         The engine.
     """
+
+    cmd: stream.Interface
+    taken: Signal
+    done: Signal
 
     def __init__(self, config: EngineConfig):
         self._config = config

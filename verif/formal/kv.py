@@ -5,10 +5,12 @@ placer takes only such victims. So no sink and no protected token is ever evicte
 two owners. Input vectors are counted right, and all streams keep their rules.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-from amaranth.hdl import Array, Assert, Assume, Const, Cover, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Array, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...hw.engine.credit_fifo import CreditFifo
@@ -26,13 +28,15 @@ from .kv_refresh import refresh_tasks
 from .properties import constant, stream_assert, stream_cover
 from .reset import stream_task
 from .runner import Task
+from .statements import Assert, Assume, Cover
 
 __all__ = ["CreditFifoSpec", "EvictorSpec", "PlacerSpec", "ScorerSpec", "stream_tasks", "tasks"]
 
 
 def credit_fifo_invariant(m: Module, outlet: CreditFifo, under_way) -> None:
     """Assert that an outlet counts its places: free, under way or full; pointers agree."""
-    queue, depth = outlet.queue, len(outlet.queue.put.addr)
+    queue: Any = outlet.queue
+    depth = len(queue.put.addr)
     m.d.comb += [
         Assert(outlet.free + under_way + queue.level == 1 << depth),
         Assert(outlet.room == (outlet.free != 0)),
@@ -55,6 +59,11 @@ class CreditFifoSpec(wiring.Component):
     o : Out(stream.Signature(4))
         The stream.
     """
+
+    start: Signal
+    write: Signal
+    data: Signal
+    o: stream.Interface
 
     def __init__(self):
         super().__init__(
@@ -94,6 +103,13 @@ class EvictorSpec(wiring.Component):
     slot, marked : In(slot_bits)
         Any, ``marked`` constant: what holds for it holds for all.
     """
+
+    valid: Signal
+    first: Signal
+    kept: Signal
+    score: Signal
+    slot: Signal
+    marked: Signal
 
     def __init__(self, config: KvConfig):
         self._config = config
@@ -157,6 +173,18 @@ class ScorerSpec(wiring.Component):
     weights : In(stream.Signature(weight_bits))
         Any.
     """
+
+    policy: data.View
+    position: Signal
+    marked_position: Signal
+    marked: Signal
+    count: Signal
+    load: Signal
+    choose: Signal
+    search: Signal
+    other: Signal
+    score: Signal
+    weights: stream.Interface
 
     def __init__(self, config: KvConfig):
         self._config = config
@@ -240,6 +268,14 @@ class PlacerSpec(wiring.Component):
     victim : In(slot_bits)
         Any that may go.
     """
+
+    policy: data.View
+    clear: Signal
+    go: Signal
+    refuse: Signal
+    keep: Signal
+    victim_write: Signal
+    victim: Signal
 
     def __init__(self, config: KvConfig):
         self._config = config
@@ -379,7 +415,7 @@ def stream_tasks() -> list[Task]:
 def tasks() -> list[Task]:
     """Return what is to be proved."""
     one = KvConfig(heads=1, slots=3, score_bits=2, weight_bits=2, position_bits=4)
-    specs = {
+    specs: dict[str, tuple[Callable[[], wiring.Component], int, int]] = {
         "credit_fifo": (CreditFifoSpec, 3, 12),
         "evictor": (partial(EvictorSpec, one), 3, 6),
         "scorer": (partial(ScorerSpec, one), 9, 16),

@@ -1,9 +1,10 @@
 """Proofs for places and for the pager, by induction, for any input."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import combinations, product
 
-from amaranth.hdl import Array, Assert, Assume, Cat, Const, Cover, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +13,7 @@ from ...hw.kv.pager_config import STATUSES, PagerConfig
 from ...hw.kv.places import Places
 from .properties import stream_assert, stream_assume
 from .runner import Task
+from .statements import Assert, Assume, Cover
 
 __all__ = ["PagerSpec", "PlacesSpec", "pager_tasks"]
 
@@ -75,6 +77,13 @@ class PlacesSpec(wiring.Component):
         Any place that is held.
     """
 
+    clear: Signal
+    take: Signal
+    holders: Signal
+    hold: Signal
+    drop: Signal
+    at: Signal
+
     def __init__(self, size: int, most: int):
         self._size, self._most = size, most
         super().__init__(
@@ -120,6 +129,9 @@ class PagerSpec(wiring.Component):
     answers : Out(stream.Signature(page_beat(config)))
         With any pauses.
     """
+
+    commands: stream.Interface
+    answers: stream.Interface
 
     def __init__(self, config: PagerConfig):
         self._config = config
@@ -242,7 +254,7 @@ class PagerSpec(wiring.Component):
 def pager_tasks() -> list[Task]:
     """Return what is to be proved."""
     small = PagerConfig(sequences=2, blocks=3, block_tokens=2, table_blocks=2)
-    specs = {
+    specs: dict[str, tuple[Callable[[], wiring.Component], int, int]] = {
         "places": (partial(PlacesSpec, 3, 2), 3, 12),
         "pager": (partial(PagerSpec, small), 2, 30),
     }

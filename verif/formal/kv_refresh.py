@@ -2,13 +2,14 @@
 
 from functools import partial
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from ...hw.kv.refresh import Refresher
 from ...hw.kv.refresh_config import RefreshConfig
 from .runner import Task
+from .statements import Assert, Assume, Cover
 
 __all__ = ["RefreshSpec", "refresh_tasks"]
 
@@ -35,6 +36,12 @@ class RefreshSpec(wiring.Component):
     scored_at, marked : In(range(rows))
         Any; ``marked`` is constant.
     """
+
+    scored: Signal
+    high: Signal
+    idle: Signal
+    scored_at: Signal
+    marked: Signal
 
     def __init__(self, config: RefreshConfig, paces: tuple[int, int], duty: bool = False):
         self._config, self._paces, self._duty = config, paces, duty

@@ -1,8 +1,9 @@
 """Proofs for the memory behind Wishbone: the rules of the bus, and room for every answer."""
 
 from functools import partial
+from typing import Any
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,6 +15,7 @@ from ...hw.kv.storage_words import request_word, word_beat
 from .properties import stream_assert
 from .reset import stream_task
 from .runner import Task
+from .statements import Assert, Assume, Cover
 
 __all__ = ["MemorySpec", "stream_tasks", "tasks"]
 
@@ -36,6 +38,13 @@ class MemorySpec(wiring.Component):
     dat_r : In(8)
         Of the bus.
     """
+
+    requests: stream.Interface
+    words: stream.Interface
+    stall: Signal
+    ack: Signal
+    err: Signal
+    dat_r: Signal
 
     def __init__(self) -> None:
         super().__init__(
@@ -69,9 +78,10 @@ class MemorySpec(wiring.Component):
             port = kinds._storage.read_port(domain="comb")
             m.d.comb += port.addr.eq(kinds.get.addr + place)
             reads += Mux(place < kinds.level, ~port.data, 0)[0]
-        depth = len(outlet.queue.put.addr)
+        queued: Any = outlet.queue
+        depth = len(queued.put.addr)
         waiting = memory.waiting
-        for queue, bits in ((outlet.queue, depth), (kinds, size.bit_length() - 1), (waiting, 1)):
+        for queue, bits in ((queued, depth), (kinds, size.bit_length() - 1), (waiting, 1)):
             m.d.comb += [
                 Assert((queue.put.addr - queue.get.addr - queue.level)[:bits] == 0),
                 Assert(queue.valid == (queue.level != 0)),
@@ -80,13 +90,13 @@ class MemorySpec(wiring.Component):
         last = kinds._storage.read_port(domain="comb")
         m.d.comb += [
             last.addr.eq(kinds.put.addr - 1),
-            Assert(outlet.free + reads + outlet.queue.level == size),
+            Assert(outlet.free + reads + queued.level == size),
             Assert(outlet.room == (outlet.free != 0)),
             Assert(~held | (wb.stb & (asked == before))),
             Assert(~wb.stb | wb.cyc),
             Assert(~wb.stb | (last.data == wb.we)),
             Cover((kinds.level == size) & (reads == size)),
-            Cover(outlet.queue.level == size),
+            Cover(queued.level == size),
         ]
         stream_assert(m, self.words)
         return m

@@ -1,7 +1,7 @@
 """No accumulator of the engine overflows: sums of up to ``k_max`` products come back exact."""
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal, signed
-from amaranth.lib import wiring
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from ...hw.arith.product_config import ProductConfig
@@ -9,6 +9,7 @@ from ...hw.engine.accumulator import Accumulator
 from ...hw.engine.config import EngineConfig
 from ...hw.engine.datapath import ROW_DISTANCE, psum_beat
 from .pe import within
+from .statements import Assert, Assume, Cover
 
 __all__ = ["AccumulatorSpec"]
 
@@ -32,6 +33,9 @@ class AccumulatorSpec(wiring.Component):
     valid : In(1)
         Whether it is there.
     """
+
+    beat: data.View
+    valid: Signal
 
     def __init__(self, config: EngineConfig):
         self._config = config

@@ -28,6 +28,10 @@ __all__ = ["CellClaim", "LinesClaim", "SelectedClaim", "claims"]
 class SelectedClaim(wiring.Component):
     """`selected` against shifting all values down; ``wrong`` where they differ."""
 
+    values: Signal
+    index: Signal
+    wrong: Signal
+
     def __init__(self, count: int):
         self._count = count
         super().__init__({"values": In(2 * count), "index": In(4), "wrong": Out(1)})
@@ -47,6 +51,12 @@ class CellClaim(wiring.Component):
 
     Assumed: it is not loaded again within four cycles.
     """
+
+    x: Signal
+    w: Signal
+    load: Signal
+    psums: Signal
+    wrong: Signal
 
     def __init__(self, config: SelectCellConfig):
         self._config = config
@@ -106,6 +116,10 @@ class LinesClaim(wiring.Component):
     The lines that a mode leaves unused may hold anything.
     """
 
+    acts: Signal
+    mode: Signal
+    wrong: Signal
+
     def __init__(self, config: SelectConfig):
         self._config = config
         super().__init__(
@@ -140,8 +154,8 @@ def claims() -> Iterator[Claim]:
     for count in range(1, 17):
         yield Claim(f"selected_{count}", partial(SelectedClaim, count), 0)
     for alpha in (1, 2, 3, 5, 8, 16):
-        config = PackedConfig(rows=3, cols=1, alpha=alpha, x_bits=2)
-        yield Claim(f"lines_{alpha}", partial(LinesClaim, config), 0)
+        packed = PackedConfig(rows=3, cols=1, alpha=alpha, x_bits=2)
+        yield Claim(f"lines_{alpha}", partial(LinesClaim, packed), 0)
     for lines, kind, fabric, first in (
         (1, "D", "portable", False),
         (3, "D", "portable", True),

@@ -8,8 +8,9 @@ room, and written whenever. What cells and lanes compute is proved by `verif.for
 """
 
 from functools import partial
+from typing import Any
 
-from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,6 +23,7 @@ from ...hw.packed.chain_shift import PixelShift
 from .properties import bounded_response, moved, stream_assert
 from .reset import reset_task, stream_task
 from .runner import Task
+from .statements import Assert, Assume, Cover
 
 __all__ = ["LoaderSpec", "RoomSpec", "ShiftSpec", "stream_tasks", "tasks"]
 
@@ -47,6 +49,11 @@ class ShiftSpec(wiring.Component):
     mark : In(range(pixels * images))
         Number of the result that is compared, held.
     """
+
+    valid: Signal
+    data: Signal
+    border: Signal
+    mark: Signal
 
     def __init__(self, config: PixelShiftConfig, images: int = 2):
         self._config, self._total = config, config.pixels * images
@@ -114,6 +121,9 @@ class LoaderSpec(wiring.Component):
         Any.
     """
 
+    i: stream.Interface
+    enable: Signal
+
     def __init__(self, config: ChainConfig):
         self._config = config
         super().__init__({"i": In(stream.Signature(config.word_bits)), "enable": In(1)})
@@ -172,6 +182,12 @@ class RoomSpec(wiring.Component):
         The stream.
     """
 
+    start: Signal
+    write: Signal
+    data: Signal
+    mark: Signal
+    o: stream.Interface
+
     def __init__(self):
         super().__init__(
             {
@@ -189,11 +205,12 @@ class RoomSpec(wiring.Component):
         wiring.connect(m, outlet.o, wiring.flipped(self.o))
         owed, came, went = (Signal(4, name=name) for name in ("owed", "came", "went"))
         mark, begun, value = Signal(3), Signal(), Signal(2)
+        queue: Any = outlet.queue
         m.d.comb += [
             outlet.start.eq(self.start), outlet.write.eq(self.write), outlet.data.eq(self.data),
             Assume(~self.start | outlet.room), Assume(~self.write | (owed != 0)),
             Assume(~begun | (self.mark == mark)),
-            Assert(~self.write | outlet.queue.fifo.w_rdy),
+            Assert(~self.write | queue.fifo.w_rdy),
         ]
         m.d.sync += [mark.eq(self.mark), begun.eq(1)]
         m.d.sync += [
@@ -215,7 +232,7 @@ def stream_tasks() -> list[Task]:
 
     One layer for a picture of one pixel; that it comes back, of two layers with shifts too.
     """
-    sizes = {"x_bits": 2, "w_bits": 2, "bias_bits": 8, "height": 1, "width": 1}
+    sizes: dict[str, Any] = {"x_bits": 2, "w_bits": 2, "bias_bits": 8, "height": 1, "width": 1}
     point = partial(PackedChain, ChainConfig(sizes=((1,),), outputs=1, codes=(), **sizes))
     several = ChainConfig(
         sizes=((1, 2), (2,)), outputs=2, codes=((0, 1, 4), ()), height=3, width=2, x_bits=3,
@@ -237,16 +254,16 @@ def tasks() -> list[Task]:
         ("back", (0, 2, 4), 2, 2, 2),
         ("point", (5, 8), 1, 1, 3),
     ):
-        config = PixelShiftConfig(codes=codes, height=height, width=width, x_bits=1)
-        spec = partial(ShiftSpec, config, images)
-        depth = images * config.pixels + config.ahead + 4
+        shift = PixelShiftConfig(codes=codes, height=height, width=width, x_bits=1)
+        spec = partial(ShiftSpec, shift, images)
+        depth = images * shift.pixels + shift.ahead + 4
         found.append(Task(f"shift_{name}", spec, depth + 2))
         found.append(Task(f"shift_{name}_cover", spec, depth, "cover"))
     config = ChainConfig(
         sizes=((2,), (1, 1)), outputs=1, codes=(), x_bits=2, w_bits=2, bias_bits=8
     )
-    spec = partial(LoaderSpec, config)
-    found.append(Task("loader", spec, 2 * config.parameter_words + 3))
-    found.append(Task("loader_cover", spec, config.parameter_words + 2, "cover"))
+    loader = partial(LoaderSpec, config)
+    found.append(Task("loader", loader, 2 * config.parameter_words + 3))
+    found.append(Task("loader_cover", loader, config.parameter_words + 2, "cover"))
     found.append(Task("room", RoomSpec, 2, covers=16))
     return found

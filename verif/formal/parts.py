@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from amaranth.hdl import Assert, Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
@@ -23,12 +23,16 @@ from ...hw.engine.register_slice import AlternatingSlice, RegisterSlice
 from ...hw.engine.weight_reader import WeightReader
 from .reset import reset_task, stream_task
 from .runner import Task
+from .statements import Assert
 
 __all__ = ["tasks"]
 
 
 class SlicesSpec(wiring.Component):
     """Both register slices take beats alike, and offer the same at the same time."""
+
+    i: stream.Interface
+    ready: Signal
 
     def __init__(self):
         beats = stream.Signature(3)

@@ -5,7 +5,7 @@ greatest. If what enters a weight-stationary PE lies there, then what leaves it 
 there for one row more: so, row by row, no partial sum of the array overflows.
 """
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,6 +14,7 @@ from ...hw.arith.dsp_product import pair_word
 from ...hw.arith.product_config import ProductConfig
 from ...hw.engine.config import sum_width
 from ...hw.systolic.pe import OsPe, PeConfig, WsPe
+from .statements import Assert, Assume, Cover
 
 __all__ = ["OsPeClaim", "OsSumSpec", "WsPeClaim", "pe_config", "product_range", "within"]
 
@@ -29,7 +30,7 @@ def product_range(config: ProductConfig) -> tuple[int, int]:
     return min(products), max(products)
 
 
-def within(value: Value, config: ProductConfig, count: int) -> Value:
+def within(value: Value, config: ProductConfig, count: Value | int) -> Value:
     """Return whether ``value`` can be a sum of ``count`` products."""
     low, high = product_range(config)
     return (value >= low * count) & (value <= high * count)
@@ -64,6 +65,15 @@ class WsPeClaim(wiring.Component):
     row : int
         Rows above it.
     """
+
+    x: Signal
+    w0: Signal
+    w1: Signal
+    psums: Signal
+    shift: Signal
+    swap: Signal
+    load: Signal
+    wrong: Signal
 
     def __init__(self, config: PeConfig, row: int):
         self._config, self._row = config, row
@@ -128,6 +138,13 @@ class OsPeClaim(wiring.Component):
         The PE's.
     """
 
+    x: Signal
+    w0: Signal
+    w1: Signal
+    clear: Signal
+    load: Signal
+    wrong: Signal
+
     def __init__(self, config: PeConfig):
         self._config = config
         product = config.product
@@ -188,6 +205,10 @@ class OsSumSpec(wiring.Component):
     clear : In(1)
         Whether a sum starts with the product that arrives now.
     """
+
+    x: Signal
+    w: Signal
+    clear: Signal
 
     def __init__(self, config: PeConfig, products: int):
         self._config, self._products = config, products

@@ -5,9 +5,11 @@ from functools import reduce
 from operator import and_, or_
 from typing import Any
 
-from amaranth.hdl import Assert, Assume, Const, Cover, Module, Mux, ResetSignal, Signal, Value
+from amaranth.hdl import Const, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
+
+from .statements import Assert, Assume, Cover
 
 __all__ = [
     "StreamSpec",
@@ -25,7 +27,7 @@ __all__ = [
 ]
 
 
-def constant(m: Module, value: Signal) -> Signal:
+def constant(m: Module, value: Value) -> Value:
     """Assume that an input never changes; return it."""
     before, begun = Signal.like(value), Signal()
     m.d.sync += [before.eq(value), begun.eq(1)]
@@ -90,7 +92,7 @@ def bounded_response(m: Module, request: Value, response: Value, bound: int) -> 
     m.d.comb += Assert(waited <= bound, "the response comes in time")
 
 
-def streams_of(signature: wiring.Signature, path: tuple[str, ...] = ()):
+def streams_of(signature: Any, path: tuple[str, ...] = ()):
     """Yield path and flow of every stream in a signature, at any depth."""
     for name, member in signature.members.items():
         if member.is_port:
@@ -160,7 +162,8 @@ class StreamSpec(wiring.Component):
         marks: Mapping[str, wiring.Member] | None = None,
         bits: int | None = None,
     ):
-        self._component, self._bits = component, bits
+        self._component: Any = component  # the stubs do not say that it elaborates
+        self._bits = bits
         self.covers, self.bound = covers, bound
         self._helps, self._works = helps or {}, works
         super().__init__(dict(component.signature.members) | dict(marks or {}))

@@ -8,18 +8,8 @@ need no merging.
 
 from functools import partial
 
-from amaranth.hdl import (
-    Assert,
-    Assume,
-    Cover,
-    EnableInserter,
-    Module,
-    Mux,
-    Shape,
-    Signal,
-    Value,
-)
-from amaranth.lib import stream, wiring
+from amaranth.hdl import EnableInserter, Module, Mux, Shape, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...hw.arith.delay import registered
@@ -27,6 +17,7 @@ from ...hw.engine.requantise import Requantise, RequantiseLane, requantise_beat
 from ...hw.engine.requantise_config import MULT_BITS, SHIFT_BITS, RequantiseConfig
 from .properties import bounded_response, moved, stream_assert, stream_assume, stream_cover
 from .runner import Task
+from .statements import Assert, Assume, Cover
 
 __all__ = ["LaneSpec", "UnitSpec", "formula", "tasks"]
 
@@ -68,6 +59,9 @@ class LaneSpec(wiring.Component):
     advance : In(1)
         Whether the lane moves.
     """
+
+    beat: data.View
+    advance: Signal
 
     def __init__(
         self,
@@ -137,6 +131,9 @@ class UnitSpec(wiring.Component):
     o : Out(stream.Signature(Shape(out_bits, out_signed)))
         The results.
     """
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, config: RequantiseConfig):
         self._config = config

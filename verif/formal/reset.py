@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial, reduce
 from typing import Any
 
-from amaranth.hdl import Assert, Const, Module, ResetSignal, Value
+from amaranth.hdl import Const, Module, ResetSignal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,6 +18,7 @@ from .properties import (
     streams_of,
 )
 from .runner import Task
+from .statements import Assert
 
 __all__ = ["ResetSpec", "reset_task", "stream_task"]
 
@@ -73,7 +74,9 @@ class ResetSpec(wiring.Component):
     """
 
     def __init__(self, make: Callable[[], wiring.Component]):
-        self._unit, self._fresh = make(), make()
+        # Any: the stubs do not say that components elaborate.
+        self._unit: Any = make()
+        self._fresh: Any = make()
         super().__init__(dict(self._unit.signature.members))
 
     def elaborate(self, platform):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # type: ignore[attr-defined]  # no stubs
 from amaranth.hdl import Const, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In

@@ -26,6 +26,9 @@ __all__ = ["claims"]
 class RecodeClaim(wiring.Component):
     """Digits of a number against the number; ``wrong`` where they differ or a place is in both."""
 
+    value: Signal
+    wrong: Signal
+
     def __init__(self, config: RecodeConfig):
         self._config = config
         super().__init__(
@@ -46,6 +49,12 @@ class RecodeClaim(wiring.Component):
 
 class PairClaim(wiring.Component):
     """`SignedPair` of a fabric against addition; ``wrong`` where they differ."""
+
+    a: Signal
+    b: Signal
+    not_a: Signal
+    not_b: Signal
+    wrong: Signal
 
     def __init__(self, config: SignedPairConfig):
         self._config = config
@@ -80,6 +89,12 @@ class BitMacClaim(wiring.Component):
     length : int
         Of the sums.
     """
+
+    x: Signal
+    w: Signal
+    sum: Signal
+    load: Signal
+    wrong: Signal
 
     def __init__(self, x_bits: int, w_bits: int, length: int):
         self._length, self._w_bits = length, w_bits
@@ -124,6 +139,10 @@ class EntryClaim(wiring.Component):
     The beat that ``load`` brings is followed through the 16 entries of its only table, which come
     three cycles after their index.
     """
+
+    beat: Signal
+    load: Signal
+    wrong: Signal
 
     def __init__(self, config: SerialConfig):
         self._config = config

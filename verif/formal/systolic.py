@@ -60,6 +60,10 @@ class Claim:
 class RowClaim(wiring.Component):
     """`PairRow` of a fabric against multiplication; ``wrong`` where they differ."""
 
+    x: Signal
+    digit: Signal
+    wrong: Signal
+
     def __init__(self, config: PairRowConfig):
         self._config = config
         shape = Shape(config.x_bits, config.x_signed)
@@ -86,6 +90,12 @@ class RowClaim(wiring.Component):
 
 class AddClaim(wiring.Component):
     """`GatedAdd` of a fabric against addition; ``wrong`` where they differ."""
+
+    fresh: Signal
+    old: Signal
+    clear: Signal
+    carry: Signal
+    wrong: Signal
 
     def __init__(self, config: GatedAddConfig):
         self._config = config
@@ -116,6 +126,12 @@ class AddClaim(wiring.Component):
 
 class ProductClaim(wiring.Component):
     """A product, or a pair of them, against ``*``; ``wrong`` where they differ."""
+
+    x: Signal
+    w0: Signal
+    w1: Signal
+    load: Signal
+    wrong: Signal
 
     def __init__(self, kind: type, config: ProductConfig):
         self._kind, self._config = kind, config
@@ -159,17 +175,17 @@ def claims() -> Iterator[Claim]:
     signs = ((False, False), (False, True), (True, False), (True, True))
     for x_signed, negative in signs:
         for x_bits in (2, 3, 8, 16):
-            config = PairRowConfig(
+            pair = PairRowConfig(
                 x_bits=x_bits, x_signed=x_signed, negative=negative, fabric="ecp5"
             )
             name = f"row_{x_bits}{'s' if x_signed else 'u'}{'n' if negative else 'p'}"
-            yield Claim(name, partial(RowClaim, config), 0)
+            yield Claim(name, partial(RowClaim, pair), 0)
     for width in (1, 2, 15, 32):
         for letters in ("", "c", "cs"):
-            config = GatedAddConfig(
+            add = GatedAddConfig(
                 width=width, carries="c" in letters, fabric="ecp5", subtracts="s" in letters
             )
-            yield Claim(f"add_{width}{letters}", partial(AddClaim, config), 0)
+            yield Claim(f"add_{width}{letters}", partial(AddClaim, add), 0)
     cases = [
         (LutProduct, "ecp5", 4, 4),
         (LutProduct, "ecp5", 3, 5),

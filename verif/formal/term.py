@@ -35,6 +35,12 @@ def clamped(limit: Value, low: int, high: int) -> Value:
 class HalvingClaim(wiring.Component):
     """`HalvingAdd` of a fabric against arithmetic; ``wrong`` where they differ."""
 
+    new: Signal
+    carry: Signal
+    old: Signal
+    halve: Signal
+    wrong: Signal
+
     def __init__(self, config: HalvingAddConfig):
         self._config = config
         shape = signed(config.width)
@@ -62,6 +68,10 @@ class ComparatorClaim(wiring.Component):
 
     A single term may be beyond the range of the data, for which only arrays of one term have a bit.
     """
+
+    value: Signal
+    limit: Signal
+    wrong: Signal
 
     def __init__(self, config: TermConfig):
         self._config = config
@@ -98,6 +108,10 @@ class ComparatorClaim(wiring.Component):
 class ListClaim(wiring.Component):
     """A tMAC's list of data terms is their sum, the largest first; ``wrong`` where not."""
 
+    value: Signal
+    limit: Signal
+    wrong: Signal
+
     def __init__(self, config: TermConfig):
         self._config = config
         shape = Shape(config.x_bits, config.x_signed)
@@ -115,7 +129,8 @@ class ListClaim(wiring.Component):
             data.ArrayLayout(data_term(config), config.data_terms), comparator.kept
         )
         total, count, unordered = Const(0), Const(0), Const(0)
-        for i, term in enumerate(listed):
+        for i in range(config.data_terms):
+            term = listed[i]
             power = Const(1) << term.exponent
             total = total + Mux(term.present, Mux(term.sign, -power, power), 0)
             count = count + term.present
@@ -133,6 +148,10 @@ class ListClaim(wiring.Component):
 
 class CarryClaim(wiring.Component):
     """Bounds of a conversion step are kept; ``wrong`` where not."""
+
+    coefficient: Signal
+    carry: Signal
+    wrong: Signal
 
     def __init__(self, config: TermConfig):
         self._config = config

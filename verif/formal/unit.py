@@ -35,10 +35,14 @@ _FLOWS = ("systolic", "packed", "nm")
 class Provable(Protocol):
     """Something to prove, see `Task`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the proof."""
+        ...
 
     def run(self, folder: Path) -> Proof:
         """Prove it below ``folder``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def unit_tasks(unit: str) -> list[Provable]:
 
     A formal module has ``tasks()``, or ``claims()`` of circuits, or both.
     """
-    found = stream_tasks(unit) + collisions.tasks(unit)
+    found: list[Provable] = [*stream_tasks(unit), *collisions.tasks(unit)]
     module = load(find_unit(unit).formal)
     groups: dict[str, list[Claim]] = defaultdict(list)
     for claim in module.claims() if hasattr(module, "claims") else ():

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from amaranth.back import rtlil
-from amaranth.hdl import Assert, Cat, Cover, Fragment, Module, Signal, signed
+from amaranth.hdl import Cat, Fragment, Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -22,6 +22,7 @@ from tilewright.verif.formal.properties import (
     transfers,
 )
 from tilewright.verif.formal.runner import Task, prove
+from tilewright.verif.formal.statements import Assert, Cover
 from tilewright.verif.tests.units import BEAT, Summing, emitted
 
 
