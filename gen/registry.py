@@ -177,6 +177,27 @@ UNITS: dict[str, Unit] = {
             judge="verif.mutate.packed:SelectJudge",
         ),
     ),
+    "ternary": Unit(
+        summary="Ternary weights: cells that add, subtract or skip, one carry chain each",
+        config="hw.ternary.config:TernaryConfig",
+        component="hw.ternary.array:TernaryArray",
+        presets={
+            "default": {},
+            "tiny": {"rows": 2, "cols": 2},
+            "unsigned": {"rows": 5, "cols": 3, "x_bits": 4, "x_signed": False, "fabric": "ecp5"},
+        },
+        family="sw.families.ternary:Ternary",
+        golden="verif.golden.ternary:ternary",
+        testbench="verif.testbench.ternary",
+        formal="verif.formal.ternary",
+        docs="docs/units/ternary.md",
+        paper="Li, Liu, Wang, Ternary Weight Networks, arXiv 1605.04711",
+        maturity="V2",
+        cycles="one activation vector per cycle within a step; see docs/units/ternary.md",
+        mutation=Mutation(
+            preset="tiny", settings=("rows=3",), judge="verif.mutate.datapath:DatapathJudge"
+        ),
+    ),
     "kv": Unit(
         summary="KV-cache controller: slots, scores, eviction, sinks, windows, recomputation",
         config="hw.kv.config:KvConfig",
@@ -463,6 +484,8 @@ INTERNAL: frozenset[str] = frozenset(
         "hw.systolic.row:WsSegment",
         "hw.systolic.weight_stationary:WeightStationary",
         "hw.systolic.ws_rim:WsRim",
+        "hw.ternary.cell:TernaryAdd",
+        "hw.ternary.cell:TernaryCell",
         "hw.term.column:TermColumn",
         "hw.term.feeder:TermFeeder",
         "hw.term.plane:HalvingAdd",

@@ -1,0 +1,1 @@
+"""Weight-stationary array for ternary weights: cells add, subtract or skip."""
