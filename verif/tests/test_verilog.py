@@ -24,8 +24,6 @@ from tilewright.verif.formal.equivalence import unequal
 from tilewright.verif.simulate.yosys_verilog import yosys_verilog
 from tilewright.verif.tests.seeds import seeds
 
-CYCLES = 2000
-
 
 class Cell(Component):
     """Multiplies and adds."""
@@ -120,7 +118,7 @@ def _ports(verilog: str, top: str) -> list[tuple[str, int, str]]:
     return [(direction, int(high or 0) + 1, name) for direction, high, name in found]
 
 
-def _compare(make, folder: Path) -> None:
+def _compare(make, folder: Path, cycles: int = 2_000) -> None:
     """Run both texts side by side in Icarus and compare every output in every cycle."""
     folder.mkdir(parents=True, exist_ok=True)
     neat = emit(make(), "neat").verilog
@@ -157,7 +155,7 @@ def _compare(make, folder: Path) -> None:
             "    rst <= cycle < 2 || $urandom(seed) % 200 == 0;",
             *drives,
             "    cycle <= cycle + 1;",
-            f'    if (cycle == {CYCLES}) begin $display("SAME"); $finish; end',
+            f'    if (cycle == {cycles}) begin $display("SAME"); $finish; end',
             "  end",
             f"  always @(negedge clk) if (cycle > 3 && ({' || '.join(checks)})) begin",
             '    $display("DIFFERENT in cycle %0d", cycle); $finish;',
@@ -345,13 +343,25 @@ def test_verilog_that_differs_is_found(written, wrong, found):
     assert any(found in bit for bit in differing), differing
 
 
-@pytest.mark.parametrize(("name", "preset"), [case for case in SMALL if case not in PROVED])
-def test_unit_keeps_its_meaning(name, preset):
+@pytest.mark.parametrize(
+    ("name", "preset", "cycles"),
+    [
+        *((name, preset, 2_000) for name, preset in SMALL if (name, preset) not in PROVED),
+        # test_emitted_proofs proves the others.
+        *(
+            pytest.param(name, "tiny", 100_000, marks=pytest.mark.slow)
+            for name, unit in UNITS.items()
+            if "tiny" in unit.presets and name not in ("systolic", "serial", "packed", "requantise")
+        ),
+    ],
+)
+def test_unit_keeps_its_meaning(name, preset, cycles):
     config = configure(name, preset=preset)
     text = emit(load(UNITS[name].component)(config), "probe").verilog
     if re.search(r"^  (MULT18X18D|ALU54B|CCU2C|DP16KD|TRELLIS_\w+) ", text, re.M):
         pytest.skip("instantiates cells of the fabric, for which there is no model here")
-    _compare(lambda: load(UNITS[name].component)(config), Path("build/test/verilog", name, preset))
+    folder = Path("build/test/verilog", name, preset, str(cycles))
+    _compare(lambda: load(UNITS[name].component)(config), folder, cycles)
 
 
 class Keywords(Component):
