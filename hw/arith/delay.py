@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import data
 
 __all__ = ["delay", "registered", "skew"]
 
 
-def delay(m: Module, value: Value, cycles: int, name: str, *, reset: bool = False) -> Value:
+def delay(
+    m: Module, value: Value | data.View, cycles: int, name: str, *, reset: bool = False
+) -> Value:
     """Return ``value`` as it was ``cycles`` cycles ago.
 
     Parameters

@@ -1,5 +1,7 @@
 """The engine without its bus edges: buffers, readers, one datapath, accumulators and output."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -97,7 +99,8 @@ class EngineCore(Component):
         m.submodules.act_buffer = act_buffer = ActBuffer(config)
         m.submodules.act_reader = act_reader = ActReader(config)
         m.submodules.weight_reader = weight_reader = WeightReader(config)
-        m.submodules.datapath = datapath = d.build()
+        datapath: Any = d.build()  # a component with the streams of the contract
+        m.submodules.datapath = datapath
         m.submodules.accumulator = accumulator = Accumulator(config)
         m.submodules.output = output = OutputStage(config)
 

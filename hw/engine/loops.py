@@ -67,7 +67,8 @@ class Loops(Component):
             for part in ("first", "last")
         )
         m.d.comb += [self.first.eq(Cat(first)), self.last.eq(Cat(last))]
-        for i, count in enumerate(self.counts):
+        for i in range(len(self.once)):
+            count = self.counts[i]
             following = Signal(16, name=f"following_{i}", reset_less=True)
             # Whether all loops inside are in their last iteration, a cycle late.
             inner_last = Signal(name=f"inner_last_{i}", reset_less=True)

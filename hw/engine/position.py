@@ -1,5 +1,7 @@
 """Positions in the activation buffer, and sums of them."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data
 
@@ -9,8 +11,8 @@ __all__ = ["Position", "Step", "add_lanes", "lane_excess", "step_within", "sum_p
 class Position(data.Struct):
     """Element ``lane`` of vector ``vector`` in the activation buffer."""
 
-    vector: unsigned(16)
-    lane: unsigned(8)
+    vector: unsigned(16)  # type: ignore[valid-type]  # Amaranth reads shapes here
+    lane: unsigned(8)  # type: ignore[valid-type]
 
 
 class Step(data.StructLayout):
@@ -30,7 +32,7 @@ def lane_excess(lane: Value, lanes: int) -> Value:
     return (lane[:bits] - lanes)[:bits]
 
 
-def step_within(position: data.View, lanes: int) -> dict[str, Value]:
+def step_within(position: Any, lanes: int) -> dict[str, Value]:
     """Return the fields of the `Step` of a position whose lane is below ``lanes``."""
     step = Step(lanes)
     return {
@@ -55,15 +57,15 @@ def add_lanes(lane: Value, step: data.View, lanes: int) -> tuple[Value, Value]:
     return Mux(carry, wrapped, total)[:bits], carry
 
 
-def sum_positions(m: Module, a: data.View, b: data.View, lanes: int) -> data.View:
+def sum_positions(m: Module, a: Any, b: Any, lanes: int) -> data.View:
     """Return ``a + b``, 3 cycles after their lanes; their vectors come a cycle after those."""
     shape = Step(lanes)
     lane_a = Signal(shape["lane"].width, reset_less=True)
-    step = Signal(shape, name="lane_b", reset_less=True)
+    step: Any = Signal(shape, name="lane_b", reset_less=True)  # mypy takes views for signals
     vectors = [Signal(16, name=f"vector_{name}", reset_less=True) for name in "ab"]
     carried = Signal(reset_less=True)
     lane = Signal.like(lane_a, name="lane_sum", reset_less=True)
-    at = Signal(data.StructLayout({"vector": 16, "lane": len(lane)}), reset_less=True)
+    at: Any = Signal(data.StructLayout({"vector": 16, "lane": len(lane)}), reset_less=True)
     total, carry = add_lanes(lane_a, step, lanes)
     m.d.sync += [
         lane_a.eq(a.lane), step.lane.eq(b.lane),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
@@ -174,7 +174,7 @@ class _FreeSpec(wiring.Component):
     """
 
     def __init__(self, component: wiring.Component):
-        self.unit = component
+        self.unit: Any = component  # the stubs do not say that it elaborates
         super().__init__(dict(component.signature.members))
 
     def elaborate(self, platform):
@@ -183,6 +183,10 @@ class _FreeSpec(wiring.Component):
         pass_on(m, self, self.unit)
         self.claim(m, self.unit)
         return m
+
+    def claim(self, m: Module, unit: Any) -> None:
+        """Add what is claimed."""
+        raise NotImplementedError
 
 
 class WordsSpec(_FreeSpec):
@@ -323,7 +327,8 @@ class OrderSpec(wiring.Component):
             acts = part == "acts"
             load = loader_configs(config)["LOAD_X" if acts else "LOAD_W"]
             units[1 - acts] = loader = Loader(load)
-            units[3 - acts] = unit = ActReader(config) if acts else WeightReader(config)
+            unit: Any = ActReader(config) if acts else WeightReader(config)
+            units[3 - acts] = unit
             wiring.connect(m, wiring.flipped(self.beats), loader.beats)
             m.d.comb += loader.write_ready.eq(go[0] if acts else 1)
             issue, writes = unit.issue, loader.write

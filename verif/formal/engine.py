@@ -6,6 +6,7 @@ the streams of the engine's parts and of its host adapter, and the register bank
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
@@ -128,11 +129,12 @@ class DispatchSpec(wiring.Component):
             (unit.act_steps, ActReader.STEPS), (unit.store_steps, StoreAddress.STEPS),
         ):  # fmt: skip
             for entry, name in enumerate(names):
-                kept = Signal(port.step.shape(), name=f"kept_{name}")
+                kept: Any = Signal(port.step.shape(), name=f"kept_{name}")
                 with m.If(port.write & (port.entry == entry)):
                     m.d.sync += kept.eq(port.step)
                     m.d.comb += Assert(port.bank == bank)
-                position = Position(sent[COMMANDS["GEMM"].field(f"{name}_vector").word])
+                word = sent[COMMANDS["GEMM"].field(f"{name}_vector").word]
+                position = Position(word)  # type: ignore[call-arg]  # the layout is known
                 with m.If(unit.gemm_acts.valid):
                     m.d.comb += [
                         Assert(position.lane < lanes), Assert(kept.lane == position.lane),

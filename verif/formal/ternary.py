@@ -18,6 +18,11 @@ __all__ = ["claims"]
 class AddClaim(wiring.Component):
     """A `TernaryAdd` against subtraction, addition and nothing; ``wrong`` if the sum differs."""
 
+    old: Signal
+    fresh: Signal
+    weight: Signal
+    wrong: Signal
+
     def __init__(self, config: TernaryAddConfig):
         self._config = config
         shape = signed(config.width)
@@ -40,6 +45,13 @@ class AddClaim(wiring.Component):
 
 class CellClaim(wiring.Component):
     """A cell against products; ``wrong`` if a sum differs after ``load`` brought a weight."""
+
+    x: Signal
+    w: Signal
+    shift: Signal
+    load: Signal
+    psums: Signal
+    wrong: Signal
 
     def __init__(self, config: PeConfig):
         self._config = config

@@ -1,7 +1,7 @@
 """Reception of requantisation parameters, the body of a PARAM."""
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import data
+from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
 from ...lib.component import Component
@@ -59,7 +59,7 @@ class ParameterReceiver(Component):
     ends: Signal
     row: Signal
     lane: Signal
-    param: data.View
+    param: View
     write: Signal
 
     def __init__(self, config: EngineConfig):

@@ -1,7 +1,10 @@
 """The fields of the command that is being received, each in a register of its own."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data
+from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
 from ...lib.component import Component
@@ -90,9 +93,9 @@ class CommandRegisters(Component):
     data: Signal
     place: Signal
     bank: Signal
-    fields: data.View
-    act_steps: data.View
-    store_steps: data.View
+    fields: View
+    act_steps: View
+    store_steps: View
     arrived: Signal
     word: Signal
     word_place: Signal
@@ -153,8 +156,8 @@ class CommandRegisters(Component):
 
     def _elaborate_steps(self, m):
         """Pass on the words that are steps."""
-        step = Signal(self.act_steps.step.shape(), name="step", reset_less=True)
-        position = Position(Cat(self.word[:24]))
+        step: Any = Signal(self.act_steps.step.shape(), name="step", reset_less=True)
+        position = Position(Cat(self.word[:24]))  # type: ignore[call-arg]  # the layout is known
         parts = step_within(position, self._config.datapath.act_lanes)
         m.d.sync += [step[name].eq(part) for name, part in parts.items()]
         for port, names in _STEPS.items():
