@@ -372,11 +372,12 @@ DEFAULT_FAMILY = "systolic"
 
 INTERNAL: frozenset[str] = frozenset(
     {
+        "hw.arith.counts:NextCount",
+        "hw.arith.counts:PreviousCount",
         "hw.arith.dsp_product:DspPair",
         "hw.arith.dsp_product:DspProduct",
         "hw.arith.gated_add:GatedAdd",
         "hw.arith.lut_product:LutProduct",
-        "hw.arith.next_count:NextCount",
         "hw.arith.pair_row:PairRow",
         "hw.arith.recode:Recode",
         "hw.arith.signed_pair:SignedPair",

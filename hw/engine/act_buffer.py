@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from ..arith.compare import above
 from ..lib.component import Component
 from .buffer import Buffer
 from .config import EngineConfig
@@ -138,12 +139,13 @@ class ActBuffer(Component):
     def _elaborate_ends(self, m, name, vector, lane):
         """Register an unaligned position: its vector, the next one, and the banks that need it."""
         lanes, bits = self._config.datapath.act_lanes, len(self.load_at)
+        lane_bits = max(1, (lanes - 1).bit_length())
         ends = Signal(
             data.StructLayout({"vector": bits, "following": bits, "further": lanes}), name=name
         )
         m.d.sync += [
             ends.vector.eq(vector), ends.following.eq(vector + 1),
-            ends.further.eq(Cat(i < lane for i in range(lanes))),
+            ends.further.eq(Cat(above(lane[:lane_bits], i) for i in range(lanes))),
         ]
         return ends
 

@@ -93,7 +93,7 @@ class ActReader(Component):
         gemm = named(gemm_acts_layout(self._config), "gemm")
         gap = Signal(range(ACT_GAP), reset_less=True)
         names = self.LOOPS
-        m.submodules.loops = loops = Loops(len(names))
+        m.submodules.loops = loops = Loops(len(names), self._config.datapath.fabric)
         for i, name in enumerate(names):
             m.d.comb += [
                 loops.start_once[i].eq(command[f"{name}_once"]),

@@ -6,8 +6,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, memory
 from amaranth.lib.wiring import In, Out
 
+from ..arith.counts import NextCount
 from ..arith.gated_add import GatedAdd, GatedAddConfig
-from ..arith.next_count import NextCount
 from ..lib.component import Component
 from .position import Step, add_lanes
 

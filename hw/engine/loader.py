@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from ..arith.next_count import NextCount
+from ..arith.counts import NextCount
 from ..lib.component import Component
 from .config import EngineConfig
 

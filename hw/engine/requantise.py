@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith.delay import registered
 from ..arith.dsp_product import DSP_LATENCY, multiply_ecp5
+from ..arith.gated_add import GatedAdd, GatedAddConfig
 from ..lib.component import Component
 from ..lib.fifo import Fifo
 from .requantise_config import MULT_BITS, PIECE_BITS, SHIFT_BITS, RequantiseConfig
@@ -33,6 +34,8 @@ class RequantiseLane(Component):
         Accumulator.
     bias : In(signed(acc_width))
         Added to it without overflow.
+    clear : In(1)
+        Leaves the bias out.
     mult : In(unsigned(16))
         Multiplier.
     shift : In(unsigned(6))
@@ -43,6 +46,8 @@ class RequantiseLane(Component):
         Lower clamp, at most ``hi``; read ``clamp_delay`` enabled cycles after ``acc``.
     hi : In(signed(clamp_bits))
         Upper clamp; read with ``lo``. Both lie in the range of ``value``.
+    biased : Out(signed(acc_width + 1))
+        Accumulator plus bias, an enabled cycle later.
     value : Out(Shape(out_bits, out_signed))
         Result.
 
@@ -64,11 +69,13 @@ class RequantiseLane(Component):
     advance: Signal
     acc: Signal
     bias: Signal
+    clear: Signal
     mult: Signal
     shift: Signal
     zero_point: Signal
     lo: Signal
     hi: Signal
+    biased: Signal
     value: Signal
 
     def __init__(self, config: RequantiseConfig):
@@ -79,11 +86,13 @@ class RequantiseLane(Component):
                 "advance": In(1),
                 "acc": In(signed(config.acc_width)),
                 "bias": In(signed(config.acc_width)),
+                "clear": In(1),
                 "mult": In(MULT_BITS),
                 "shift": In(SHIFT_BITS),
                 "zero_point": In(clamp),
                 "lo": In(clamp),
                 "hi": In(clamp),
+                "biased": Out(signed(config.acc_width + 1)),
                 "value": Out(Shape(config.out_bits, config.out_signed)),
             }
         )
@@ -124,7 +133,12 @@ class RequantiseLane(Component):
         """Return the products of the multiplier with each piece of accumulator plus bias."""
         config = self._config
         # Multipliers may lie far away: a register to set out from and one on the way.
-        biased = registered(m, (self.acc + self.bias)[: config.acc_width + 1], 2, "biased")
+        m.submodules.add = add = GatedAdd(
+            GatedAddConfig(width=config.acc_width + 1, carries=False, fabric=config.fabric)
+        )
+        m.d.comb += [add.fresh.eq(self.acc), add.old.eq(self.bias), add.clear.eq(self.clear)]
+        m.d.sync += self.biased.eq(add.sum)
+        biased = registered(m, self.biased, 1, "biased")
         mult = registered(m, self.mult, 2, "mult")
         products = []
         for i in range(config.pieces):

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from ..arith.next_count import NextCount
+from ..arith.counts import NextCount
 from ..lib.component import Component
 from .buffer import Buffer
 from .config import EngineConfig
@@ -84,7 +84,7 @@ class WeightReader(Component):
         command = self.cmd.payload
         gemm = named(gemm_weights_layout(config), "gemm")
         names = ("m_tiles", "n_tiles", "k_rows", "k_chunks")
-        m.submodules.loops = loops = Loops(len(names))
+        m.submodules.loops = loops = Loops(len(names), config.datapath.fabric)
         for i, name in enumerate(names):
             m.d.comb += [
                 loops.start_once[i].eq(command[f"{name}_once"]),

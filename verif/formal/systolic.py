@@ -20,6 +20,7 @@ from amaranth.lib.wiring import In, Out
 from ...fpga.flow import run_wasm
 from ...gen.errors import ToolError
 from ...gen.verilog import emit
+from ...hw.arith.counts import NextCount, PreviousCount
 from ...hw.arith.delay import registered
 from ...hw.arith.dsp_product import DspPair, DspProduct, pair_word
 from ...hw.arith.gated_add import GatedAdd, GatedAddConfig
@@ -124,6 +125,30 @@ class AddClaim(wiring.Component):
         return m
 
 
+class CountClaim(wiring.Component):
+    """A counter's next value in carry cells against addition; ``wrong`` where they differ."""
+
+    count: Signal
+    loaded: Signal
+    load: Signal
+    wrong: Signal
+
+    def __init__(self, kind: type[NextCount | PreviousCount], width: int):
+        self._counter, self._step = kind(width, "ecp5"), 1 if kind is NextCount else -1
+        super().__init__({"count": In(width), "loaded": In(width), "load": In(1), "wrong": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.counter = counter = self._counter
+        moved = (self.count + self._step)[: len(self.count)]
+        m.d.comb += [
+            counter.count.eq(self.count), counter.loaded.eq(self.loaded),
+            counter.load.eq(self.load),
+            self.wrong.eq(counter.following != Mux(self.load, self.loaded, moved)),
+        ]
+        return m
+
+
 class ProductClaim(wiring.Component):
     """A product, or a pair of them, against ``*``; ``wrong`` where they differ."""
 
@@ -180,6 +205,10 @@ def claims() -> Iterator[Claim]:
             )
             name = f"row_{x_bits}{'s' if x_signed else 'u'}{'n' if negative else 'p'}"
             yield Claim(name, partial(RowClaim, pair), 0)
+    for width in (1, 2, 15, 16):
+        for kind in (NextCount, PreviousCount):
+            name = f"count_{kind.__name__}_{width}"
+            yield Claim(name, partial(CountClaim, kind, width), 0)
     for width in (1, 2, 15, 32):
         for letters in ("", "c", "cs"):
             add = GatedAddConfig(

@@ -1,22 +1,15 @@
 """Whether the fields of a command are in their range."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.wiring import In, Out
 
+from ...arith.compare import above
 from ...lib.component import Component
 from ..commands import COMMANDS
 from ..config import EngineConfig
 from ..fields import field_bits, field_bounds
 
 __all__ = ["FieldChecks"]
-
-
-def _above(value: Value, limit: int) -> Value:
-    """Return ``value > limit`` as gates: a carry chain would be larger."""
-    above: Value = Const(0, 1)
-    for i in range(len(value)):
-        above = value[i] & above if limit >> i & 1 else value[i] | above
-    return above
 
 
 def _limits(config: EngineConfig) -> dict[tuple[str, int], list]:
@@ -29,12 +22,12 @@ def _limits(config: EngineConfig) -> dict[tuple[str, int], list]:
         def bad(w, total, tile_rows):
             value = w[field.lsb : field.lsb + field.width]
             below = [value == 0] * (first > 0)
-            return Cat(below, _above(value, last)).any()
+            return Cat(below, above(value, last)).any()
 
         return bad
 
     def span(depth):
-        return lambda w, total, tile_rows: (w[16:] == 0) | _above(total, depth)
+        return lambda w, total, tile_rows: (w[16:] == 0) | above(total, depth)
 
     limits = {
         ("LOAD_X", 1): [span(config.act_depth)],

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from ...arith.next_count import NextCount
+from ...arith.counts import NextCount
 from ...lib.component import Component
 from ..config import EngineConfig
 from ..fields import gemm_output_layout, named
@@ -138,7 +138,7 @@ class ResultIssue(Component):
         }  # fmt: skip
         with m.If(self.cmd.valid & self.cmd.ready):
             m.d.sync += [register.eq(command[name]) for name, register in gemm.items()]
-        m.submodules.loops = loops = Loops(2)
+        m.submodules.loops = loops = Loops(2, config.datapath.fabric)
         for i, name in enumerate(("m_tiles", "n_tiles")):
             m.d.comb += [
                 loops.start_once[i].eq(command[f"{name}_once"]),

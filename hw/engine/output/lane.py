@@ -4,7 +4,6 @@ from amaranth.hdl import Module, Shape, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ...arith.gated_add import GatedAdd, GatedAddConfig
 from ...lib.component import Component
 from ..config import EngineConfig
 from ..fields import parameter_layout
@@ -27,8 +26,8 @@ class OutputLane(Component):
         Sum of a channel.
     param : In(parameter_layout(config))
         The channel's parameters.
-    has_bias : In(1)
-        Adds the bias to raw results.
+    leaves_bias : In(1)
+        Leaves the bias out, as raw results can.
     zero_point, low, high : In(Shape(x_bits, x_signed))
         Zero point and clamps; stable.
     valid : In(1)
@@ -50,7 +49,7 @@ class OutputLane(Component):
 
     total: Signal
     param: data.View
-    has_bias: Signal
+    leaves_bias: Signal
     zero_point: Signal
     low: Signal
     high: Signal
@@ -66,7 +65,7 @@ class OutputLane(Component):
             {
                 "total": In(signed(config.acc_width)),
                 "param": In(parameter_layout(config)),
-                "has_bias": In(1),
+                "leaves_bias": In(1),
                 "zero_point": In(shape),
                 "low": In(shape),
                 "high": In(shape),
@@ -81,12 +80,8 @@ class OutputLane(Component):
         m = Module()
         config, best = self._config, self.best
         m.submodules.requantise = requantise = RequantiseLane(config.lane)
-        m.submodules.add = add = GatedAdd(
-            GatedAddConfig(width=config.acc_width + 1, carries=False, fabric=config.lane.fabric)
-        )
         # The sign of a difference is ready sooner than a comparison.
         keeps = ~self.valid | (~self.window_first & (requantise.value - best)[-1])
-        biased = Signal.like(self.raw, name="biased", reset_less=True)
         m.d.comb += [
             requantise.advance.eq(1),
             requantise.acc.eq(self.total),
@@ -96,10 +91,9 @@ class OutputLane(Component):
             requantise.zero_point.eq(self.zero_point),
             requantise.lo.eq(self.low),
             requantise.hi.eq(self.high),
-            add.fresh.eq(self.total), add.old.eq(requantise.bias), add.clear.eq(~self.has_bias),
-            self.raw.eq(biased),
+            requantise.clear.eq(self.leaves_bias),
+            self.raw.eq(requantise.biased),
         ]
-        m.d.sync += biased.eq(add.sum)
         with m.If(~keeps):
             m.d.sync += best.eq(requantise.value)
         return m

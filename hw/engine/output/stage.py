@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...arith.compare import above
 from ...arith.delay import delay
 from ...lib.component import Component
 from ..accumulator import banks_layout
@@ -182,11 +183,16 @@ class OutputStage(Component):
         self._elaborate_store(m, gemm, taken, early, leaves, lanes)
         queue = self._elaborate_queue(m, gemm, leaves, lanes)
         in_flight = Signal(range(latency + 9))
-        m.d.sync += in_flight.eq(in_flight + issue.tag.valid - leaves.valid)
+        with m.If(issue.tag.valid & ~leaves.valid):
+            m.d.sync += in_flight.eq(in_flight + 1)
+        with m.Elif(~issue.tag.valid & leaves.valid):
+            m.d.sync += in_flight.eq(in_flight - 1)
         promised = Signal(range(2 * PLACES))
-        places = Mux(gemm["raw"], RAW_PLACES, PLACES)
+        full = [above(promised, places - 4) for places in (RAW_PLACES, PLACES)]
         room = Signal(init=1)
-        m.d.sync += [promised.eq(queue.level + in_flight), room.eq(promised < places - 3)]
+        m.d.sync += [
+            promised.eq(queue.level + in_flight), room.eq(~Mux(gemm["raw"], *full)),
+        ]
         m.d.comb += [issue.room.eq(room), issue.busy.eq((in_flight != 0) | queue.write)]
         return m
 
@@ -220,7 +226,7 @@ class OutputStage(Component):
             m.submodules[f"lane_{i}"] = lane = OutputLane(config)
             m.d.comb += [
                 lane.total.eq(sums.chosen[i]), lane.param.eq(parameters[i]),
-                lane.has_bias.eq(gemm["bias"]),
+                lane.leaves_bias.eq(gemm["raw"] & ~gemm["bias"]),
                 lane.zero_point.eq(gemm["zero_point"]),
                 lane.low.eq(gemm["low"]), lane.high.eq(gemm["high"]),
                 lane.valid.eq(late.valid), lane.window_first.eq(late.window_first),
@@ -240,7 +246,8 @@ class OutputStage(Component):
         ]
         stores = leaves.valid & leaves.emit & gemm["store"]
         beyond = Cat(
-            addresses.in_last & (addresses.at.lane >= vector - i) for i in range(len(lanes))
+            addresses.in_last & above(addresses.at.lane[: vector.bit_length()], vector - i - 1)
+            for i in range(len(lanes))
         )
         m.d.sync += [
             self.store_at.eq(addresses.at), self.storing.eq(stores),
