@@ -85,7 +85,7 @@ def weights_of(job: Path) -> list[tuple[str, np.ndarray, int]]:
     graph = load(chosen.model)
     images = np.random.default_rng(1).random((2, 1, 28, 28), np.float32)
     network = quantise(graph, Formats.of(chosen.engine), images)
-    return [(layer.name, layer.weights, layer.rows) for layer in network.layers]
+    return [(layer.name, layer.weights, layer.rows) for layer in network.engine_layers]
 
 
 def digit_counts(

@@ -49,9 +49,9 @@ Progress = Callable[[int, int], None]
 class Samples:
     """Images with channels first: of training to calibrate with, others to score; labels."""
 
-    calibration: NDArray[np.float32]
+    calibration: NDArray[np.floating]
     calibration_labels: NDArray[np.int64]
-    test: NDArray[np.float32]
+    test: NDArray[np.floating]
     labels: NDArray[np.int64]
 
 
@@ -355,7 +355,7 @@ class PreparedJob:
     plan: NetworkPlan
     shards: tuple[Shard, ...]
     golden: NDArray[np.int64]
-    test: NDArray[np.float32]
+    test: NDArray[np.floating]
     labels: NDArray[np.int64]
 
     @property

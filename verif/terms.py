@@ -160,7 +160,7 @@ class Trial:
 def slots(engine: EngineConfig, config: TermConfig, network: QuantisedGraph) -> float:
     """Return the mean slots of the tiles of a network, each as often as it is used."""
     total = uses = 0
-    for layer, tiles in zip(network.layers, k_tiles(engine, network), strict=True):
+    for layer, tiles in zip(network.engine_layers, k_tiles(engine, network), strict=True):
         for lanes in tiles:
             tile = np.where(lanes[:, None] >= 0, layer.weights[lanes], 0)
             columns = slot_counts(config, tile)

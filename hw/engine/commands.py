@@ -6,6 +6,7 @@ adds both parts, the lane modulo the vector's length with a carry into the vecto
 modulo 65536.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = ["COMMANDS", "ERRORS", "NO_WAIT", "Command", "Field", "encode"]
@@ -155,7 +156,7 @@ ERRORS = (
 """Meaning of each error flag, from bit 0."""
 
 
-def encode(name: str, *, extra: tuple[int, ...] | list[int] = (), **values: int) -> list[int]:
+def encode(name: str, extra: Sequence[int] = (), /, **values: int) -> list[int]:
     """Return the words of command ``name``; waits default to none, other fields to 0.
 
     Raises

@@ -169,7 +169,7 @@ class Family:
         """
         return weights.size
 
-    def utilisation(self, useful: int, cycles: int) -> float:
+    def utilisation(self, useful: float, cycles: float) -> float:
         """Return useful products per multiply-accumulate slot: each cell has one slot a cycle."""
         return useful / (self.config.rows * self.config.cols * cycles)
 

@@ -14,7 +14,7 @@ __all__ = ["Nm"]
 class Nm(Select):
     """Arrays whose cells select among a group of channels."""
 
-    config: NmConfig
+    config: NmConfig  # pyright: ignore[reportIncompatibleVariableOverride] # never assigned again
     packed = (PackedNm,)
 
     def settings(self, w: PackedNm) -> dict[str, int]:

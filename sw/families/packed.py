@@ -16,7 +16,7 @@ __all__ = ["Packed"]
 class Packed(Select):
     """Arrays whose cells select one of the channels of a packed column."""
 
-    config: PackedConfig
+    config: PackedConfig  # pyright: ignore[reportIncompatibleVariableOverride] # never assigned again
     packed = (PackedColumns,)
 
     def settings(self, w: PackedColumns) -> dict[str, int]:

@@ -65,8 +65,8 @@ class Select(Family):
         config = self.config
         bits, mask = config.word_bits, (1 << config.word_bits) - 1
         rows = beats if config.pe == "bit_mac" else reversed(beats)
-        words = [[beat >> bits * c & mask for c in range(config.cols)] for beat in rows]
-        words = np.array(words, np.int64).reshape(-1, config.share, config.cols)
+        cells = [[beat >> bits * c & mask for c in range(config.cols)] for beat in rows]
+        words = np.array(cells, np.int64).reshape(-1, config.share, config.cols)
         weights = words & (1 << config.w_bits) - 1
         if config.w_signed:
             weights -= weights >> config.w_bits - 1 << config.w_bits
@@ -90,7 +90,7 @@ class Select(Family):
         """
         k, n = w.shape
         span, share = self.config.span(mode), self.config.share
-        groups = np.zeros((-(-k // span), span, n), w.dtype)
+        groups: Ints = np.zeros((-(-k // span), span, n), w.dtype)
         groups.reshape(-1, n)[:k] = w
         places = kept_places(groups, share)
         lost = groups.copy()
@@ -118,7 +118,7 @@ class Select(Family):
         config = self.config
         modes = [0] * len(network.layers)
         for code in range(1, len(config.spans)):
-            layers = tuple(dataclasses.replace(layer, mode=code) for layer in network.layers)
+            layers = tuple(dataclasses.replace(layer, mode=code) for layer in network.engine_layers)
             candidate = dataclasses.replace(network, layers=layers)
             tiles = k_tiles(EngineConfig(datapath=config), candidate)
             for i, (layer, lanes) in enumerate(zip(layers, tiles, strict=True)):
@@ -129,7 +129,7 @@ class Select(Family):
                     modes[i] = code
         layers = tuple(
             dataclasses.replace(layer, mode=mode)
-            for layer, mode in zip(network.layers, modes, strict=True)
+            for layer, mode in zip(network.engine_layers, modes, strict=True)
         )
         return dataclasses.replace(network, layers=layers)
 

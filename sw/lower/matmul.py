@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,11 +184,13 @@ class _Emitter:
         self, x: NDArray[np.int64], w: NDArray[np.int64]
     ) -> list[tuple[int, int, int, int]]:
         """Append all commands of the next product; return the output tiles."""
-        self._x, self._w, self._packed = x, w, {}
+        self._x, self._w = x, w
+        self._packed: dict[Any, Any] = {}
         self._product += 1
         tiles: list[tuple[int, int, int, int]] = []
         k_tiles = -(-x.shape[1] // self._tile_k)
-        for job in _split(self._config, *x.shape, w.shape[1], self._mode):
+        m, k = x.shape
+        for job in _split(self._config, m, k, w.shape[1], self._mode):
             x_half = self._activations(job)
             w_half = self._weights(job)
             self._gemm(job, x_half, w_half, k_tiles, tiles)

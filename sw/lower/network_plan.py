@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +122,7 @@ def plan_network(
     for item in layers:
         _check(config, item)
     sizes = [batch] if batch else [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1]
+    vectors = 0
     for size in sizes:
         tensors, vectors = _allocate(config, graph, layers, pads, size)
         if vectors <= config.act_depth:
@@ -322,7 +324,7 @@ class NetworkPlan:
         d = self.config.datapath
         k_tiles, n = item.k_tiles(d), item.layer.n
         family = family_of(d)
-        padded = np.zeros((*k_tiles.shape, -(-n // d.cols) * d.cols), np.int64)
+        padded: Any = np.zeros((*k_tiles.shape, -(-n // d.cols) * d.cols), np.int64)
         padded[..., :n] = np.where(k_tiles[..., None] < 0, 0, item.layer.weights[k_tiles])
         return [
             [

@@ -1,6 +1,7 @@
 """Kernels whose positions have few channels each, such as those of shift convolutions."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ def parts(layer: QuantisedLayer) -> tuple[int, int, NDArray[np.int64]]:
     how much further each position's tile starts, its width, and the K that it holds, -1 for none.
     """
     positions = math.prod(layer.kernel)
-    used = layer.weights.reshape(positions, -1, layer.n).any(axis=2)
+    used: Any = layer.weights.reshape(positions, -1, layer.n).any(axis=2)
     at, channels = np.nonzero(used)
     further = int((channels[at > 0] // at[at > 0]).min(initial=used.shape[1]))
     part = int((channels - at * further).max(initial=0)) + 1

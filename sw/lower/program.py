@@ -141,7 +141,7 @@ class ProgramBuilder:
                 words += [int(b) >> 32 * i & 0xFFFFFFFF for i in range(config.bias_words)]
             rows += config.groups
         waits = self._waits(None, None, None, results)
-        self.program.commands.append(encode("PARAM", base=base, count=rows, extra=words, **waits))
+        self.program.commands.append(encode("PARAM", words, base=base, count=rows, **waits))
 
     def gemm(
         self,

@@ -9,6 +9,7 @@ left go, weight after weight, to the largest of the corrected weights.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,7 @@ def compensated(
     k = len(weights)
     moment = data.T @ data
     moment += np.eye(k) * (_DAMPING * np.trace(moment) / k + 1e-9)
-    inverse = np.linalg.inv(moment)
+    inverse: Any = np.linalg.inv(moment)
     wanted = weights.astype(np.float64)
     result = np.zeros_like(weights)
     open_ = np.ones(k, bool)
@@ -197,15 +198,15 @@ def search_budgets(
         return made[layer.name, budget]
 
     def agrees(budgets: dict[str, int]) -> bool:
-        layers = tuple(layer_of(layer, budgets[layer.name]) for layer in network.layers)
+        layers = tuple(layer_of(layer, budgets[layer.name]) for layer in network.engine_layers)
         changed = dataclasses.replace(network, layers=layers)
         outputs = run(changed, inputs, _truncating(config))
         return (_classes(outputs) == classes).mean() >= agreement
 
-    budgets = {layer.name: config.budget for layer in network.layers}
+    budgets = {layer.name: config.budget for layer in network.engine_layers}
     lowest = 1 if config.pe == "tmac" else max(1, (config.shortest - 1) // config.groups)
     if config.budget and agrees(budgets):
-        for layer in sorted(network.layers, key=lambda layer: -layer.macs):
+        for layer in sorted(network.engine_layers, key=lambda layer: -layer.macs):
             while budgets[layer.name] > lowest:
                 trial = budgets | {layer.name: budgets[layer.name] - 1}
                 if not agrees(trial):
@@ -213,7 +214,7 @@ def search_budgets(
                 budgets = trial
     return [
         _report(config, layer, layer_of(layer, budgets[layer.name]), data[layer.name], budget)
-        for layer, budget in zip(network.layers, budgets.values(), strict=True)
+        for layer, budget in zip(network.engine_layers, budgets.values(), strict=True)
     ]
 
 
@@ -221,7 +222,7 @@ def with_budgets(network: QuantisedGraph, found: Sequence[LayerBudget]) -> Quant
     """Return ``network`` with the revealed weights of `search_budgets`."""
     layers = tuple(
         dataclasses.replace(layer, weights=report.weights)
-        for layer, report in zip(network.layers, found, strict=True)
+        for layer, report in zip(network.engine_layers, found, strict=True)
     )
     return dataclasses.replace(network, layers=layers)
 
@@ -262,7 +263,7 @@ def _report(
     change = (after.weights - before.weights).astype(float)
 
     def ratio(part: Floats, whole: Floats) -> float:
-        return float(np.linalg.norm(part) / max(np.linalg.norm(whole), 1e-12))
+        return float(np.linalg.norm(part)) / max(float(np.linalg.norm(whole)), 1e-12)
 
     return LayerBudget(
         name=before.name, budget=budget, weights=after.weights,

@@ -1,6 +1,7 @@
 """Integer weights for each kind of layer: products, convolutions, averages, sums, copies."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,7 +173,7 @@ def _vector_matrix(
 
 def quantised_matrix(
     matrix: NDArray[np.float32],
-    bias: NDArray[np.float32],
+    bias: NDArray[np.floating],
     steps: NDArray[np.float32] | None,
     x: QuantisedTensor,
     formats: Formats,
@@ -184,7 +185,7 @@ def quantised_matrix(
     real = matrix if method == "minmax" else matrix.astype(np.float64)
     bias = bias.astype(np.float64)
     if steps is not None:
-        scales = np.broadcast_to(steps.astype(np.float64), bias.shape)
+        scales: Any = np.broadcast_to(steps.astype(np.float64), bias.shape)
         weights = np.rint(real / scales).astype(np.int64)
         if weights.min() < formats.w_low or weights.max() > formats.w_high:
             raise ModelError(

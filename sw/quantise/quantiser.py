@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +127,7 @@ def quantise(
         else:
             tensor(chain.output, shape, chain.quantisation)
         output = tensors[chain.output]
+        made: tuple[QuantisedLayer | HostLayer, ...]
         if head:
             made = _requantised(chain, head, inputs, output, formats)
         else:
@@ -347,12 +349,13 @@ def _translate(
 
 def _raw(chain: _Chain, head: Head, inputs: list[QuantisedTensor]) -> QuantisedLayer:
     n = len(head.bias)
+    shape: Any = inputs[0].shape  # of three sizes, as heads have
     return QuantisedLayer(
         name=chain.name,
         op=chain.op,
         inputs=tuple(tensor.name for tensor in inputs),
         output=chain.output,
-        input_shape=inputs[0].shape,
+        input_shape=shape,
         weights=head.weights,
         bias=head.bias,
         mult=np.full(n, 1 << 15),
@@ -396,12 +399,13 @@ def _requantised(
                     "since the engine pads with 0; supported: padding after Relu, or pads 0"
                 )
             pads = chain.pool.pads
+    shape: Any = inputs[0].shape  # of three sizes, as heads have
     layer = QuantisedLayer(
         name=chain.name,
         op=chain.op,
         inputs=tuple(tensor.name for tensor in inputs),
         output=chain.output,
-        input_shape=inputs[0].shape,
+        input_shape=shape,
         weights=head.weights,
         bias=head.bias,
         mult=mult,

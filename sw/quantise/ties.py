@@ -34,8 +34,9 @@ def with_exact_ties(
     formats : Formats
         Formats of the engine.
     """
-    ratios = {factor: tie_ratio(factor) for factor in np.unique(factors).tolist()}
-    if None in ratios.values():
+    found = {factor: tie_ratio(factor) for factor in np.unique(factors).tolist()}
+    ratios = {factor: ratio for factor, ratio in found.items() if ratio is not None}
+    if len(ratios) < len(found):
         return (layer,)
     reach = 1 + max(layer.high - layer.zero_point, layer.zero_point - layer.low)
     weight = max(1, int(np.abs(layer.weights).max(initial=1)))

@@ -206,9 +206,9 @@ def claims() -> Iterator[Claim]:
             name = f"row_{x_bits}{'s' if x_signed else 'u'}{'n' if negative else 'p'}"
             yield Claim(name, partial(RowClaim, pair), 0)
     for width in (1, 2, 15, 16):
-        for kind in (NextCount, PreviousCount):
-            name = f"count_{kind.__name__}_{width}"
-            yield Claim(name, partial(CountClaim, kind, width), 0)
+        for counter in (NextCount, PreviousCount):
+            name = f"count_{counter.__name__}_{width}"
+            yield Claim(name, partial(CountClaim, counter, width), 0)
     for width in (1, 2, 15, 32):
         for letters in ("", "c", "cs"):
             add = GatedAddConfig(

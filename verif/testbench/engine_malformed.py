@@ -57,7 +57,7 @@ def malformed(
         far = min(depth << int(rng.integers(0, 3)), 65535)
         extra = [0] * int(rng.integers(1, 6)) if name == "PARAM" else []
         for wrong in ((base, 0), (base, over), (signed(far), 1), (-1, -1)):
-            words = encode(name, base=wrong[0], count=signed(wrong[1] & 0xFFFF), extra=extra)
+            words = encode(name, extra, base=wrong[0], count=signed(wrong[1] & 0xFFFF))
             spans.append((f"{name} span", words))
     ranges = []
     tile_rows = good[6] & 0xFFFF

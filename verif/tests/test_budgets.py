@@ -37,7 +37,7 @@ def searched(monkeypatch):
 
     def search(share, agreement, pe="plane", budget=4):
         small, large = layer("small", "x", [[1]]), layer("large", "small", [[2]], rows=9)
-        network = SimpleNamespace(layers=(small, large))
+        network = SimpleNamespace(layers=(small, large), engine_layers=(small, large))
         monkeypatch.setattr(budgets.dataclasses, "replace", lambda one, **fields: SimpleNamespace(
             **{"name": getattr(one, "name", ""), "macs": getattr(one, "macs", 0)} | fields
         ))  # fmt: skip

@@ -365,7 +365,7 @@ def broken(rng, config: EngineConfig, good: list[int]) -> list[int]:
         encode("LOAD_W", base=config.weight_depth, count=1),
         encode("PARAM", base=0, count=0),
         encode("PARAM", base=0, count=1),
-        encode("PARAM", base=0, count=1, extra=[0] * 50),
+        encode("PARAM", [0] * 50, base=0, count=1),
         with_field("tile_rows", config.tile_rows_max + 1),
         with_field("last_rows", config.tile_rows_max + 1),
         with_field("n_last", d.cols + 1),

@@ -109,7 +109,8 @@ class _Builder:
 
     def _needed(self, outputs: tuple[str, ...]) -> tuple[Node, ...]:
         """Return the nodes that the outputs depend on."""
-        wanted, nodes = set(outputs), []
+        wanted = set(outputs)
+        nodes: list[Node] = []
         for node in reversed(self.nodes.values()):
             if node.output in wanted:
                 wanted.update(node.inputs)
