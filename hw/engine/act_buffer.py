@@ -116,16 +116,17 @@ class ActBuffer(Component):
         with m.If(outside):
             m.d.sync += [read.vector.eq(0), read.following.eq(1)]
         m.d.comb += self.load_ready.eq(~self.storing)
-        write = self._elaborate_ends(
-            m, "write", Mux(self.storing, self.store_at.vector, self.load_at),
-            Mux(self.storing, self.store_at.lane, 0),
-        )  # fmt: skip
-        elements, enables = self._elaborate_store(m, write.further)
+        write = self._elaborate_ends(m, "write", self.store_at.vector, self.store_at.lane)
+        with m.If(~self.storing):
+            m.d.sync += write.vector.eq(self.load_at)
+        stores = Signal()
+        m.d.sync += stores.eq(self.storing)
+        elements, enables = self._elaborate_store(m, stores, write.further)
         banks = []
         for i in range(lanes):
             m.submodules[f"bank_{i}"] = bank = Buffer(config.datapath.x_bits, depth)
             # A store that begins in a later lane reaches the next vector in the first banks only.
-            wraps = write.further[i] if i < config.drain_lanes - 1 else 0
+            wraps = stores & write.further[i] if i < config.drain_lanes - 1 else 0
             m.d.sync += [
                 bank.write_at.eq(Mux(wraps, write.following, write.vector)),
                 bank.write_data.eq(elements[i]),
@@ -149,19 +150,18 @@ class ActBuffer(Component):
         ]
         return ends
 
-    def _elaborate_store(self, m, further):
+    def _elaborate_store(self, m, stores, further):
         """Return what each bank writes two cycles later, a store's element or a load's, and if."""
         config = self._config
         lanes, width = config.datapath.act_lanes, config.drain_lanes
         lane = self.store_at.lane
         loads = Signal()
-        stores = Signal()
         # One of the two is 0, so that no choice stands between them.
         load_data = Signal.like(self.load_data, reset_less=True)
         load_value = Signal.like(self.load_value, reset_less=True)
         strobes = Signal(width)
         m.d.sync += [
-            loads.eq(self.load & self.load_ready), stores.eq(self.storing),
+            loads.eq(self.load & self.load_ready),
             strobes.eq(self.store),
             *(load_data[i].eq(Mux(self.load_fill, 0, self.load_data[i])) for i in range(lanes)),
             load_value.eq(Mux(self.load_fill, self.load_value, 0)),
