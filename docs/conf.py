@@ -143,9 +143,7 @@ class EngineRegisters(_Generated):
         """Return one row per register."""
         rows = []
         for register in engine_registers(configure("engine")).registers:
-            parts = [
-                f"{f.lsb + f.width - 1}:{f.lsb} `{f.name}` {f.doc}" for f in register.fields
-            ]
+            parts = [f"{f.lsb + f.width - 1}:{f.lsb} `{f.name}` {f.doc}" for f in register.fields]
             meaning = "; ".join([part for part in (register.doc, *parts) if part])
             address, access = f"0x{register.address:02x}", register.access
             rows.append(f"| `{address}` | `{register.name}` | {access} | {meaning} |")

@@ -131,8 +131,7 @@ def main(output: OutputFolder = Path("build/frame"), json: Json = False) -> None
             raise typer.Exit(1) from None
     records = {
         name: [
-            {"name": part.name, "lut4_equivalents": part.area.lut4_equivalents}
-            | asdict(part.area)
+            {"name": part.name, "lut4_equivalents": part.area.lut4_equivalents} | asdict(part.area)
             for part in parts
         ]
         for name, parts in found.items()

@@ -128,9 +128,7 @@ def rows_of(
         operands = f"W{x_bits if name == 'planes' else 8}A{x_bits}"
         extremes = min(clocks), max(clocks)
         rows.append(
-            Row(
-                name, operands, frame, found.mhz, *extremes, area.lut4_equivalents, area.ff, rate
-            )
+            Row(name, operands, frame, found.mhz, *extremes, area.lut4_equivalents, area.ff, rate)
         )
     return rows
 
@@ -144,9 +142,9 @@ def main(
         int, typer.Option("--seeds", help="Place and route with seeds 1 to N.", min=1)
     ] = 3,
     placer: Annotated[Placer, typer.Option("--placer", help="Of nextpnr.")] = Placer.static,
-    job: Annotated[
-        Path, typer.Option("--job", help="Whose digits count.", metavar="JOB")
-    ] = Path("examples/fashion"),
+    job: Annotated[Path, typer.Option("--job", help="Whose digits count.", metavar="JOB")] = Path(
+        "examples/fashion"
+    ),
     digits: Annotated[
         bool, typer.Option("--digits", help="Count digits and measure nothing.")
     ] = False,

@@ -57,7 +57,10 @@ RECORD = "build.json"
 """What the last whole build in a folder was made from, and what came of it."""
 BOARDS = {
     "ulx3s-85f": Board(
-        "amaranth_boards.ulx3s:ULX3S_85F_Platform", "ulx3s", Part("85k", "CABGA381", 6), 0x41113043,
+        "amaranth_boards.ulx3s:ULX3S_85F_Platform",
+        "ulx3s",
+        Part("85k", "CABGA381", 6),
+        0x41113043,
         25,
     ),
 }
@@ -270,8 +273,15 @@ def build_design(
     (folder / "top.lpf").write_text(design.pins)
     say("Placing and routing")
     routed = place_and_route(
-        "top", folder, part=found.part, mhz=mhz, seed=seed, placer="static", lpf="top.lpf",
-        placed="top.placed.json", say=say,
+        "top",
+        folder,
+        part=found.part,
+        mhz=mhz,
+        seed=seed,
+        placer="static",
+        lpf="top.lpf",
+        placed="top.placed.json",
+        say=say,
     )
     clocks = {clock: f for clock, f in routed.fmax.items() if routed.constraint[clock] >= mhz - 1}
     say("Packing the bitstream and unpacking it again")
@@ -283,10 +293,17 @@ def build_design(
     bitstream = folder / "engine.bit"
     os.replace(folder / "engine.part", bitstream)
     build = BoardBuild(
-        board=design.board, mhz=mhz, fmax=min(clocks.values(), default=routed.slowest), area=area,
-        used=routed.used, available=routed.available, bitstream=bitstream,
-        placement=folder / "top.placed.json", identical=read.ok,
-        seconds=time.monotonic() - start, critical=routed.critical,
+        board=design.board,
+        mhz=mhz,
+        fmax=min(clocks.values(), default=routed.slowest),
+        area=area,
+        used=routed.used,
+        available=routed.available,
+        bitstream=bitstream,
+        placement=folder / "top.placed.json",
+        identical=read.ok,
+        seconds=time.monotonic() - start,
+        critical=routed.critical,
     )
     facts = asdict(build) | {"bitstream": bitstream.name, "placement": build.placement.name}
     record = {"design": digest, "files": _file_digests(build), "build": facts}

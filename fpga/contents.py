@@ -194,9 +194,7 @@ def _same_function(
         if low and any(value for pin, value in pins.items() if pin > 1):
             continue
         at = sum(pins.get(i, rest[i]) << i for i in range(4))
-        logical = sum(
-            (pins[physical[i]] if i in physical else fixed[i]) << i for i in range(4)
-        )
+        logical = sum((pins[physical[i]] if i in physical else fixed[i]) << i for i in range(4))
         if init[15 - logical] in "01" and init[15 - logical] != word[15 - at]:
             return False
     return True

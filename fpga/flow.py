@@ -40,6 +40,8 @@ PHASES = {
     "Info: Packing ": "packing", "Info: Promoting globals": "placing", "Info: Routing..": "routing",
 }  # fmt: skip
 """Lines of nextpnr with which its phases begin."""
+
+
 class Placer(StrEnum):
     """Placers of nextpnr."""
 
@@ -133,7 +135,12 @@ def check_tools() -> None:
 
 
 def run_wasm(
-    tool: str, arguments: Sequence[str], folder: Path, *, log: str, say: Say | None = None,
+    tool: str,
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    log: str,
+    say: Say | None = None,
     phases: Mapping[str, str] | None = None,
 ) -> None:
     """Run a WebAssembly tool inside ``folder``; paths in ``arguments`` are relative to it.
@@ -211,8 +218,10 @@ def check_area(area: Area, part: Part, where: str) -> None:
         It is; the message names what there is too much of, and the part as ``where``.
     """
     for name, used in (
-        ("LUT4-equivalents", area.lut4_equivalents), ("flip-flops", area.ff),
-        ("DSPs", area.dsp), ("block RAMs", area.bram),
+        ("LUT4-equivalents", area.lut4_equivalents),
+        ("flip-flops", area.ff),
+        ("DSPs", area.dsp),
+        ("block RAMs", area.bram),
     ):
         if used > part.capacity[name]:
             raise ConfigError(
@@ -264,9 +273,7 @@ def place_and_route(
     arguments += ["--placer", placer, "--seed", str(seed)]
     arguments += ["--json", f"{name}.json", "--textcfg", f"{stem}.config"]
     arguments += ["--report", f"{stem}.report.json", "-l", f"{stem}.nextpnr.log"]
-    run_wasm(
-        "nextpnr-ecp5", arguments, folder, log=f"{stem}.nextpnr.log", say=say, phases=PHASES
-    )
+    run_wasm("nextpnr-ecp5", arguments, folder, log=f"{stem}.nextpnr.log", say=say, phases=PHASES)
     return _read_report(read_json(folder / f"{stem}.report.json"))
 
 

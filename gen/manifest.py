@@ -64,9 +64,7 @@ def manifest(unit: str, name: str, config: UnitConfig, top: wiring.Component) ->
             for port in streams.values()
         },
         "behaviour": {
-            title.lower(): text
-            for title, text in sections(top).items()
-            if title in _PROSE and text
+            title.lower(): text for title, text in sections(top).items() if title in _PROSE and text
         },
         "latency": config.latency,
         "cycles": row.cycles,

@@ -2,7 +2,7 @@
 
 __all__ = ["FILES", "ROW"]
 
-ROW = '''\
+ROW = """\
     "@name@": Unit(
         summary="One column that multiplies a vector at once",
         config="hw.@name@.config:@Class@Config",
@@ -18,7 +18,7 @@ ROW = '''\
         cycles="T + 3 cycles for a step of T vectors",
         mutation=Mutation(preset="tiny", judge="verif.mutate.datapath:DatapathJudge"),
     ),
-'''
+"""
 """The row of the registry; ``@name@`` and ``@Class@`` stand for the family's name."""
 
 FILES = {
@@ -408,7 +408,7 @@ def test_products_on_the_engine(m, k, n):
     assert (y == x @ w).all()
     assert stats.cycles == stats.predicted_cycles
 ''',
-    "docs/units/@name@.md": '''\
+    "docs/units/@name@.md": """\
 # @name@
 
 One column that multiplies a vector at once: a starting point.
@@ -439,6 +439,6 @@ Not yet: `tilewright build @name@` gives area and clock.
 ## What the paper leaves open
 
 Write here what it is, and what you chose.
-''',
+""",
 }
 """Files by path, both with ``@name@``, ``@Class@`` and ``@imports@`` to be filled in."""

@@ -145,7 +145,11 @@ def started(
     """
     try:
         process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, process_group=0, **options,
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+            **options,
             env={**(env or os.environ), **cache_variables(Path("build"), folder.parent, folder)},
         )
     except OSError as error:

@@ -111,8 +111,13 @@ class _Engine:
         name, values = _decode(words)
         count = COMMANDS[name].words
         wait = self.dispatcher + count + 4
-        for field, unit in (("wait_x", "x"), ("wait_w", "w"), ("wait_g", "acts"),
-                            ("wait_g", "weights"), ("wait_s", "drain")):
+        for field, unit in (
+            ("wait_x", "x"),
+            ("wait_w", "w"),
+            ("wait_g", "acts"),
+            ("wait_g", "weights"),
+            ("wait_s", "drain"),
+        ):
             slack = values[field]
             done = self.done[unit]
             if slack != NO_WAIT and len(done) > slack:
@@ -190,8 +195,10 @@ class _Engine:
                     if first_read is None:
                         first_read = issued
                     for run in self.steps.step(
-                        issued + act_latency, rows,
-                        first=k == 0 and not accumulate, last=k == k_tiles - 1 and not keep,
+                        issued + act_latency,
+                        rows,
+                        first=k == 0 and not accumulate,
+                        last=k == k_tiles - 1 and not keep,
                         mode=values["mode"],
                     ):
                         self.acts.run(*run)

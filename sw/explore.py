@@ -266,8 +266,11 @@ def _evaluate(
         return vars(Candidate(point=point, refused=str(error)))
     return vars(
         Candidate(
-            point=point, accuracy=found.golden_accuracy, cycles=found.cycles / found.images,
-            peak=job.engine.datapath.act_lanes * job.engine.datapath.cols, **cells,
+            point=point,
+            accuracy=found.golden_accuracy,
+            cycles=found.cycles / found.images,
+            peak=job.engine.datapath.act_lanes * job.engine.datapath.cols,
+            **cells,
         )
     )
 

@@ -182,7 +182,11 @@ DATA: dict[str, Callable[[int], Samples]] = {"mnist": _mnist, "fashion": _fashio
 """Labelled data by name; the argument is how many images to calibrate with."""
 
 _FIELDS = {
-    "model": str, "data": str, "calibration": str, "calibration_images": int, "engine": str,
+    "model": str,
+    "data": str,
+    "calibration": str,
+    "calibration_images": int,
+    "engine": str,
 }
 
 
@@ -389,9 +393,7 @@ def prepare_job(
     graph = load_model(job.model)
     samples = DATA[job.data](job.calibration_images)
     _check_count("images", images, len(samples.test), "test")
-    _check_count(
-        "calibration_images", job.calibration_images, len(samples.calibration), "training"
-    )
+    _check_count("calibration_images", job.calibration_images, len(samples.calibration), "training")
     calibration, test = (
         values if graph.layout == "nchw" else from_model("nchw", values)
         for values in (samples.calibration, samples.test[:images])
@@ -415,8 +417,15 @@ def prepare_job(
     say(f"Running {len(test)} images on the golden model")
     golden = golden_run(network, x)
     return PreparedJob(
-        job=job, family=family, graph=graph, network=network, tiles=tiles, plan=plan,
-        shards=_shards(job.engine, plan, x), golden=golden, test=test,
+        job=job,
+        family=family,
+        graph=graph,
+        network=network,
+        tiles=tiles,
+        plan=plan,
+        shards=_shards(job.engine, plan, x),
+        golden=golden,
+        test=test,
         labels=labels,
     )
 
@@ -490,7 +499,10 @@ def _layers(ready: PreparedJob, images: int) -> tuple[LayerResult, ...]:
             before = timing.done
     return tuple(
         LayerResult(
-            name=layer.name, op=layer.op, shape=(layer.rows, layer.k, layer.n), macs=layer.macs,
+            name=layer.name,
+            op=layer.op,
+            shape=(layer.rows, layer.k, layer.n),
+            macs=layer.macs,
             cycles=total / images,
             utilisation=ready.family.utilisation(
                 images * _useful(ready.family, layer, tiles), total

@@ -36,9 +36,7 @@ def skew(
     m: Module, lanes: Sequence[Value], name: str, *, first: int = 0, step: int = 1
 ) -> list[Value]:
     """Return the lanes, lane ``i`` delayed by ``first + step * i`` cycles."""
-    return [
-        delay(m, lane, first + step * i, f"{name}_{i}") for i, lane in enumerate(lanes)
-    ]
+    return [delay(m, lane, first + step * i, f"{name}_{i}") for i, lane in enumerate(lanes)]
 
 
 def registered(m: Module, value: Value, cycles: int, name: str) -> Value:

@@ -108,9 +108,7 @@ class Accumulator(Component):
             self.full.eq(stage[2].closes),
         ]
         # A sum for each bank, though one is written: a choice before the addition takes longer.
-        totals = [
-            Signal(_row_layout(config), name=f"total_{i}", reset_less=True) for i in range(2)
-        ]
+        totals = [Signal(_row_layout(config), name=f"total_{i}", reset_less=True) for i in range(2)]
         first = Signal(reset_less=True)
         m.d.sync += first.eq(beat.first)
         adder = GatedAddConfig(width=width, carries=False, fabric=config.lane.fabric)
@@ -121,7 +119,9 @@ class Accumulator(Component):
             for i in range(2):
                 m.submodules[f"add_{c}_{i}"] = add = GatedAdd(adder)
                 m.d.comb += [
-                    add.fresh.eq(addends[1][c]), add.old.eq(self.sums[i][c]), add.clear.eq(clear),
+                    add.fresh.eq(addends[1][c]),
+                    add.old.eq(self.sums[i][c]),
+                    add.clear.eq(clear),
                 ]
                 m.d.sync += totals[i][c].eq(add.sum)
 

@@ -145,7 +145,8 @@ class ActBuffer(Component):
             data.StructLayout({"vector": bits, "following": bits, "further": lanes}), name=name
         )
         m.d.sync += [
-            ends.vector.eq(vector), ends.following.eq(vector + 1),
+            ends.vector.eq(vector),
+            ends.following.eq(vector + 1),
             ends.further.eq(Cat(above(lane[:lane_bits], i) for i in range(lanes))),
         ]
         return ends

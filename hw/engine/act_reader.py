@@ -97,7 +97,8 @@ class ActReader(Component):
         for i, name in enumerate(names):
             m.d.comb += [
                 loops.start_once[i].eq(command[f"{name}_once"]),
-                loops.counts[i].eq(gemm[name]), loops.once[i].eq(gemm[f"{name}_once"]),
+                loops.counts[i].eq(gemm[name]),
+                loops.once[i].eq(gemm[f"{name}_once"]),
             ]
         step = Signal(
             data.StructLayout({"move": Move, "first": 1, "last": 1, "k_first": 1, "k_row": 1})
@@ -154,15 +155,20 @@ class ActReader(Component):
             m.d.sync += started.eq(0)
         with m.If(issue):
             m.d.sync += [
-                following.eq(following + 1), row_last.eq(following == rows),
+                following.eq(following + 1),
+                row_last.eq(following == rows),
                 running.eq(~row_last),
-                row_first.eq(0), needs_bank.eq(0),
+                row_first.eq(0),
+                needs_bank.eq(0),
             ]
         with m.If(takes):
             final, k_first, k_last = loops.last[0], loops.first[2:].all(), loops.last[2:].all()
             m.d.sync += [
-                running.eq(1), started.eq(1), row_first.eq(1),
-                rows.eq(Mux(final, gemm["last_rows"], gemm["tile_rows"])), following.eq(2),
+                running.eq(1),
+                started.eq(1),
+                row_first.eq(1),
+                rows.eq(Mux(final, gemm["last_rows"], gemm["tile_rows"])),
+                following.eq(2),
                 row_last.eq(Mux(final, gemm["last_rows_once"], gemm["tile_rows_once"])),
                 step.first.eq(k_first & ~gemm["accumulate"]),
                 step.last.eq(k_last & ~gemm["keep"]),
@@ -191,7 +197,8 @@ class ActReader(Component):
             addresses.other.eq(step.k_row),
         ]
         m.d.comb += [
-            addresses.steps.eq(self.steps), addresses.taken.eq(self.cmd.valid & self.cmd.ready),
+            addresses.steps.eq(self.steps),
+            addresses.taken.eq(self.cmd.valid & self.cmd.ready),
         ]
         for i in range(4):
             m.d.comb += [
@@ -249,7 +256,8 @@ class ActReader(Component):
         ]
         m.submodules.slice = register_slice = RegisterSlice(beat)
         m.d.comb += [
-            register_slice.i.payload.eq(queue.data), register_slice.i.valid.eq(queue.valid),
+            register_slice.i.payload.eq(queue.data),
+            register_slice.i.valid.eq(queue.valid),
             queue.take.eq(register_slice.i.ready),
         ]
         wiring.connect(m, register_slice.o, wiring.flipped(self.acts))

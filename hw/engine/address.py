@@ -158,17 +158,22 @@ class AddressGenerator(Component):
         for i, loaded in enumerate(remembered):
             m.submodules[f"next_{i + 1}"] = count = NextCount(16, config.fabric)
             m.d.comb += [
-                count.count.eq(following[i]), count.loaded.eq(loaded), count.load.eq(restarts),
+                count.count.eq(following[i]),
+                count.loaded.eq(loaded),
+                count.load.eq(restarts),
             ]
             begins = (self.move == Move.START) | (moves & last[i])
             # Directly behind START or TILE there is nothing to go back from.
             with m.If((self.move == Move.START) | (restarts & ~starts) | (moves & advances[i + 1])):
                 m.d.sync += [
                     following[i].eq(Mux(begins, 2, count.following)),
-                    last[i].eq(Mux(
-                        begins, self.once[i],
-                        Mux(restarts, remembered_last[i], following[i] == self.counts[i]),
-                    )),
+                    last[i].eq(
+                        Mux(
+                            begins,
+                            self.once[i],
+                            Mux(restarts, remembered_last[i], following[i] == self.counts[i]),
+                        )
+                    ),
                 ]
             with m.If(starts):
                 m.d.sync += [remembered[i].eq(following[i]), remembered_last[i].eq(last[i])]
@@ -200,7 +205,8 @@ class AddressGenerator(Component):
         step = Signal(Step(config.lanes), name="step_held", reset_less=True)
         m.d.sync += step.eq(read.data)
         m.d.comb += [
-            write.en.eq(self.steps.write), write.data.eq(self.steps.step),
+            write.en.eq(self.steps.write),
+            write.data.eq(self.steps.step),
             write.addr.eq(Cat(self.steps.entry[:bits], self.steps.bank)),
             read.addr.eq(Cat(select, bank)),
             self.step.eq(step),
@@ -221,15 +227,20 @@ class AddressGenerator(Component):
             GatedAddConfig(width=16, carries=True, fabric=config.fabric)
         )
         m.d.comb += [
-            add.fresh.eq(step_vector), add.old.eq(self.vector), add.carry.eq(carried),
+            add.fresh.eq(step_vector),
+            add.old.eq(self.vector),
+            add.carry.eq(carried),
             add.clear.eq(move_vector == Move.START),
         ]
         m.d.sync += [
-            move_lane.eq(move), move_vector.eq(move_lane), step_vector.eq(step.vector),
+            move_lane.eq(move),
+            move_vector.eq(move_lane),
+            step_vector.eq(step.vector),
             carried.eq(carry),
         ]
         for name, moved_by, at, moved in (
-            ("lane", move_lane, self.lane, total), ("vector", move_vector, self.vector, add.sum),
+            ("lane", move_lane, self.lane, total),
+            ("vector", move_vector, self.vector, add.sum),
         ):
             tile = Signal.like(at, name=f"tile_{name}", reset_less=True)
             with m.If(moved_by != Move.HOLD):

@@ -11,6 +11,7 @@ from .config import block_width
 
 __all__ = ["Buffer", "buffer_memory"]
 
+
 def buffer_memory(shape: ShapeLike, depth: int) -> memory.Memory:
     """Return a memory of which nobody needs what is read in the cycle of a write to the same word.
 

@@ -181,6 +181,7 @@ def block_width(depth: int) -> int:
 
 def sum_width(x_bits: int, x_signed: bool, w_bits: int, w_signed: bool, k: int) -> int:
     """Signed bits that hold every sum of ``k`` products exactly."""
+
     def ends(bits: int, is_signed: bool) -> tuple[int, int]:
         return (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
 

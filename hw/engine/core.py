@@ -116,12 +116,14 @@ class EngineCore(Component):
         wiring.connect(m, weight_reader.weights, datapath.weights)
         wiring.connect(m, datapath.psums, accumulator.psums)
         m.d.comb += [
-            act_reader.steps.eq(dispatcher.act_steps), output.steps.eq(dispatcher.store_steps),
+            act_reader.steps.eq(dispatcher.act_steps),
+            output.steps.eq(dispatcher.store_steps),
             load_x.write_ready.eq(act_buffer.load_ready),
             act_buffer.load.eq(load_x.write),
             act_buffer.load_at.eq(load_x.write_at),
             act_buffer.load_data.eq(load_x.write_data),
-            act_buffer.load_fill.eq(load_x.fill), act_buffer.load_value.eq(load_x.value),
+            act_buffer.load_fill.eq(load_x.fill),
+            act_buffer.load_value.eq(load_x.value),
             load_w.write_ready.eq(1),
             weight_reader.write.eq(load_w.write),
             weight_reader.write_at.eq(load_w.write_at),
@@ -150,9 +152,15 @@ class EngineCore(Component):
         m.d.sync += [
             self.status.busy.eq(dispatcher.busy | self.y.valid),
             self.status.errors.eq(
-                Cat(dispatcher.errors, load_x.mismatch, load_w.mismatch, output.outside,
-                    (act_reader.reading & act_buffer.outside) | weight_reader.outside
-                    | output.param_outside)
+                Cat(
+                    dispatcher.errors,
+                    load_x.mismatch,
+                    load_w.mismatch,
+                    output.outside,
+                    (act_reader.reading & act_buffer.outside)
+                    | weight_reader.outside
+                    | output.param_outside,
+                )
             ),
             self.status.x_starved.eq(load_x.starved),
             self.status.w_starved.eq(load_w.starved),

@@ -57,9 +57,7 @@ class CreditFifo(Component):
     data: Any
     o: stream.Interface
 
-    def __init__(
-        self, shape: ShapeLike, depth: int = 8, queue: type[Queue | BlockQueue] = Queue
-    ):
+    def __init__(self, shape: ShapeLike, depth: int = 8, queue: type[Queue | BlockQueue] = Queue):
         self.queue = queue(Shape.cast(shape).width, depth)
         super().__init__(
             {

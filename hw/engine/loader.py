@@ -145,8 +145,11 @@ class Loader(Component):
         at = Signal.like(self.write_at, name="at", reset_less=True)
         m.submodules.next_at = next_at = NextCount(len(at), config.fabric)
         m.d.comb += [
-            self.write_at.eq(at), self.write_data.eq(self.beats.payload.data),
-            next_at.count.eq(at), next_at.loaded.eq(command.base), next_at.load.eq(self.cmd.ready),
+            self.write_at.eq(at),
+            self.write_data.eq(self.beats.payload.data),
+            next_at.count.eq(at),
+            next_at.loaded.eq(command.base),
+            next_at.load.eq(self.cmd.ready),
         ]
         filling = Signal()
         if config.fill_width:
@@ -160,7 +163,9 @@ class Loader(Component):
             with m.State("Idle"):
                 m.d.comb += self.cmd.ready.eq(1)
                 m.d.sync += [
-                    at.eq(next_at.following), count.eq(command.count), following.eq(2),
+                    at.eq(next_at.following),
+                    count.eq(command.count),
+                    following.eq(2),
                     at_last.eq(command.count_once),
                 ]
                 with m.If(self.cmd.valid):
@@ -172,7 +177,8 @@ class Loader(Component):
                 with m.If(self.write_ready & (filling | self.beats.valid)):
                     m.d.comb += self.write.eq(1)
                     m.d.sync += [
-                        at.eq(next_at.following), following.eq(following + 1),
+                        at.eq(next_at.following),
+                        following.eq(following + 1),
                         at_last.eq(following == count),
                     ]
                     with m.If(at_last | last):

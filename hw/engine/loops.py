@@ -84,7 +84,8 @@ class Loops(Component):
             begins = self.start | (moves & last[i]) if i else self.start
             m.submodules[f"next_{i}"] = count_down = PreviousCount(16, self._fabric)
             m.d.comb += [
-                count_down.count.eq(left), count_down.loaded.eq(count),
+                count_down.count.eq(left),
+                count_down.loaded.eq(count),
                 count_down.load.eq(started | (last[i] if i else 0)),
             ]
             with m.If(started | moves):

@@ -68,10 +68,14 @@ def sum_positions(m: Module, a: Any, b: Any, lanes: int) -> data.View:
     at: Any = Signal(data.StructLayout({"vector": 16, "lane": len(lane)}), reset_less=True)
     total, carry = add_lanes(lane_a, step, lanes)
     m.d.sync += [
-        lane_a.eq(a.lane), step.lane.eq(b.lane),
+        lane_a.eq(a.lane),
+        step.lane.eq(b.lane),
         step.excess.eq(lane_excess(b.lane, lanes)),
-        lane.eq(total), carried.eq(carry),
-        vectors[0].eq(a.vector), vectors[1].eq(b.vector),
-        at.lane.eq(lane), at.vector.eq(vectors[0] + vectors[1] + carried),
+        lane.eq(total),
+        carried.eq(carry),
+        vectors[0].eq(a.vector),
+        vectors[1].eq(b.vector),
+        at.lane.eq(lane),
+        at.vector.eq(vectors[0] + vectors[1] + carried),
     ]
     return at

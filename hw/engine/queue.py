@@ -78,7 +78,9 @@ class Queue(Component):
         write, read = self.put, self.get
         taken = self.valid & self.take
         m.d.comb += [
-            write.en.eq(self.write), write.data.eq(self.write_data), self.data.eq(read.data),
+            write.en.eq(self.write),
+            write.data.eq(self.write_data),
+            self.data.eq(read.data),
         ]
         with m.If(self.write):
             m.d.sync += write.addr.eq(write.addr + 1)

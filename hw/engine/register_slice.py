@@ -48,7 +48,8 @@ class RegisterSlice(Component):
         with m.If(self.o.ready | ~self.o.valid):
             m.d.sync += [
                 payload.eq(Mux(spare_full, spare, offered)),
-                self.o.valid.eq(spare_full | self.i.valid), spare_full.eq(0),
+                self.o.valid.eq(spare_full | self.i.valid),
+                spare_full.eq(0),
             ]
         with m.Elif(self.i.valid & self.i.ready):
             m.d.sync += spare_full.eq(1)
@@ -97,7 +98,8 @@ class AlternatingSlice(Component):
         taken = Signal()
         gone = Signal()
         m.d.comb += [
-            taken.eq(self.i.valid & ~full), self.i.ready.eq(~full),
+            taken.eq(self.i.valid & ~full),
+            self.i.ready.eq(~full),
             gone.eq(self.o.valid & self.o.ready),
             payload.eq(Mux(leaving, words[1], words[0])),
         ]
@@ -107,7 +109,8 @@ class AlternatingSlice(Component):
         m.d.sync += [
             full.eq(~gone & (full | (self.o.valid & taken))),
             self.o.valid.eq(full | taken | (self.o.valid & ~gone)),
-            filling.eq(filling ^ taken), leaving.eq(leaving ^ gone),
+            filling.eq(filling ^ taken),
+            leaving.eq(leaving ^ gone),
         ]
         return m
 

@@ -88,7 +88,8 @@ class WeightReader(Component):
         for i, name in enumerate(names):
             m.d.comb += [
                 loops.start_once[i].eq(command[f"{name}_once"]),
-                loops.counts[i].eq(gemm[name]), loops.once[i].eq(gemm[f"{name}_once"]),
+                loops.counts[i].eq(gemm[name]),
+                loops.once[i].eq(gemm[f"{name}_once"]),
             ]
         address = Signal(range(config.weight_depth), reset_less=True)
         beat_left = Signal(range(beats), reset_less=True)
@@ -106,9 +107,12 @@ class WeightReader(Component):
         ends = Signal(reset_less=True)
         begins = Signal()
         m.d.sync += [
-            hold.eq(hold >> 1), advances.eq(issue & beat_last),
-            reads.eq(issue), rewinds.eq(beat_last & wraps),
-            wraps.eq(loops.last[1:].all()), ends.eq(loops.last.all()),
+            hold.eq(hold >> 1),
+            advances.eq(issue & beat_last),
+            reads.eq(issue),
+            rewinds.eq(beat_last & wraps),
+            wraps.eq(loops.last[1:].all()),
+            ends.eq(loops.last.all()),
         ]
         m.d.comb += loops.advance.eq(advances)
         # The address moves a cycle after the issue: it is near the buffer, which may be far away.
@@ -119,15 +123,20 @@ class WeightReader(Component):
         base = gemm["w_base"]
         m.submodules.next_address = next_address = NextCount(len(address), config.datapath.fabric)
         m.d.comb += [
-            next_address.count.eq(address), next_address.loaded.eq(base),
+            next_address.count.eq(address),
+            next_address.loaded.eq(base),
             next_address.load.eq(goes_back),
         ]
         with m.If(begins | reads):
             m.d.sync += [
                 address.eq(Mux(last & ~goes_back, 0, next_address.following)),
-                last.eq(Mux(
-                    goes_back, base == config.weight_depth - 1, address == config.weight_depth - 2
-                )),
+                last.eq(
+                    Mux(
+                        goes_back,
+                        base == config.weight_depth - 1,
+                        address == config.weight_depth - 2,
+                    )
+                ),
                 past.eq(~goes_back & (past | last)),
             ]
         with m.FSM():
@@ -175,8 +184,10 @@ class WeightReader(Component):
             kind = RegisterSlice if width == bits else AlternatingSlice
             m.submodules[f"slice_{i}"] = register_slice = kind(len(piece))
             m.d.comb += [
-                queue.write_data.eq(piece), queue.write.eq(arrives),
-                register_slice.i.payload.eq(queue.data), register_slice.i.valid.eq(queue.valid),
+                queue.write_data.eq(piece),
+                queue.write.eq(arrives),
+                register_slice.i.payload.eq(queue.data),
+                register_slice.i.valid.eq(queue.valid),
                 queue.take.eq(register_slice.i.ready),
                 register_slice.o.ready.eq(self.weights.ready),
             ]

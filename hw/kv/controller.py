@@ -123,10 +123,14 @@ class KvController(Component):
         """Refresh by the scores that go to memory."""
         m.submodules.refreshers = pair = RefreshPair(self._config)
         m.d.comb += [
-            pair.pace_upper.eq(bank.pace_upper), pair.pace_lower.eq(bank.pace_lower),
-            pair.cost.eq(bank.cost), pair.threshold.eq(core.threshold),
-            pair.scored.eq(core.store.new_write), pair.scored_at.eq(core.store.new_at),
-            pair.score.eq(core.store.new_score), pair.idle.eq(self.memory_idle),
+            pair.pace_upper.eq(bank.pace_upper),
+            pair.pace_lower.eq(bank.pace_lower),
+            pair.cost.eq(bank.cost),
+            pair.threshold.eq(core.threshold),
+            pair.scored.eq(core.store.new_write),
+            pair.scored_at.eq(core.store.new_at),
+            pair.score.eq(core.store.new_score),
+            pair.idle.eq(self.memory_idle),
             bank.energy.eq(pair.energy),
             bank.refreshed_upper.eq(pair.refresh.upper),
             bank.refreshed_lower.eq(pair.refresh.lower),
@@ -141,7 +145,10 @@ class KvController(Component):
         wiring.connect(m, pager.answers, wiring.flipped(self.answers))
         answer, given = pager.answers.payload, pager.answers.valid & pager.answers.ready
         m.d.comb += [
-            bank.free_blocks.eq(pager.free), bank.copies.eq(given & answer.copied),
-            *(getattr(bank.errors, name).eq(given & (answer.status == i + 1))
-              for i, name in enumerate(PAGE_ERRORS)),
+            bank.free_blocks.eq(pager.free),
+            bank.copies.eq(given & answer.copied),
+            *(
+                getattr(bank.errors, name).eq(given & (answer.status == i + 1))
+                for i, name in enumerate(PAGE_ERRORS)
+            ),
         ]

@@ -112,24 +112,31 @@ class KvCore(Component):
             m.submodules.inputs = self.inputs
             wiring.connect(m, self.inputs.recalls, wiring.flipped(self.recalls))
             m.d.comb += [
-                self.inputs.drop.eq(placer.drop), self.inputs.drop_at.eq(placer.drop_at),
+                self.inputs.drop.eq(placer.drop),
+                self.inputs.drop_at.eq(placer.drop_at),
                 placer.freed.eq(self.inputs.freed),
                 placer.token.has_input.eq(self.inputs.take),
                 placer.token.input.eq(Mux(self.inputs.take, self.inputs.place, 0)),
             ]
         store = self.store
         m.d.comb += [
-            store.find_at.eq(reader.find_at), reader.found.eq(store.found),
+            store.find_at.eq(reader.find_at),
+            reader.found.eq(store.found),
             store.check_at.eq(Mux(scorer.busy, scorer.check_at, placer.check_at)),
-            scorer.checked.eq(store.checked), placer.checked.eq(store.checked),
-            store.score_at.eq(scorer.score_at), scorer.score.eq(store.score),
-            store.token_write.eq(placer.write), store.token_at.eq(placer.write_at),
+            scorer.checked.eq(store.checked),
+            placer.checked.eq(store.checked),
+            store.score_at.eq(scorer.score_at),
+            scorer.score.eq(store.score),
+            store.token_write.eq(placer.write),
+            store.token_at.eq(placer.write_at),
             store.token.eq(placer.write_token),
             store.new_write.eq(placer.write | scorer.new_write),
             store.new_at.eq(Mux(placer.write, placer.write_at, scorer.new_at)),
             store.new_score.eq(Mux(placer.write, 0, scorer.new_score)),
-            placer.victim_write.eq(scorer.done), placer.victim_head.eq(scorer.victim_head),
-            placer.victim.eq(scorer.victim), placer.victim_found.eq(scorer.found),
+            placer.victim_write.eq(scorer.done),
+            placer.victim_head.eq(scorer.victim_head),
+            placer.victim.eq(scorer.victim),
+            placer.victim_found.eq(scorer.found),
             self.status.evicted.eq(placer.evicted),
         ]
         self._elaborate_commands(m)
@@ -153,13 +160,19 @@ class KvCore(Component):
         recalling = 0 if self.inputs is None else self.inputs.busy
         m.d.comb += [
             still.eq(~(placer.busy | scorer.busy | reader.busy | recalling)),
-            placer.policy.eq(policy), scorer.policy.eq(policy), scorer.position.eq(self.position),
+            placer.policy.eq(policy),
+            scorer.policy.eq(policy),
+            scorer.position.eq(self.position),
             placer.look_at.eq(command.head),
-            reader.head.eq(command.head), reader.count.eq(count),
-            scorer.head.eq(command.head), scorer.count.eq(count), scorer.choose.eq(command.final),
+            reader.head.eq(command.head),
+            reader.count.eq(count),
+            scorer.head.eq(command.head),
+            scorer.count.eq(count),
+            scorer.choose.eq(command.final),
             self.threshold.eq(policy.threshold),
             placer.refuse.eq(judged.no_room | judged.too_long),
-            placer.keep.eq(command.keep), placer.token.position.eq(self.position),
+            placer.keep.eq(command.keep),
+            placer.token.position.eq(self.position),
             status.busy.eq(1),
         ]
         if self.inputs is not None:
@@ -275,7 +288,8 @@ class KvCore(Component):
         with m.If(judged.no_room | judged.too_long):
             m.d.comb += [
                 placer.go.eq(1),
-                status.no_room.eq(judged.no_room), status.too_long.eq(judged.too_long),
+                status.no_room.eq(judged.no_room),
+                status.too_long.eq(judged.too_long),
             ]
             m.next = "Fetch"
         with m.Elif(judged.unknown.any()):
@@ -296,7 +310,10 @@ class KvCore(Component):
             with m.If(judged.unknown[head]):
                 m.d.comb += lowest.eq(head)
         m.d.comb += [
-            scorer.head.eq(lowest), scorer.count.eq(policy.budget),
-            scorer.search.eq(1), scorer.load.eq(1), self.status.searching.eq(1),
+            scorer.head.eq(lowest),
+            scorer.count.eq(policy.budget),
+            scorer.search.eq(1),
+            scorer.load.eq(1),
+            self.status.searching.eq(1),
         ]
         m.next = "Wait"

@@ -77,6 +77,8 @@ class Evictor(Component):
         lower = Cat(self.score, self.kept) < Cat(least, ~self.found)
         with m.If(self.valid & (self.first | lower)):
             m.d.sync += [
-                least.eq(self.score), self.victim.eq(self.slot), self.found.eq(~self.kept),
+                least.eq(self.score),
+                self.victim.eq(self.slot),
+                self.found.eq(~self.kept),
             ]
         return m

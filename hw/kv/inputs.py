@@ -92,9 +92,13 @@ class InputStore(Component):
         m = Module()
         m.submodules.places = places = self.places
         m.d.comb += [
-            places.clear.eq(self.clear), self.room.eq(places.room), self.place.eq(places.place),
-            places.take.eq(self.take), places.holders.eq(self.holders),
-            places.drop.eq(self.drop), places.at.eq(self.drop_at),
+            places.clear.eq(self.clear),
+            self.room.eq(places.room),
+            self.place.eq(places.place),
+            places.take.eq(self.take),
+            places.holders.eq(self.holders),
+            places.drop.eq(self.drop),
+            places.at.eq(self.drop_at),
             self.freed.eq(places.count == 1),
         ]
         self._elaborate_walk(m, places)

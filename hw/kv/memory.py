@@ -125,14 +125,18 @@ class BlockMemory(Component):
             exists.eq(request.address < config.words),
             self.requests.ready.eq(outlet.room),
             self.failed.eq(taken & ~exists),
-            buffer.write.eq(taken & exists & request.write), buffer.write_at.eq(request.address),
-            buffer.write_data.eq(request.data), buffer.read_at.eq(request.address),
-            outlet.start.eq(taken & ~request.write), outlet.write.eq(under_way[-1]),
+            buffer.write.eq(taken & exists & request.write),
+            buffer.write_at.eq(request.address),
+            buffer.write_data.eq(request.data),
+            buffer.read_at.eq(request.address),
+            outlet.start.eq(taken & ~request.write),
+            outlet.write.eq(under_way[-1]),
             outlet.data.data.eq(Mux(missing[-1], 0, buffer.read_data)),
             outlet.data.failed.eq(missing[-1]),
         ]
         m.d.sync += [
-            under_way.eq(Cat(outlet.start, under_way)), missing.eq(Cat(~exists, missing)),
+            under_way.eq(Cat(outlet.start, under_way)),
+            missing.eq(Cat(~exists, missing)),
         ]
         return m
 
@@ -200,21 +204,30 @@ class WishboneMemory(Component):
             waiting.write.eq(self.requests.valid & self.requests.ready),
             waiting.write_data.eq(self.requests.payload),
             go.eq(
-                waiting.valid & ~(wb.stb & wb.stall) & (kinds.level != config.outstanding)
+                waiting.valid
+                & ~(wb.stb & wb.stall)
+                & (kinds.level != config.outstanding)
                 & (request.write | outlet.room)
             ),
-            waiting.take.eq(go), kinds.write.eq(go), kinds.write_data.eq(request.write),
+            waiting.take.eq(go),
+            kinds.write.eq(go),
+            kinds.write_data.eq(request.write),
             outlet.start.eq(go & ~request.write),
             # Whoever is asked is remembered from the cycle in which the bus is first asked.
-            wb.cyc.eq(kinds.valid), wb.sel.eq(~0),
-            answered.eq(kinds.valid & (wb.ack | wb.err)), kinds.take.eq(answered),
+            wb.cyc.eq(kinds.valid),
+            wb.sel.eq(~0),
+            answered.eq(kinds.valid & (wb.ack | wb.err)),
+            kinds.take.eq(answered),
             outlet.write.eq(answered & ~kinds.data),
-            outlet.data.data.eq(Mux(wb.err, 0, wb.dat_r)), outlet.data.failed.eq(wb.err),
+            outlet.data.data.eq(Mux(wb.err, 0, wb.dat_r)),
+            outlet.data.failed.eq(wb.err),
             self.failed.eq(answered & wb.err),
         ]
         with m.If(go):
             m.d.sync += [
-                wb.stb.eq(1), wb.we.eq(request.write), wb.adr.eq(request.address),
+                wb.stb.eq(1),
+                wb.we.eq(request.write),
+                wb.adr.eq(request.address),
                 wb.dat_w.eq(request.data),
             ]
         with m.Elif(~wb.stall):

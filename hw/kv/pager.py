@@ -133,7 +133,8 @@ class Pager(Component):
         m.d.comb += [
             self.entry.addr.eq(Cat(self.block, command.sequence)),
             self._set_entry.addr.eq(Cat(self.block, command.sequence)),
-            places.at.eq(self.entry.data), places.holders.eq(1),
+            places.at.eq(self.entry.data),
+            places.holders.eq(1),
             self.free.eq(places.level + (config.blocks - places.fresh)),
         ]
         answer = Signal(page_beat(config))
@@ -174,8 +175,10 @@ class Pager(Component):
                 m.d.sync += self.block.eq(
                     Mux(walks, 0, Mux(command.op == PageOp.READ, command.position, length) >> bits)
                 )
-                with m.If((command.sequence >= config.sequences)
-                          | ((command.op == PageOp.FORK) & (command.other >= config.sequences))):
+                with m.If(
+                    (command.sequence >= config.sequences)
+                    | ((command.op == PageOp.FORK) & (command.other >= config.sequences))
+                ):
                     done["bad_sequence"]()
                     m.next = "Fetch"
                 with m.Elif(command.op > PageOp.FREE.value):
@@ -221,7 +224,8 @@ class Pager(Component):
             done["out_of_blocks"]()
         with m.Else():
             m.d.comb += [
-                self._new_length.data.eq(length + 1), self._set_length.eq(1),
+                self._new_length.data.eq(length + 1),
+                self._set_length.eq(1),
                 self._set_entry.data.eq(places.place),
             ]
             with m.If(fresh):
@@ -244,8 +248,10 @@ class Pager(Component):
         with m.If(~lists | ~answered):
             m.d.sync += self.block.eq(self.block + 1)
             m.d.comb += [
-                places.hold.eq(forks), places.drop.eq(command.op == PageOp.FREE),
-                self._set_entry.data.eq(self.entry.data), self._set_entry.en.eq(forks),
+                places.hold.eq(forks),
+                places.drop.eq(command.op == PageOp.FREE),
+                self._set_entry.data.eq(self.entry.data),
+                self._set_entry.en.eq(forks),
             ]
             m.next = "Entry"
             with m.If(forks):

@@ -176,7 +176,9 @@ class Placer(Component):
         chosen = Signal(data.StructLayout({"step": step.shape(), "slot": config.slot_bits}))
         m.d.comb += [
             self.looks.eq(at.valid & at.full),
-            chosen.step.eq(at), chosen.slot.eq(slot), self.check_at.eq(Cat(slot, at.head)),
+            chosen.step.eq(at),
+            chosen.slot.eq(slot),
+            self.check_at.eq(Cat(slot, at.head)),
         ]
         last = data.View(chosen.shape(), delay(m, chosen.as_value(), 2, "chosen"))
         under_way = Signal(4)
@@ -237,19 +239,29 @@ class Placer(Component):
         ]
         with m.If(step.valid | clearing):
             m.d.sync += [
-                head.eq(head + 1), keep.eq(keep >> 1), full.eq(full >> 1),
+                head.eq(head + 1),
+                keep.eq(keep >> 1),
+                full.eq(full >> 1),
             ]
             with m.If(step.last):
                 m.d.sync += [active.eq(0), clearing.eq(0)]
         with m.If(self.go):
             kept = self.keep & (~self.refuse).replicate(config.heads)
             m.d.sync += [
-                active.eq(1), refused.eq(self.refuse), token.eq(self.token), head.eq(0),
-                keep.eq(kept), full.eq(kept & self.full), self.known.eq(self.known & ~kept),
+                active.eq(1),
+                refused.eq(self.refuse),
+                token.eq(self.token),
+                head.eq(0),
+                keep.eq(kept),
+                full.eq(kept & self.full),
+                self.known.eq(self.known & ~kept),
             ]
         with m.If(self.clear):
             m.d.sync += [
-                clearing.eq(1), refused.eq(0), head.eq(0), self.full.eq(0),
+                clearing.eq(1),
+                refused.eq(0),
+                head.eq(0),
+                self.full.eq(0),
             ]
         return step
 
@@ -261,8 +273,10 @@ class Placer(Component):
         victim = self.victims.read_port(domain="comb")
         found = self.victims.write_port()
         m.d.comb += [
-            read.addr.eq(step.head), victim.addr.eq(step.head),
-            found.en.eq(self.victim_write), found.addr.eq(self.victim_head),
+            read.addr.eq(step.head),
+            victim.addr.eq(step.head),
+            found.en.eq(self.victim_write),
+            found.addr.eq(self.victim_head),
             found.data.eq(self.victim),
         ]
         with m.If(self.victim_write & self.victim_found):

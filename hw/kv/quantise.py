@@ -83,10 +83,13 @@ class Quantiser(Component):
         moved = Signal()
         _, last = self._place(m, moved, "place")
         m.d.comb += [
-            self.elements.ready.eq(outlet.room), moved.eq(self.elements.valid & outlet.room),
-            outlet.start.eq(moved), outlet.write.eq(moved),
+            self.elements.ready.eq(outlet.room),
+            moved.eq(self.elements.valid & outlet.room),
+            outlet.start.eq(moved),
+            outlet.write.eq(moved),
             outlet.data.code.eq(self.elements.payload),
-            outlet.data.scale.eq(1 << ELEMENT_BITS - 1), outlet.data.last.eq(last),
+            outlet.data.scale.eq(1 << ELEMENT_BITS - 1),
+            outlet.data.last.eq(last),
         ]
 
     def _elaborate_groups(self, m, outlet):
@@ -106,14 +109,19 @@ class Quantiser(Component):
         step = Signal()
         at, end = self._place(m, step, "at")
         m.d.comb += [
-            self.elements.ready.eq(held != size), moved.eq(self.elements.valid & (held != size)),
-            write.en.eq(moved), write.addr.eq(Cat(place, coming)),
+            self.elements.ready.eq(held != size),
+            moved.eq(self.elements.valid & (held != size)),
+            write.en.eq(moved),
+            write.addr.eq(Cat(place, coming)),
             write.data.eq(self.elements.payload),
-            step.eq(scales.valid & outlet.room), outlet.start.eq(step),
-            read.addr.eq(Cat(at, going)), scales.take.eq(step & end),
+            step.eq(scales.valid & outlet.room),
+            outlet.start.eq(step),
+            read.addr.eq(Cat(at, going)),
+            scales.take.eq(step & end),
         ]
         m.d.sync += [
-            coming.eq(coming + (moved & last)), going.eq(going + (step & end)),
+            coming.eq(coming + (moved & last)),
+            going.eq(going + (step & end)),
             held.eq(held + (moved & last) - (step & end)),
         ]
         self._elaborate_scale(m, moved, last, scales)
@@ -148,7 +156,8 @@ class Quantiser(Component):
         scale = Signal(ELEMENT_BITS)
         m.d.comb += [
             scale.eq(whole + (product >> bits)),
-            scales.write.eq(found[-1]), scales.write_data.eq(Mux(scale == 0, 1, scale)),
+            scales.write.eq(found[-1]),
+            scales.write_data.eq(Mux(scale == 0, 1, scale)),
         ]
 
     def _stage(self, bits):
@@ -168,8 +177,11 @@ class Quantiser(Component):
         asked = delay(m, Cat(step, end, scale), 2, "asked", reset=True)
         stage = Signal(self._stage(0), name="stage_0")
         m.d.sync += [
-            stage.valid.eq(asked[0]), stage.last.eq(asked[1]), stage.scale.eq(asked[2:]),
-            stage.negative.eq(element < 0), stage.rest.eq(Mux(element < 0, -element, element)),
+            stage.valid.eq(asked[0]),
+            stage.last.eq(asked[1]),
+            stage.scale.eq(asked[2:]),
+            stage.negative.eq(element < 0),
+            stage.rest.eq(Mux(element < 0, -element, element)),
         ]
         for bit in range(config.kv_bits):
             following = Signal(self._stage(bit + 1), name=f"stage_{bit + 1}")
@@ -177,8 +189,10 @@ class Quantiser(Component):
             fits = Signal(name=f"fits_{bit}")
             m.d.comb += [twice.eq(stage.rest << 1), fits.eq(twice >= stage.scale)]
             m.d.sync += [
-                following.valid.eq(stage.valid), following.negative.eq(stage.negative),
-                following.last.eq(stage.last), following.scale.eq(stage.scale),
+                following.valid.eq(stage.valid),
+                following.negative.eq(stage.negative),
+                following.last.eq(stage.last),
+                following.scale.eq(stage.scale),
                 following.quotient.eq(Cat(fits, stage.quotient) if bit else fits),
             ]
             if bit != config.kv_bits - 1:
@@ -188,7 +202,8 @@ class Quantiser(Component):
         rounded = Signal(config.kv_bits)
         m.d.comb += [
             rounded.eq((stage.quotient + 1) >> 1),
-            outlet.write.eq(stage.valid), outlet.data.last.eq(stage.last),
+            outlet.write.eq(stage.valid),
+            outlet.data.last.eq(stage.last),
             outlet.data.scale.eq(stage.scale),
             outlet.data.code.eq(Mux(stage.negative, -rounded, rounded)),
         ]

@@ -105,14 +105,18 @@ class Reader(Component):
                 slot.eq(0),
                 left.eq(self.count - (self.count != 0)),
             ]
-        asked = Signal(data.StructLayout({"head": config.head_bits, "slot": config.slot_bits,
-                                          "none": 1, "last": 1}))
-        m.d.comb += [
-            asked.head.eq(head), asked.slot.eq(slot), asked.none.eq(none), asked.last.eq(last),
-        ]
-        answered = data.View(
-            asked.shape(), delay(m, asked.as_value(), STORE_LATENCY, "answered")
+        asked = Signal(
+            data.StructLayout(
+                {"head": config.head_bits, "slot": config.slot_bits, "none": 1, "last": 1}
+            )
         )
+        m.d.comb += [
+            asked.head.eq(head),
+            asked.slot.eq(slot),
+            asked.none.eq(none),
+            asked.last.eq(last),
+        ]
+        answered = data.View(asked.shape(), delay(m, asked.as_value(), STORE_LATENCY, "answered"))
         under_way = Signal(STORE_LATENCY)
         m.d.sync += under_way.eq(Cat(ask, under_way))
         m.d.comb += [outlet.write.eq(under_way[-1]), self.busy.eq(active | under_way.any())]

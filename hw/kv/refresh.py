@@ -169,19 +169,26 @@ class Refresher(Component):
         needed = Signal()
         may = Signal()
         m.d.comb += [
-            often.pace.eq(self.pace_high), seldom.pace.eq(self.pace_low),
-            scored.en.eq(self.scored), scored.addr.eq(self.scored_at), scored.data.eq(self.high),
+            often.pace.eq(self.pace_high),
+            seldom.pace.eq(self.pace_low),
+            scored.en.eq(self.scored),
+            scored.addr.eq(self.scored_at),
+            scored.data.eq(self.high),
             # What is late goes first, of two in turn; else the frequent one.
             first.eq(often.due & Mux(seldom.late, often.late & ~self.turn, 1)),
             self.refresh_at.eq(Mux(first, often.row, seldom.row)),
-            group.addr.eq(often.row), score.addr.eq(often.row), other_group.addr.eq(seldom.row),
+            group.addr.eq(often.row),
+            score.addr.eq(often.row),
+            other_group.addr.eq(seldom.row),
             needed.eq(Mux(first, group.data | score.data, ~other_group.data)),
             may.eq(self.idle | ~needed | often.late | seldom.late),
             often.visit.eq(first & may),
             seldom.visit.eq(~first & seldom.due & may),
             self.refresh.eq((often.visit | seldom.visit) & needed),
             self.take.eq(self.refresh & ~self.idle),
-            regroup.en.eq(often.visit), regroup.addr.eq(often.row), regroup.data.eq(score.data),
+            regroup.en.eq(often.visit),
+            regroup.addr.eq(often.row),
+            regroup.data.eq(score.data),
         ]
         with m.If(often.visit | seldom.visit):
             m.d.sync += self.turn.eq(often.visit)

@@ -104,7 +104,8 @@ class RefreshPair(Component):
         scored_at = Signal.like(self.scored_at)
         high = Signal()
         m.d.sync += [
-            scored.eq(self.scored), scored_at.eq(self.scored_at),
+            scored.eq(self.scored),
+            scored_at.eq(self.scored_at),
             high.eq(self.score >= self.threshold),
         ]
         spent = []
@@ -116,8 +117,10 @@ class RefreshPair(Component):
                 m.d.sync += pace.eq(Mux(paces[group] == 1, 2, paces[group]))
                 m.d.comb += getattr(refresher, f"pace_{group}").eq(pace)
             m.d.comb += [
-                refresher.scored.eq(scored), refresher.scored_at.eq(scored_at),
-                refresher.high.eq(high), refresher.idle.eq(self.idle),
+                refresher.scored.eq(scored),
+                refresher.scored_at.eq(scored_at),
+                refresher.high.eq(high),
+                refresher.idle.eq(self.idle),
                 self.refresh[half].eq(refresher.refresh),
                 self.refresh[f"{half}_row"].eq(refresher.refresh_at),
             ]

@@ -92,7 +92,8 @@ class RowWriter(Component):
                 with m.If(code.valid & code.ready):
                     last = full & (word == config.scale_words + config.code_words - 1)
                     m.d.sync += [
-                        lane.eq(Mux(full, 0, lane + 1)), word.eq(Mux(last, 0, word + full)),
+                        lane.eq(Mux(full, 0, lane + 1)),
+                        word.eq(Mux(last, 0, word + full)),
                         earlier.eq(Cat(earlier, code.payload.code) >> config.kv_bits),
                     ]
                     with m.If(code.payload.last):
@@ -106,7 +107,8 @@ class RowWriter(Component):
                     m.d.comb += send.eq(room)
                     with m.If(room):
                         m.d.sync += [
-                            request.payload.data.eq(scales), scales.eq(scales >> config.data_bits),
+                            request.payload.data.eq(scales),
+                            scales.eq(scales >> config.data_bits),
                             word.eq(word + 1),
                         ]
                         with m.If(word == config.scale_words - 1):
@@ -295,7 +297,5 @@ class KvStorage(Component):
         ]
         m.d.sync += self.failed.eq(memory.failed)
         with m.If(~request.valid | request.ready):
-            m.d.sync += reads.eq(
-                Mux(reads, ~writer.requests.valid, reader.requests.valid)
-            )
+            m.d.sync += reads.eq(Mux(reads, ~writer.requests.valid, reader.requests.valid))
         return m

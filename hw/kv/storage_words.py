@@ -11,9 +11,7 @@ __all__ = ["code_beat", "codes_beat", "request_word", "word_beat"]
 
 def request_word(config: MemoryConfig) -> data.StructLayout:
     """Return a request: read a word, or ``write`` it."""
-    return data.StructLayout(
-        {"write": 1, "address": config.address_bits, "data": config.data_bits}
-    )
+    return data.StructLayout({"write": 1, "address": config.address_bits, "data": config.data_bits})
 
 
 def word_beat(config: MemoryConfig) -> data.StructLayout:

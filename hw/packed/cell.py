@@ -88,9 +88,7 @@ class SelectCell(WsPe):
 
     _config: SelectCellConfig
 
-    def _operands(
-        self, m: Module, x: Value, w: Value, swap: Value
-    ) -> tuple[Value, Value, Value]:
+    def _operands(self, m: Module, x: Value, w: Value, swap: Value) -> tuple[Value, Value, Value]:
         config, product = self._config, self._config.product
         held = self._held(m, w)
         lines = [x[product.x_bits * i : product.x_bits * (i + 1)] for i in range(config.lines)]

@@ -82,9 +82,7 @@ class ResidentCell(SelectCell):
     def _held(self, m: Module, w: Value) -> Value:
         return w
 
-    def _operands(
-        self, m: Module, x: Value, w: Value, swap: Value
-    ) -> tuple[Value, Value, Value]:
+    def _operands(self, m: Module, x: Value, w: Value, swap: Value) -> tuple[Value, Value, Value]:
         chosen, weight, _ = super()._operands(m, x, w, swap)
         return chosen, weight, Const(1, 1)
 

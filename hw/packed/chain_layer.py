@@ -116,7 +116,9 @@ class ChainLayer(Component):
         if config.shift:
             m.submodules.pixel_shift = shift = PixelShift(config.shift)
             m.d.comb += [
-                shift.i_valid.eq(valid), shift.i_data.eq(values), shift.border.eq(settings.border),
+                shift.i_valid.eq(valid),
+                shift.i_data.eq(values),
+                shift.border.eq(settings.border),
             ]
             valid, values = shift.o_valid, shift.o_data
         m.d.comb += [

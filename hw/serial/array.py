@@ -186,10 +186,7 @@ class SerialArray(Component):
 def _skewed(m: Module, config: SerialConfig, lanes: Sequence[Value]) -> list[list[Value]]:
     """Return the lanes group by group, the first one a cycle late, each other one more."""
     return [
-        [
-            delay(m, lane, g + 1, f"lane_{part.start + k}")
-            for k, lane in enumerate(lanes[part])
-        ]
+        [delay(m, lane, g + 1, f"lane_{part.start + k}") for k, lane in enumerate(lanes[part])]
         for g, part in enumerate(config.groups)
     ]
 

@@ -192,9 +192,7 @@ class SerialConfig(DatapathConfig):
     @property
     def groups(self) -> tuple[slice, ...]:
         """Lanes of each group."""
-        return tuple(
-            slice(low, min(low + GROUP, self.rows)) for low in range(0, self.rows, GROUP)
-        )
+        return tuple(slice(low, min(low + GROUP, self.rows)) for low in range(0, self.rows, GROUP))
 
     @property
     def sum_latency(self) -> int:

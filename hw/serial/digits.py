@@ -410,7 +410,5 @@ class DigitsLoader(Component):
         negative = count_tree(m, [(digit.negative, digit.negative) for digit in digits], "negative")
         total = Signal(config.correction_width, reset_less=True)
         begins = delay(m, writes[0], config.count_latency, "begins_total")
-        m.d.sync += total.eq(
-            negative + Mux(begins, 0, total << config.places_per_digit)
-        )
+        m.d.sync += total.eq(negative + Mux(begins, 0, total << config.places_per_digit))
         m.d.comb += tile.correction.eq(total)

@@ -125,7 +125,5 @@ class FrameScheduler(Component):
         with m.If(between & ~taken):
             m.d.sync += self.ready.eq(self.loaded & (rest[-1] | rested))
         with m.Else():
-            m.d.sync += self.ready.eq(
-                (turn | over | (~busy & ~taken)) & ~(taken & self.end)
-            )
+            m.d.sync += self.ready.eq((turn | over | (~busy & ~taken)) & ~(taken & self.end))
         return m

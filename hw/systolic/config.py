@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OsTiming", "SystolicConfig", "WsTiming"]
 
+
 @dataclass(frozen=True, kw_only=True)
 class SystolicConfig(DatapathConfig):
     """Parameters of a `SystolicArray`.

@@ -169,9 +169,7 @@ class WsPe(Component):
             m.d.comb += self.psums_next[bits].eq(total)
         return m
 
-    def _operands(
-        self, m: Module, x: Value, w: Value, swap: Value
-    ) -> tuple[Value, Value, Value]:
+    def _operands(self, m: Module, x: Value, w: Value, swap: Value) -> tuple[Value, Value, Value]:
         """Return what is multiplied, and where the weight is taken, given what is passed on."""
         return self.x, w, self.swap
 

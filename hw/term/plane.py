@@ -213,7 +213,10 @@ class PlanePe(Component):
         shifted, bit, ended, not_ended = (
             delay(m, value, 1, name)
             for value, name in (
-                (shift, "shifted"), (total[0], "lowest"), (end, "ended"), (going, "not_ended")
+                (shift, "shifted"),
+                (total[0], "lowest"),
+                (end, "ended"),
+                (going, "not_ended"),
             )
         )
         m.d.sync += [

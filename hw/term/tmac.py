@@ -77,9 +77,7 @@ class TmacPe(Component):
             negative.eq(term.sign ^ weight.term.sign),
             counts.eq(term.present & weight.term.present & ~weight.convert & ~weight.end),
             converts.eq(weight.convert),
-            place.eq(
-                Mux(weight.convert, weight.coefficient, term.exponent + weight.term.place)
-            ),
+            place.eq(Mux(weight.convert, weight.coefficient, term.exponent + weight.term.place)),
         ]
         end = delay(m, slot.end & slot.convert, 3, "ends")
         self._elaborate_vector(m, place, negative, counts, converts, end)

@@ -25,9 +25,7 @@ def feed_layout(config: TermConfig) -> data.StructLayout:
 def stored_slot(config: TermConfig) -> data.StructLayout:
     """A slot as weight beats hold it: see `TermConfig.slot_bits`."""
     place = config.slot_bits - config.owner_bits - 2
-    return data.StructLayout(
-        {"owner": config.owner_bits, "sign": 1, "present": 1, "place": place}
-    )
+    return data.StructLayout({"owner": config.owner_bits, "sign": 1, "present": 1, "place": place})
 
 
 def slot_layout(config: TermConfig) -> data.StructLayout:

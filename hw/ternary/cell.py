@@ -58,9 +58,7 @@ class TernaryAdd(Component):
     def __init__(self, config: TernaryAddConfig):
         self._config = config
         shape = signed(config.width)
-        super().__init__(
-            {"old": In(shape), "fresh": In(shape), "weight": In(2), "sum": Out(shape)}
-        )
+        super().__init__({"old": In(shape), "fresh": In(shape), "weight": In(2), "sum": Out(shape)})
 
     def elaborate(self, platform):
         m = Module()

@@ -41,7 +41,9 @@ GROUPS = ("bench", "study")
 _STOPPED = {
     128 + number: name
     for number, name in (
-        (signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP"),
+        (signal.SIGINT, "Ctrl-C"),
+        (signal.SIGTERM, "SIGTERM"),
+        (signal.SIGHUP, "SIGHUP"),
     )
 }
 """Exit codes of what was stopped, as shells have them, and what stopped it."""
@@ -205,7 +207,8 @@ def _tidy_end() -> Iterator[None]:
         raise _Stopped(number)
 
     signals = [
-        number for number in (signal.SIGTERM, signal.SIGHUP)
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) is signal.SIG_DFL
     ]
     for number in signals:

@@ -18,9 +18,7 @@ def command(
     seeds: Annotated[
         int, typer.Option("--seeds", help="Place and route with seeds 1 to N.", min=1, max=99)
     ] = 3,
-    mhz: Annotated[
-        float, typer.Option("--mhz", help="Clock to aim for.", min=1, max=1000)
-    ] = 200.0,
+    mhz: Annotated[float, typer.Option("--mhz", help="Clock to aim for.", min=1, max=1000)] = 200.0,
     placer: Annotated[
         str, typer.Option("--placer", help="heap, or static, which suits large designs.")
     ] = "heap",
@@ -57,8 +55,14 @@ def command(
     with waiting(f"writing the design of {unit}"):
         design = emit(load(find_unit(unit).component)(chosen), name)
     found = measure(
-        design.rtlil, name, output / unit, part=part, mhz=mhz, seeds=range(1, seeds + 1),
-        placer=placer, say=say,
+        design.rtlil,
+        name,
+        output / unit,
+        part=part,
+        mhz=mhz,
+        seeds=range(1, seeds + 1),
+        placer=placer,
+        say=say,
     )
     area = found.area
     if json:

@@ -22,9 +22,7 @@ def command(
             "--board", "-b", metavar="BOARD", help="What to build for, ulx3s-85f if not said."
         ),
     ] = None,
-    no_build: Annotated[
-        bool, typer.Option("--no-build", help="Accuracy and cycles only.")
-    ] = False,
+    no_build: Annotated[bool, typer.Option("--no-build", help="Accuracy and cycles only.")] = False,
     mhz: BoardClock = None,
     output: OutputFolder = Path("build/compare"),
     json: Json = False,

@@ -23,7 +23,8 @@ def command(
     sweep: Annotated[
         list[str] | None,
         typer.Option(
-            "--sweep", metavar="KEY=VALUE,VALUE",
+            "--sweep",
+            metavar="KEY=VALUE,VALUE",
             help=f"Values of a field to try; may be repeated. Without: {' '.join(_SIZES)}.",
         ),
     ] = None,
@@ -56,8 +57,14 @@ def command(
     choices = read_choices(sweep or _SIZES)
     space = Space(datapaths=tuple(dict.fromkeys(datapath or families_of(job))), choices=choices)
     found = explore(
-        job, space, output, trials=trials, images=images, settings=tuple(set_ or ()),
-        area=_synthesis(output, say) if synthesise else _estimate, say=say,
+        job,
+        space,
+        output,
+        trials=trials,
+        images=images,
+        settings=tuple(set_ or ()),
+        area=_synthesis(output, say) if synthesise else _estimate,
+        say=say,
     )
     page = _write(job, found, output)
     if json:
@@ -105,9 +112,17 @@ def _rows(found) -> list[tuple]:
                 value if key == "datapath" else f"{key.rpartition('.')[2]}={value}"
                 for key, value in one.point.items()
             ),
-            *((None,) * 5 if one.refused else (
-                f"{one.accuracy:.2%}", round(one.cycles), one.peak, one.lut4_equivalents, one.dsps
-            )),
+            *(
+                (None,) * 5
+                if one.refused
+                else (
+                    f"{one.accuracy:.2%}",
+                    round(one.cycles),
+                    one.peak,
+                    one.lut4_equivalents,
+                    one.dsps,
+                )
+            ),
             one.best,
             one.refused,
         )

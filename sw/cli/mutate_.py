@@ -16,9 +16,7 @@ def command(
         int | None,
         typer.Option("--count", "-n", help="How many mutants, 200 if not said.", min=1),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Which mutants.", min=0)
-    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Which mutants.", min=0)] = None,
     preset: Annotated[
         str | None,
         typer.Option("--preset", "-p", help="Mutate this one, not the row's.", metavar="NAME"),
@@ -41,8 +39,13 @@ def command(
 
     with progress_bar(f"mutants of {unit}") as move:
         found = mutate_unit(
-            unit, count, seed, preset=preset, examine=examine,
-            folder=output / f"{unit}-{preset}" if preset else output / unit, progress=move,
+            unit,
+            count,
+            seed,
+            preset=preset,
+            examine=examine,
+            folder=output / f"{unit}-{preset}" if preset else output / unit,
+            progress=move,
         )
     mutation = find_unit(unit).mutation
     assert mutation is not None, "mutate_unit refuses such a unit"

@@ -17,7 +17,9 @@ JobPath = Annotated[
 Datapaths = Annotated[
     list[str] | None,
     typer.Option(
-        "--datapath", "-d", metavar="UNIT",
+        "--datapath",
+        "-d",
+        metavar="UNIT",
         help="A family to try; may be repeated. All with an engine beside the job by default.",
     ),
 ]

@@ -35,10 +35,7 @@ def print_json(document: Any) -> None:
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows under titles; numbers stand to the right, the last column is not padded."""
     cells = [[_cell(value) for value in row] for row in rows]
-    widths = [
-        max([len(title), *(len(row[i]) for row in cells)])
-        for i, title in enumerate(titles)
-    ]
+    widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(titles)]
     right = [
         bool(rows) and all(isinstance(row[i], int | float | None) for row in rows)
         for i in range(len(titles))

@@ -17,9 +17,7 @@ def command(
     board: Annotated[
         str, typer.Option("--board", "-b", metavar="BOARD", help="The board on the desk.")
     ] = "ulx3s-85f",
-    flash: Annotated[
-        bool, typer.Option("--flash", help="Into the flash memory, to stay.")
-    ] = False,
+    flash: Annotated[bool, typer.Option("--flash", help="Into the flash memory, to stay.")] = False,
     json: Json = False,
 ) -> None:
     """Load a bitstream into a board, with openFPGALoader."""

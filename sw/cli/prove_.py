@@ -36,8 +36,12 @@ def command(
         print_json(
             [
                 {
-                    "unit": unit, "name": proof.name, "mode": proof.mode, "depth": proof.depth,
-                    "passed": proof.passed, "reason": proof.reason,
+                    "unit": unit,
+                    "name": proof.name,
+                    "mode": proof.mode,
+                    "depth": proof.depth,
+                    "passed": proof.passed,
+                    "reason": proof.reason,
                     "seconds": round(proof.seconds, 2),
                     "trace": str(proof.trace) if proof.trace else None,
                 }

@@ -16,8 +16,9 @@ def command(
     ] = Path("build/run"),
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The page; report.html in DIR by default.",
-                     metavar="FILE"),
+        typer.Option(
+            "--output", "-o", help="The page; report.html in DIR by default.", metavar="FILE"
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

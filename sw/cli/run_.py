@@ -24,7 +24,9 @@ def command(
     board: Annotated[
         str | None,
         typer.Option(
-            "--board", "-b", metavar="BOARD",
+            "--board",
+            "-b",
+            metavar="BOARD",
             help="Also write and check the Verilog, build the board's bitstream, and report.",
         ),
     ] = None,

@@ -18,7 +18,8 @@ def command(
     sim: Annotated[
         str | None,
         typer.Option(
-            "--sim", metavar="SIM",
+            "--sim",
+            metavar="SIM",
             help="icarus (if not said) or verilator: its cocotb bench; compiled: many more beats, "
             "no unknowns.",
         ),
@@ -26,7 +27,8 @@ def command(
     level: Annotated[
         str,
         typer.Option(
-            "--level", metavar="LEVEL",
+            "--level",
+            metavar="LEVEL",
             help="rtl; netlist: after synthesis for the ECP5; bitstream: unpacked and compared.",
         ),
     ] = "rtl",
@@ -42,8 +44,14 @@ def command(
 
     chosen = configure(unit, preset=preset, file=config, settings=set_ or ())
     found = verify_unit(
-        unit, chosen, output / f"{unit}-{sim or 'icarus'}-{level}", sim=sim, level=level,
-        seed=seed, waves=waves, say=say,
+        unit,
+        chosen,
+        output / f"{unit}-{sim or 'icarus'}-{level}",
+        sim=sim,
+        level=level,
+        seed=seed,
+        waves=waves,
+        say=say,
     )
     if json:
         said = {"unit": unit, "simulator": found.simulator, "level": level, "seed": seed}

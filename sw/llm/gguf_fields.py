@@ -107,8 +107,8 @@ def _one(value: Any) -> bool:
 
 
 def _equal(number: float) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int | float) and math.isclose(
-        value, number, rel_tol=1e-6
+    return lambda value: (
+        isinstance(value, int | float) and math.isclose(value, number, rel_tol=1e-6)
     )
 
 

@@ -97,7 +97,8 @@ def _dimensions(fields: Fields) -> Dimensions:
     )
     kv_heads = fields.count("llama.attention.head_count_kv", heads)
     for name, whole, part in (
-        ("llama.embedding_length", width, heads), ("llama.attention.head_count", heads, kv_heads),
+        ("llama.embedding_length", width, heads),
+        ("llama.attention.head_count", heads, kv_heads),
     ):
         if whole % part:
             raise ModelError(f"{fields.path}: {name} must be a multiple of {part}, not {whole}")

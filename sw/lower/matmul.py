@@ -135,8 +135,15 @@ def _split(config: EngineConfig, m: int, k: int, n: int, mode: int) -> list[_Job
             for row in range(0, m, block):
                 for n_first in range(0, n_tiles, group):
                     jobs.append(
-                        _Job(row, min(block, m - row), min(tile_rows, m - row), n_first,
-                             min(group, n_tiles - n_first), 0, k_tiles)
+                        _Job(
+                            row,
+                            min(block, m - row),
+                            min(tile_rows, m - row),
+                            n_first,
+                            min(group, n_tiles - n_first),
+                            0,
+                            k_tiles,
+                        )
                     )
             return jobs
     tile_rows = min(tile_rows, act_half)
@@ -175,14 +182,12 @@ class _Emitter:
         self._tile_k = self._family.tile(mode).k
         # Per half: what it holds, the load that filled it, the last GEMM that read it.
         self._x_halves: list[tuple[object, int, int | None]] = [(None, -1, None)] * 2
-        self._w_halves: list[tuple[object, int, int | None]] = [
-            (None, -1, None)
-        ] * _weight_parts(config)
+        self._w_halves: list[tuple[object, int, int | None]] = [(None, -1, None)] * _weight_parts(
+            config
+        )
         self._x_turn = self._w_turn = 0
 
-    def emit(
-        self, x: NDArray[np.int64], w: NDArray[np.int64]
-    ) -> list[tuple[int, int, int, int]]:
+    def emit(self, x: NDArray[np.int64], w: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
         """Append all commands of the next product; return the output tiles."""
         self._x, self._w = x, w
         self._packed: dict[Any, Any] = {}
@@ -278,7 +283,10 @@ class _Emitter:
             m_tiles=m_tiles,
             last_rows=job.rows - (m_tiles - 1) * job.tile_rows,
             n_last=n_last,
-            m0_count=1, m1_count=1, m2_count=1, m3_count=1,
+            m0_count=1,
+            m1_count=1,
+            m2_count=1,
+            m3_count=1,
             m4_count=job.rows,
             m4_vector=1,
             pool=1,

@@ -227,7 +227,10 @@ def _check(config: EngineConfig, item: _Layer) -> None:
 
 
 def _allocate(
-    config: EngineConfig, graph: QuantisedGraph, layers: list[_Layer], pads: dict[str, _Pads],
+    config: EngineConfig,
+    graph: QuantisedGraph,
+    layers: list[_Layer],
+    pads: dict[str, _Pads],
     batch: int,
 ) -> tuple[dict[str, _Tensor], int]:
     """Place all tensors, first fit by lifetime; return them and how many vectors they need."""
@@ -246,9 +249,7 @@ def _allocate(
             tensor.pads = border
             if any(layer.pads):
                 tensor.fill = layer.pad_value
-        tensors.setdefault(
-            layer.output, _Tensor(layer.output_shape, (0, 0, 0, 0), 0, index, index)
-        )
+        tensors.setdefault(layer.output, _Tensor(layer.output_shape, (0, 0, 0, 0), 0, index, index))
         tensors[layer.output].first = index
     if not layers[-1].layer.output == graph.output:
         raise MappingError(f"the last layer does not write the output {graph.output!r}")
@@ -328,7 +329,8 @@ class NetworkPlan:
         padded[..., :n] = np.where(k_tiles[..., None] < 0, 0, item.layer.weights[k_tiles])
         return [
             [
-                beat for tile in padded
+                beat
+                for tile in padded
                 for beat in family.pack(tile[:, c : c + d.cols], item.layer.mode)
             ]
             for c in range(0, padded.shape[2], d.cols)
@@ -366,8 +368,11 @@ class NetworkPlan:
                 target = self._tensors.get(item.layer.output)
                 if target is not None and any(target.pads):
                     x_load = builder.fill_x(
-                        target.base, len(part) * target.vectors, target.fill,
-                        reads=last_gemm, results=last_gemm,
+                        target.base,
+                        len(part) * target.vectors,
+                        target.fill,
+                        reads=last_gemm,
+                        results=last_gemm,
                     )
                 previous = last_gemm
                 for n_first, n_tiles in item.groups:
@@ -375,8 +380,14 @@ class NetworkPlan:
                         tiles = self._beats[index][n_first : n_first + n_tiles]
                         w_load = builder.load_w(0, [b for t in tiles for b in t], reads=last_gemm)
                     last_gemm = self._gemm(
-                        builder, item, len(part), n_first, n_tiles,
-                        x=x_load, w=w_load, results=previous,
+                        builder,
+                        item,
+                        len(part),
+                        n_first,
+                        n_tiles,
+                        x=x_load,
+                        w=w_load,
+                        results=previous,
                     )
                     if target is not None:
                         last_store = last_gemm
@@ -422,8 +433,16 @@ class NetworkPlan:
         return fields
 
     def _gemm(
-        self, builder: ProgramBuilder, item: _Layer, images: int, n_first: int, n_tiles: int, *,
-        x: int, w: int | None, results: int | None,
+        self,
+        builder: ProgramBuilder,
+        item: _Layer,
+        images: int,
+        n_first: int,
+        n_tiles: int,
+        *,
+        x: int,
+        w: int | None,
+        results: int | None,
     ) -> int:
         config, d, layer = self.config, self.config.datapath, item.layer
         lanes = d.act_lanes
@@ -461,20 +480,32 @@ class NetworkPlan:
             beats = rows // layer.pool * per_row
         per_tile = item.kernel_rows * chunks * d.weight_beats
         return builder.gemm(
-            beats=beats, x=x, w=w, results=results,
-            raw=int(layer.raw), bias=1,
+            beats=beats,
+            x=x,
+            w=w,
+            results=results,
+            raw=int(layer.raw),
+            bias=1,
             **self._position("x", source.base * lanes + origin),
             w_base=item.w_base + (n_first * per_tile if self.weights_resident else 0),
-            n_tiles=n_tiles, k_chunks=chunks, k_rows=item.kernel_rows,
+            n_tiles=n_tiles,
+            k_chunks=chunks,
+            k_rows=item.kernel_rows,
             **self._position("k_chunk", step),
             **self._position("k_row", next_row - (chunks - 1) * step),
-            tile_rows=tile, m_tiles=m_tiles, last_rows=rows - (m_tiles - 1) * tile,
+            tile_rows=tile,
+            m_tiles=m_tiles,
+            last_rows=rows - (m_tiles - 1) * tile,
             n_last=channels - (n_tiles - 1) * d.cols,
             **{f"m{i}_count": count for i, count in enumerate(counts)},
             **self._walk("m", counts, strides),
-            pool=layer.pool, **stores,
+            pool=layer.pool,
+            **stores,
             p_base=item.p_base + n_first * config.groups,
-            zero_point=layer.zero_point, low=layer.low, high=layer.high, mode=layer.mode,
+            zero_point=layer.zero_point,
+            low=layer.low,
+            high=layer.high,
+            mode=layer.mode,
         )
 
     # -- results

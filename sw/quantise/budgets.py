@@ -266,7 +266,9 @@ def _report(
         return float(np.linalg.norm(part)) / max(float(np.linalg.norm(whole)), 1e-12)
 
     return LayerBudget(
-        name=before.name, budget=budget, weights=after.weights,
+        name=before.name,
+        budget=budget,
+        weights=after.weights,
         weight_error=ratio(change, before.weights.astype(float)),
         sum_error=ratio(data @ change, data @ before.weights),
         terms=float(count_terms(after.weights, config.encoding).mean()),

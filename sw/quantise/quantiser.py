@@ -328,9 +328,7 @@ def _input_shape(graph: Graph) -> tuple[int, ...]:
     return next(iter(found), _image_shape(shape))
 
 
-def _translate(
-    name: str, said: Quantisation, formats: Formats
-) -> tuple[float, int, int, int]:
+def _translate(name: str, said: Quantisation, formats: Formats) -> tuple[float, int, int, int]:
     """Return scale, zero point and range of a stated tensor in the engine's format.
 
     Unsigned integers on a signed engine, or the other way round, move by a constant; that

@@ -97,9 +97,7 @@ def _lost(weights: Sequence[Matrix], encoding: str, group: int, budget: int) -> 
 
 def digit_table(weights: Sequence[Matrix], encoding: str) -> tuple[float, int, list[Loss]]:
     """Return mean and most digits of a weight, and what is lost where each keeps 1, 2, 3, 4."""
-    counts = np.concatenate(
-        [count_terms(matrix.integers, encoding).ravel() for matrix in weights]
-    )
+    counts = np.concatenate([count_terms(matrix.integers, encoding).ravel() for matrix in weights])
     losses = [_lost(weights, encoding, 1, digits) for digits in DIGITS]
     return float(counts.mean()), int(counts.max()), losses
 

@@ -35,16 +35,28 @@ def comparison_rows(found: Sequence[Compared]) -> list[tuple[str, ...]]:
         rows.append(
             (
                 one.datapath,
-                *(f"{share:.2%}" for share in (
-                    result.float_accuracy, result.golden_accuracy, result.rtl_accuracy
-                )),
+                *(
+                    f"{share:.2%}"
+                    for share in (
+                        result.float_accuracy,
+                        result.golden_accuracy,
+                        result.rtl_accuracy,
+                    )
+                ),
                 f"{result.cycles / result.images:,.0f}",
                 f"{result.utilisation:.1%}",
-                *((
-                    f"{build.area.lut4_equivalents:,}", f"{build.area.ff:,}",
-                    f"{build.area.dsp:,}", f"{build.area.bram:,}", f"{build.fmax:.1f}",
-                    f"{images_per_second(result, build.fmax):,.0f}",
-                ) if build else ("-",) * 6),
+                *(
+                    (
+                        f"{build.area.lut4_equivalents:,}",
+                        f"{build.area.ff:,}",
+                        f"{build.area.dsp:,}",
+                        f"{build.area.bram:,}",
+                        f"{build.fmax:.1f}",
+                        f"{images_per_second(result, build.fmax):,.0f}",
+                    )
+                    if build
+                    else ("-",) * 6
+                ),
             )
         )
     return rows
@@ -54,7 +66,11 @@ def write_comparison(path: Path, name: str, found: Sequence[Compared]) -> Path:
     """Write table and picture of a comparison to ``path``; errors as `write_report` has them."""
     text = f"The same quantised network on {len(found)} datapaths, {found[0].result.images} images."
     return write_table(
-        path, f"{name}: datapaths compared", text, COMPARISON_TITLES, comparison_rows(found),
+        path,
+        f"{name}: datapaths compared",
+        text,
+        COMPARISON_TITLES,
+        comparison_rows(found),
         lambda: [("Side by side", text, _draw(found))],
     )
 

@@ -122,9 +122,7 @@ class ReportData:
         return f"{array}, {self.build.board}" if self.build else array
 
 
-def headlines(
-    result: JobResult, build: BuildResult | None = None
-) -> list[tuple[str, str, bool]]:
+def headlines(result: JobResult, build: BuildResult | None = None) -> list[tuple[str, str, bool]]:
     """Return what a reader wants first: a figure, what it is, and whether it is as it should be."""
     exact = result.equal and result.cycles == result.predicted_cycles
     found = [

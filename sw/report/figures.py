@@ -100,17 +100,26 @@ def draw_roofline(result: JobResult, engine: EngineConfig) -> str:
         high = max([x for x, _, _ in points] + [knee]) * 4
         axes.plot([low, knee, high], [low * bandwidth, peak, peak], color=_GREY)
         axes.annotate(
-            f"peak {peak} MACs per cycle", (high, peak), (0, 4), textcoords="offset points",
-            ha="right", color=_GREY,
+            f"peak {peak} MACs per cycle",
+            (high, peak),
+            (0, 4),
+            textcoords="offset points",
+            ha="right",
+            color=_GREY,
         )
         axes.annotate(
-            f"weight stream, {bandwidth:g} bytes per cycle", (low, low * bandwidth), (16, 2),
-            textcoords="offset points", color=_GREY,
+            f"weight stream, {bandwidth:g} bytes per cycle",
+            (low, low * bandwidth),
+            (16, 2),
+            textcoords="offset points",
+            color=_GREY,
         )
         for x, y, _ in points:
             axes.plot(x, y, "o", color=_BLUE)
         axes.set(
-            xscale="log", yscale="log", xlabel="MACs per byte of weights streamed",
+            xscale="log",
+            yscale="log",
+            xlabel="MACs per byte of weights streamed",
             ylabel="MACs per cycle",
         )
         _plain_ticks(axes.xaxis, high / low)
@@ -167,9 +176,7 @@ def draw_bars(names: Sequence[str], panels: Sequence[tuple[str, Sequence[float],
     return render("bars", (1.2 + 2.4 * len(panels), 0.8 + 0.4 * len(names)), draw)
 
 
-def draw_trade(
-    points: Sequence[tuple[float, float, str, bool]], titles: tuple[str, str]
-) -> str:
+def draw_trade(points: Sequence[tuple[float, float, str, bool]], titles: tuple[str, str]) -> str:
     """Two quantities of many candidates, by group; those that none beats are filled."""
 
     def draw(figure: Any) -> None:
@@ -179,8 +186,12 @@ def draw_trade(
             for best in (False, True):
                 chosen = [(x, y) for x, y, of, is_best in points if (of, is_best) == (group, best)]
                 axes.plot(
-                    [x for x, _ in chosen], [y for _, y in chosen], "o", color=colour,
-                    fillstyle="full" if best else "none", label=group if best else None,
+                    [x for x, _ in chosen],
+                    [y for _, y in chosen],
+                    "o",
+                    color=colour,
+                    fillstyle="full" if best else "none",
+                    label=group if best else None,
                 )
         axes.set(xscale="log", yscale="log", xlabel=titles[0], ylabel=titles[1])
         axes.legend(frameon=False)
@@ -223,5 +234,8 @@ def _tiles(axes: Any, found: Sequence[tuple[int, int, str]]) -> None:
     axes.set(xlabel="column of the part", ylabel="row of the part")
     axes.legend(
         handles=[Patch(color=colours[x], label=f"{x}: {count[x]:,}") for x in labels],
-        loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.12),
+        ncols=2,
+        frameon=False,
     )

@@ -81,10 +81,17 @@ def _write(
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     here = importlib.resources.files(__name__.rpartition(".")[0])
-    page = Environment(
-        loader=FunctionLoader(lambda name: here.joinpath(name).read_text("utf-8")),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    ).get_template(template).render(version=__version__, pictures=pictures(), **values)
+    page = (
+        Environment(
+            loader=FunctionLoader(lambda name: here.joinpath(name).read_text("utf-8")),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        .get_template(template)
+        .render(version=__version__, pictures=pictures(), **values)
+    )
     write_all(path.parent, {path.name: page})
     return path
 

@@ -28,7 +28,12 @@ def place_labels(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
         taken += _along(axes.transData.transform(line.get_xydata()), 3 * scale, is_drawn)
     for x, y, name in sorted(points):
         label = axes.annotate(
-            name, (x, y), (0, 0), textcoords="offset points", va="center", in_layout=False,
+            name,
+            (x, y),
+            (0, 0),
+            textcoords="offset points",
+            va="center",
+            in_layout=False,
             arrowprops={"arrowstyle": "-", "color": "#a0aec0", "lw": 0.6, "shrinkB": 3},
         )
         size = Bbox.from_bounds(0, 0, *label.get_window_extent().size)

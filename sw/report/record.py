@@ -105,8 +105,10 @@ def read_record(folder: Path) -> ReportData:
         build = None
         if record["build"] is not None:
             facts = dict(record["build"])
-            build = BuildRecord(**facts | {"area": CellRecord(**facts["area"]),
-                                           "critical": tuple(facts["critical"])})
+            build = BuildRecord(
+                **facts
+                | {"area": CellRecord(**facts["area"]), "critical": tuple(facts["critical"])}
+            )
         name = str(record["name"])
     except FileNotFoundError:
         raise ConfigError(
@@ -117,7 +119,10 @@ def read_record(folder: Path) -> ReportData:
     placement = folder / build.placement if build else None
     waveform = folder / WAVEFORM
     return ReportData(
-        name=name, engine=configure("engine", file=folder / _ENGINE), result=found, build=build,
+        name=name,
+        engine=configure("engine", file=folder / _ENGINE),
+        result=found,
+        build=build,
         critical=build.critical if build else (),
         floorplan=placement if placement and placement.is_file() else None,
         waveform=waveform if waveform.is_file() else None,

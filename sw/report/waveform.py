@@ -68,9 +68,7 @@ def draw_transfers(path: Path) -> str:
     rows = {
         name: moves for stream, name in _NAMES.items() if (moves := _moves(found, stream, cycles))
     }
-    waits = {
-        name: _waits(found, stream, cycles) for stream, name in _NAMES.items() if name in rows
-    }
+    waits = {name: _waits(found, stream, cycles) for stream, name in _NAMES.items() if name in rows}
 
     def draw(figure: Any) -> None:
         from matplotlib.patches import Patch
@@ -167,9 +165,7 @@ def _draw_bit(axes: Any, row: int, values: Sequence[int | None]) -> None:
             axes.fill_between([cycle, cycle + 1], row, row + 0.8, color=_BAD, alpha=0.25, lw=0)
 
 
-def _draw_bus(
-    axes: Any, row: int, values: Sequence[int | None], moved: Sequence[bool]
-) -> None:
+def _draw_bus(axes: Any, row: int, values: Sequence[int | None], moved: Sequence[bool]) -> None:
     """Draw values; those that are not transferred are grey."""
     shown = list(zip(values, moved, strict=True))
     start = 0
@@ -179,8 +175,12 @@ def _draw_bus(
         value, is_moved = shown[start]
         colour = "#fed7d7" if value is None else _PALE
         axes.fill_between(
-            [start, cycle], row, row + 0.8, facecolor=colour if is_moved else _IDLE,
-            edgecolor=_BLUE if is_moved else "#cbd5e0", lw=0.6,
+            [start, cycle],
+            row,
+            row + 0.8,
+            facecolor=colour if is_moved else _IDLE,
+            edgecolor=_BLUE if is_moved else "#cbd5e0",
+            lw=0.6,
         )
         text = "X" if value is None else f"{value:x}"
         if is_moved and len(text) * 0.75 <= cycle - start:

@@ -38,6 +38,7 @@ _CODE = (hw.__name__, gen.__name__, __package__)
 _SLICE = 1 << 16
 """Cycles between two looks at whether the user pressed Ctrl-C."""
 
+
 class ProtocolError(AssertionError):
     """A unit broke the rules of streams; the message says on which and when."""
 

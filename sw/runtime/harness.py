@@ -298,9 +298,7 @@ def harness(ports: Sequence[Port], streams: Sequence[Stream], dialect: Dialect) 
             sample="\n".join(_sample(dialect, i, s) for i, s in enumerate(streams)),
         )
     )
-    sizes = [
-        f"  u->s[{i}].now.resize({s.words});" for i, s in enumerate(streams) if not s.is_input
-    ]
+    sizes = [f"  u->s[{i}].now.resize({s.words});" for i, s in enumerate(streams) if not s.is_input]
     parts.append(_INTERFACE.replace("  return u;\n", "\n".join([*sizes, "  return u;\n"]), 1))
     for verb, constant in (("put", "const "), ("get", "")):
         name = {"put": "poke", "get": "peek"}[verb]

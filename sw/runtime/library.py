@@ -216,7 +216,8 @@ def _groups(source: Source) -> list[tuple[tuple[str, ...], list[str]]]:
     count = os.cpu_count() or 1
     return [
         (flags, list(names[i::count]))
-        for flags, names in source.files.items() for i in range(min(count, len(names)))
+        for flags, names in source.files.items()
+        for i in range(min(count, len(names)))
     ]
 
 

@@ -65,9 +65,7 @@ class SerialPort:
             ) from None
         self._failure = (serial.SerialException, OSError)
         try:
-            self._port = serial.Serial(
-                port, baud, timeout=0, write_timeout=10, exclusive=True
-            )
+            self._port = serial.Serial(port, baud, timeout=0, write_timeout=10, exclusive=True)
         except (*self._failure, ValueError) as error:
             raise LinkError(f"cannot open serial port {port}: {error}") from None
 

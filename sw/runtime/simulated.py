@@ -134,7 +134,8 @@ class SimulatedEngine:
     def recorded_ports(self) -> dict[str, int]:
         """Return the ports of the streams, and their bits."""
         return {
-            port.name: port.width for port in self._unit.ports
+            port.name: port.width
+            for port in self._unit.ports
             if "axis" in port.name and not port.name.endswith(("tlast", "tkeep"))
         }
 
@@ -162,10 +163,12 @@ class SimulatedEngine:
             # Outputs belong to the cycle before the clock edge, inputs are driven up to it.
             values = {name: unit.peek(name) for name in self.recorded_ports() if name in outputs}
             unit.run(most=1)
-            cycles.append({
-                name: values[name] if name in outputs else unit.peek(name)
-                for name in self.recorded_ports()
-            })
+            cycles.append(
+                {
+                    name: values[name] if name in outputs else unit.peek(name)
+                    for name in self.recorded_ports()
+                }
+            )
         return cycles
 
     def errors(self) -> int:

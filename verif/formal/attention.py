@@ -49,7 +49,8 @@ class ReciprocalSpec(wiring.Component):
         with m.If(~begun):
             m.d.sync += total.eq(self.total)
         m.d.comb += [
-            unit.start.eq(~begun), unit.total.eq(self.total),
+            unit.start.eq(~begun),
+            unit.total.eq(self.total),
             Assume(self.total >= 1 << config.weight_bits + guard - 1),
         ]
         age = Signal(8)
@@ -105,7 +106,9 @@ class SumSpec(wiring.Component):
         config, slots = self._config, self._config.slots
         m.submodules.unit = unit = RunningSum(config)
         m.d.comb += [
-            unit.valid.eq(self.valid), unit.last.eq(self.last), unit.score.eq(self.score),
+            unit.valid.eq(self.valid),
+            unit.last.eq(self.last),
+            unit.score.eq(self.score),
         ]
         count = Signal(range(slots + 1))
         with m.If(self.valid):
@@ -188,7 +191,8 @@ class NormaliseSpec(wiring.Component):
             m.d.comb += getattr(unit, name).eq(getattr(self, name))
         whole = self.score[config.fraction_bits :].as_signed()
         m.d.comb += [
-            Assume(self.reciprocal[-1]), Assume(whole <= self.top),
+            Assume(self.reciprocal[-1]),
+            Assume(whole <= self.top),
             Assume(self.extra <= config.guard_bits),
         ]
         begun = delay(m, Const(1), late, "begun", reset=True)
@@ -252,7 +256,9 @@ class UnitSpec(wiring.Component):
         stream_assert(m, self.o)
         taken, scaled, given = (transfers(m, port) for port in (self.scores, self.scales, self.o))
         m.d.comb += [
-            Assert(given + self.o.valid <= scaled), Assert(scaled <= taken), Cover(given == 1),
+            Assert(given + self.o.valid <= scaled),
+            Assert(scaled <= taken),
+            Cover(given == 1),
         ]
         return m
 

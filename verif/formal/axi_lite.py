@@ -168,9 +168,7 @@ class BankSpec(wiring.Component):
         answered, begins = Signal(), Signal()
         m.d.sync += answered.eq(bus.rvalid)
         m.d.comb += begins.eq(bus.rvalid & ~answered)
-        asks, answers = (
-            self._count(m, f"moves_{name}", self._moves(name)) for name in ("ar", "r")
-        )
+        asks, answers = (self._count(m, f"moves_{name}", self._moves(name)) for name in ("ar", "r"))
         answering = (self._count(m, "begins", begins) + begins)[:4]
         bounded_response(m, asks != answers, bus.rvalid, 3)
         known = Cat(asked == r.address // 4 for r in self._config.registers)

@@ -334,13 +334,16 @@ class OrderSpec(wiring.Component):
             issue, writes = unit.issue, loader.write
             if acts:
                 m.d.comb += [
-                    unit.acts.ready.eq(go[1]), unit.bank_freed.eq(go[2]),
+                    unit.acts.ready.eq(go[1]),
+                    unit.bank_freed.eq(go[2]),
                     unit.read_data.eq(self.read_data),
                 ]
             else:
                 m.d.comb += [
-                    unit.weights.ready.eq(go[1]), unit.write.eq(loader.write),
-                    unit.write_at.eq(loader.write_at), unit.write_data.eq(loader.write_data),
+                    unit.weights.ready.eq(go[1]),
+                    unit.write.eq(loader.write),
+                    unit.write_at.eq(loader.write_at),
+                    unit.write_data.eq(loader.write_data),
                 ]
         self._connect(m, dispatcher, units)
         lag = self.LAG[part]
@@ -379,8 +382,12 @@ def _outputs(unit: wiring.Component) -> Iterator[tuple[tuple, Value]]:
 def tasks(unit: str) -> list[Task | CollisionTask]:
     """Return what is to be proved of a unit's memories."""
     engine = EngineConfig(
-        datapath=SystolicConfig(rows=2, cols=2), act_depth=16, weight_depth=16, acc_depth=4,
-        param_depth=4, drain_lanes=1,
+        datapath=SystolicConfig(rows=2, cols=2),
+        act_depth=16,
+        weight_depth=16,
+        acc_depth=4,
+        param_depth=4,
+        drain_lanes=1,
     )
     narrow = replace(engine, datapath=SystolicConfig(rows=2, cols=1, x_bits=2, w_bits=2, k_max=6))
     slots = KvConfig(heads=2, slots=3, score_bits=2, weight_bits=1, position_bits=4)

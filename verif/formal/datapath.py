@@ -109,8 +109,10 @@ class DatapathSpec(StreamSpec):
         marked = Signal(data.StructLayout({"first": 1, "last": 1, "end": 1, "step": _COUNT}))
         with m.If(taken & (came == mark)):
             m.d.sync += [
-                marked.end.eq(beat.end), marked.first.eq(beat.first),
-                marked.last.eq(beat.last), marked.step.eq(begun + begins),
+                marked.end.eq(beat.end),
+                marked.first.eq(beat.first),
+                marked.last.eq(beat.last),
+                marked.step.eq(begun + begins),
             ]
         found = self.psums.payload
         with m.If(given & (went == mark)):

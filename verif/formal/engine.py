@@ -137,7 +137,8 @@ class DispatchSpec(wiring.Component):
                 position = Position(word)  # type: ignore[call-arg]  # the layout is known
                 with m.If(unit.gemm_acts.valid):
                     m.d.comb += [
-                        Assert(position.lane < lanes), Assert(kept.lane == position.lane),
+                        Assert(position.lane < lanes),
+                        Assert(kept.lane == position.lane),
                         Assert(kept.vector == position.vector),
                         Assert(kept.excess == lane_excess(position.lane, lanes)),
                     ]
@@ -161,8 +162,12 @@ def tasks() -> list[Task]:
     Commands are one packet of any kind and the start of the next.
     """
     config = EngineConfig(
-        datapath=SystolicConfig(rows=3, cols=2), act_depth=24, weight_depth=20, acc_depth=6,
-        param_depth=5, drain_lanes=2,
+        datapath=SystolicConfig(rows=3, cols=2),
+        act_depth=24,
+        weight_depth=20,
+        acc_depth=6,
+        param_depth=5,
+        drain_lanes=2,
     )
     packet = COMMANDS["GEMM"].words + 7
     spec = partial(DispatchSpec, config)

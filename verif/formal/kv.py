@@ -76,8 +76,11 @@ class CreditFifoSpec(wiring.Component):
         wiring.connect(m, outlet.o, wiring.flipped(self.o))
         owed = Signal(4)
         m.d.comb += [
-            outlet.start.eq(self.start), outlet.write.eq(self.write), outlet.data.eq(self.data),
-            Assume(~self.start | outlet.room), Assume(~self.write | (owed != 0)),
+            outlet.start.eq(self.start),
+            outlet.write.eq(self.write),
+            outlet.data.eq(self.data),
+            Assume(~self.start | outlet.room),
+            Assume(~self.write | (owed != 0)),
         ]
         m.d.sync += owed.eq(owed + self.start - self.write)
         credit_fifo_invariant(m, outlet, owed)
@@ -218,9 +221,12 @@ class ScorerSpec(wiring.Component):
         at = Signal(2 * config.slot_bits)
         m.d.sync += at.eq((at << config.slot_bits) | scorer.check_at)
         m.d.comb += [
-            scorer.policy.eq(policy), scorer.position.eq(self.position),
-            scorer.load.eq(self.load), scorer.choose.eq(self.choose),
-            scorer.search.eq(self.search), scorer.count.eq(self.count),
+            scorer.policy.eq(policy),
+            scorer.position.eq(self.position),
+            scorer.load.eq(self.load),
+            scorer.choose.eq(self.choose),
+            scorer.search.eq(self.search),
+            scorer.count.eq(self.count),
             scorer.score.eq(self.score),
             scorer.checked.position.eq(
                 Mux(at[config.slot_bits :] == self.marked, self.marked_position, self.other)
@@ -399,8 +405,7 @@ class PlacerSpec(wiring.Component):
 
 
 def stream_tasks() -> list[Task]:
-    """Return that the controller's streams keep the rules; without recomputation, it never hangs.
-    """
+    """Return that the streams keep the rules; that it never hangs, where nothing is recomputed."""
     sizes = {"heads": 1, "slots": 2, "score_bits": 2, "weight_bits": 2, "position_bits": 4}
     pages = {"refresh_slack": 2, "sequences": 2, "blocks": 2, "block_tokens": 2, "table_blocks": 2}
     plain = KvConfig(**sizes | {"weight_bits": 1})

@@ -135,10 +135,12 @@ class PagerSpec(wiring.Component):
 
     def __init__(self, config: PagerConfig):
         self._config = config
-        super().__init__({
-            "commands": In(stream.Signature(page_command(config))),
-            "answers": Out(stream.Signature(page_beat(config))),
-        })
+        super().__init__(
+            {
+                "commands": In(stream.Signature(page_command(config))),
+                "answers": Out(stream.Signature(page_beat(config))),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -153,9 +155,7 @@ class PagerSpec(wiring.Component):
         acting = now["Entry"] | now["Act"]
         forks, frees = (acting & (op == kind) for kind in (PageOp.FORK, PageOp.FREE))
         sequences, rows = range(config.sequences), range(config.table_blocks)
-        lengths = [
-            Mux(pager.begun[s], peek(m, pager.lengths, s), Const(0)) for s in sequences
-        ]
+        lengths = [Mux(pager.begun[s], peek(m, pager.lengths, s), Const(0)) for s in sequences]
         table = [[peek(m, pager.table, Cat(Const(k, config.logical_bits), s)) for k in rows]
                  for s in sequences]  # fmt: skip
         filled = [(length + config.block_tokens - 1) >> bits for length in lengths]

@@ -100,7 +100,8 @@ class RefreshSpec(wiring.Component):
             # Where the walker stands in the cycle after the visit.
             tick = walker.timer >= pace
             m.d.sync += [
-                since.eq(0), seen.eq(1),
+                since.eq(0),
+                seen.eq(1),
                 waiting.eq(walker.waiting + tick - 1),
                 timer.eq(Mux(tick, 0, walker.timer)),
             ]

@@ -46,7 +46,11 @@ class AccumulatorSpec(wiring.Component):
         config, d = self._config, self._config.datapath
         m.submodules.unit = unit = Accumulator(config)
         product = ProductConfig(
-            x_bits=d.x_bits, x_signed=d.x_signed, w_bits=d.w_bits, w_signed=d.w_signed, latency=4,
+            x_bits=d.x_bits,
+            x_signed=d.x_signed,
+            w_bits=d.w_bits,
+            w_signed=d.w_signed,
+            latency=4,
             fabric="portable",
         )
         tiles = d.k_max // d.act_lanes

@@ -82,8 +82,10 @@ class CellClaim(wiring.Component):
         recent = Signal(4, reset_less=True)
         apart = Signal(reset_less=True)
         m.d.sync += [
-            recent.eq(Cat(self.load, recent)), apart.eq(apart & ~(self.load & recent.any())),
-            swap.eq(self.load), x.eq(self.x),
+            recent.eq(Cat(self.load, recent)),
+            apart.eq(apart & ~(self.load & recent.any())),
+            swap.eq(self.load),
+            x.eq(self.x),
         ]
         with m.If(self.load):
             m.d.sync += coming.eq(self.w)

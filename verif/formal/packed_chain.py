@@ -207,14 +207,18 @@ class RoomSpec(wiring.Component):
         mark, begun, value = Signal(3), Signal(), Signal(2)
         queue: Any = outlet.queue
         m.d.comb += [
-            outlet.start.eq(self.start), outlet.write.eq(self.write), outlet.data.eq(self.data),
-            Assume(~self.start | outlet.room), Assume(~self.write | (owed != 0)),
+            outlet.start.eq(self.start),
+            outlet.write.eq(self.write),
+            outlet.data.eq(self.data),
+            Assume(~self.start | outlet.room),
+            Assume(~self.write | (owed != 0)),
             Assume(~begun | (self.mark == mark)),
             Assert(~self.write | queue.fifo.w_rdy),
         ]
         m.d.sync += [mark.eq(self.mark), begun.eq(1)]
         m.d.sync += [
-            owed.eq(owed + self.start - self.write), came.eq(came + self.write),
+            owed.eq(owed + self.start - self.write),
+            came.eq(came + self.write),
             went.eq(went + moved(self.o)),
         ]
         with m.If(self.write & (came == self.mark)):
@@ -259,9 +263,7 @@ def tasks() -> list[Task]:
         depth = images * shift.pixels + shift.ahead + 4
         found.append(Task(f"shift_{name}", spec, depth + 2))
         found.append(Task(f"shift_{name}_cover", spec, depth, "cover"))
-    config = ChainConfig(
-        sizes=((2,), (1, 1)), outputs=1, codes=(), x_bits=2, w_bits=2, bias_bits=8
-    )
+    config = ChainConfig(sizes=((2,), (1, 1)), outputs=1, codes=(), x_bits=2, w_bits=2, bias_bits=8)
     loader = partial(LoaderSpec, config)
     found.append(Task("loader", loader, 2 * config.parameter_words + 3))
     found.append(Task("loader_cover", loader, config.parameter_words + 2, "cover"))

@@ -44,12 +44,14 @@ class SlicesSpec(wiring.Component):
         m.submodules.alternating = other = AlternatingSlice(3)
         for part in (one, other):
             m.d.comb += [
-                part.i.payload.eq(self.i.payload), part.i.valid.eq(self.i.valid),
+                part.i.payload.eq(self.i.payload),
+                part.i.valid.eq(self.i.valid),
                 part.o.ready.eq(self.ready),
             ]
         m.d.comb += [
             self.i.ready.eq(one.i.ready),
-            Assert(one.i.ready == other.i.ready), Assert(one.o.valid == other.o.valid),
+            Assert(one.i.ready == other.i.ready),
+            Assert(one.o.valid == other.o.valid),
         ]
         with m.If(one.o.valid):
             m.d.comb += Assert(one.o.payload == other.o.payload)

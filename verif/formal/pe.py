@@ -41,7 +41,11 @@ def pe_config(
 ) -> PeConfig:
     """Return a PE whose sums have as many bits as ``products`` products need."""
     product = ProductConfig(
-        x_bits=bits, x_signed=signs[0], w_bits=bits, w_signed=signs[1], latency=latency,
+        x_bits=bits,
+        x_signed=signs[0],
+        w_bits=bits,
+        w_signed=signs[1],
+        latency=latency,
         fabric=fabric,
     )
     width = sum_width(bits, signs[0], bits, signs[1], products)
@@ -80,8 +84,13 @@ class WsPeClaim(wiring.Component):
         product = config.product
         super().__init__(
             {
-                "x": In(product.x_shape), "w0": In(product.w_shape), "w1": In(product.w_shape),
-                "psums": In(config.sums_bits), "shift": In(1), "swap": In(1), "load": In(1),
+                "x": In(product.x_shape),
+                "w0": In(product.w_shape),
+                "w1": In(product.w_shape),
+                "psums": In(config.sums_bits),
+                "shift": In(1),
+                "swap": In(1),
+                "load": In(1),
                 "wrong": Out(1),
             }  # fmt: skip
         )
@@ -150,8 +159,12 @@ class OsPeClaim(wiring.Component):
         product = config.product
         super().__init__(
             {
-                "x": In(product.x_shape), "w0": In(product.w_shape), "w1": In(product.w_shape),
-                "clear": In(1), "load": In(1), "wrong": Out(1),
+                "x": In(product.x_shape),
+                "w0": In(product.w_shape),
+                "w1": In(product.w_shape),
+                "clear": In(1),
+                "load": In(1),
+                "wrong": Out(1),
             }  # fmt: skip
         )
 
@@ -177,7 +190,9 @@ class OsPeClaim(wiring.Component):
         wrong += [
             there != registered(m, here, 1, f"{name}_later")
             for name, here, there in (
-                ("x", self.x, pe.x_next), ("w", pe.w, pe.w_next), ("clear", clear, pe.clear_next)
+                ("x", self.x, pe.x_next),
+                ("w", pe.w, pe.w_next),
+                ("clear", clear, pe.clear_next),
             )
         ]
         m.d.comb += self.wrong.eq(Cat(wrong).any())
@@ -213,9 +228,7 @@ class OsSumSpec(wiring.Component):
     def __init__(self, config: PeConfig, products: int):
         self._config, self._products = config, products
         product = config.product
-        super().__init__(
-            {"x": In(product.x_shape), "w": In(product.w_shape), "clear": In(1)}
-        )
+        super().__init__({"x": In(product.x_shape), "w": In(product.w_shape), "clear": In(1)})
 
     def elaborate(self, platform):
         m = Module()

@@ -104,9 +104,7 @@ class Task:
                 return covered
             depth += covered.depth if self.mode == "bmc" else 0
             folder, spent = folder / "proof", covered.seconds
-        proof = prove(
-            self.spec(), depth, self.mode, folder=folder, name=self.name, warm=self.warm
-        )
+        proof = prove(self.spec(), depth, self.mode, folder=folder, name=self.name, warm=self.warm)
         return replace(proof, seconds=proof.seconds + spent)
 
 

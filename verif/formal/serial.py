@@ -31,9 +31,7 @@ class RecodeClaim(wiring.Component):
 
     def __init__(self, config: RecodeConfig):
         self._config = config
-        super().__init__(
-            {"value": In(Shape(config.bits, config.is_signed)), "wrong": Out(1)}
-        )
+        super().__init__({"value": In(Shape(config.bits, config.is_signed)), "wrong": Out(1)})
 
     def elaborate(self, platform):
         m = Module()

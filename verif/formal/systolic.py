@@ -142,7 +142,8 @@ class CountClaim(wiring.Component):
         m.submodules.counter = counter = self._counter
         moved = (self.count + self._step)[: len(self.count)]
         m.d.comb += [
-            counter.count.eq(self.count), counter.loaded.eq(self.loaded),
+            counter.count.eq(self.count),
+            counter.loaded.eq(self.loaded),
             counter.load.eq(self.load),
             self.wrong.eq(counter.following != Mux(self.load, self.loaded, moved)),
         ]
@@ -200,9 +201,7 @@ def claims() -> Iterator[Claim]:
     signs = ((False, False), (False, True), (True, False), (True, True))
     for x_signed, negative in signs:
         for x_bits in (2, 3, 8, 16):
-            pair = PairRowConfig(
-                x_bits=x_bits, x_signed=x_signed, negative=negative, fabric="ecp5"
-            )
+            pair = PairRowConfig(x_bits=x_bits, x_signed=x_signed, negative=negative, fabric="ecp5")
             name = f"row_{x_bits}{'s' if x_signed else 'u'}{'n' if negative else 'p'}"
             yield Claim(name, partial(RowClaim, pair), 0)
     for width in (1, 2, 15, 16):

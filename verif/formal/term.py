@@ -83,9 +83,7 @@ class ComparatorClaim(wiring.Component):
         config = self._config
         m.submodules.comparator = comparator = TermComparator(config)
         m.submodules.recode = recode = Recode(
-            RecodeConfig(
-                encoding=config.encoding, bits=config.x_bits, is_signed=config.x_signed
-            )
+            RecodeConfig(encoding=config.encoding, bits=config.x_bits, is_signed=config.x_signed)
         )
         limit = clamped(self.limit, config.least_terms, config.x_places)
         m.d.comb += [
@@ -125,9 +123,7 @@ class ListClaim(wiring.Component):
         m.d.comb += [comparator.value.eq(self.value), comparator.limit.eq(limit)]
         allowed = delay(m, limit, config.truncation, "allowed")
         value = delay(m, self.value, config.truncation, "then")
-        listed = data.View(
-            data.ArrayLayout(data_term(config), config.data_terms), comparator.kept
-        )
+        listed = data.View(data.ArrayLayout(data_term(config), config.data_terms), comparator.kept)
         total, count, unordered = Const(0), Const(0), Const(0)
         for i in range(config.data_terms):
             term = listed[i]

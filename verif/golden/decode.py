@@ -257,9 +257,7 @@ class CachedAttention:
                 kv.score(told[:, :, head], final=head == weights.shape[2] - 1)
         return (out * 2.0**-unit.v).reshape(heads.q[rows].shape).astype(np.float32)
 
-    def _keys(
-        self, cache: Cache, unit: Scaling, k: Integers
-    ) -> tuple[Stored, NDArray[Any]]:
+    def _keys(self, cache: Cache, unit: Scaling, k: Integers) -> tuple[Stored, NDArray[Any]]:
         """Return what is stored of keys [batch, tokens, heads, head_size], and what is read.
 
         Those are in units of ``2**(1 - kv_bits)``; where they are turned after they are read, they
@@ -285,9 +283,7 @@ class CachedAttention:
             found = rotary(self.rotary, found, at)
         return kept, found * 2.0 ** (config.kv_bits - 1)
 
-    def _recompute(
-        self, heads: Heads, rows: NDArray[np.integer], k: Integers, v: Integers
-    ) -> None:
+    def _recompute(self, heads: Heads, rows: NDArray[np.integer], k: Integers, v: Integers) -> None:
         """Replace keys and values by those of stored inputs, where inputs are stored.
 
         Every head stores every token when it comes, so that all tokens have their inputs stored. An

@@ -98,7 +98,8 @@ class GoldenEngine:
         values = {f.name: words[f.word] >> f.lsb & (1 << f.width) - 1 for f in command.fields}
         if command.name != "GEMM":
             depths = {
-                "LOAD_X": config.act_depth, "LOAD_W": config.weight_depth,
+                "LOAD_X": config.act_depth,
+                "LOAD_W": config.weight_depth,
                 "PARAM": config.param_depth,
             }
             fits = values["count"] > 0
@@ -110,8 +111,17 @@ class GoldenEngine:
                 if fits and len(words) - command.words != body:
                     return command.name, values, 1
             return command.name, values, None if fits else 2
-        ones = ("n_tiles", "k_chunks", "k_rows", "tile_rows", "m_tiles", "last_rows", "n_last",
-                "pool", *(f"m{i}_count" for i in range(5)))
+        ones = (
+            "n_tiles",
+            "k_chunks",
+            "k_rows",
+            "tile_rows",
+            "m_tiles",
+            "last_rows",
+            "n_last",
+            "pool",
+            *(f"m{i}_count" for i in range(5)),
+        )
         bad = any(values[name] == 0 for name in ones)
         bad |= any(values[name] >= d.act_lanes for name in values if name.endswith("_lane"))
         bad |= values["w_base"] >= config.weight_depth or values["p_base"] >= config.param_depth
@@ -148,9 +158,7 @@ class GoldenEngine:
 
     # -- GEMM
 
-    def _walk(
-        self, values: dict[str, int], base: str, steps: list[str], total: int
-    ) -> Integers:
+    def _walk(self, values: dict[str, int], base: str, steps: list[str], total: int) -> Integers:
         """Return the first ``total`` element addresses of a nest over the row loops, in order.
 
         The outermost loop goes on for as long as there are rows.

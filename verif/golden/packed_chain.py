@@ -20,9 +20,7 @@ _RIGHT = (0, 0, 0, -1, 1, -1, 1, -1, 1)
 """Where a shift code moves the picture of its channel."""
 
 
-def packed_chain(
-    config: ChainConfig, layers: Sequence[ChainParameters], pixels: Ints
-) -> Ints:
+def packed_chain(config: ChainConfig, layers: Sequence[ChainParameters], pixels: Ints) -> Ints:
     """Chain of column-combining arrays: every layer of a network of 1 x 1 or shift convolutions.
 
     Parameters and result: ``layers`` one for each of the chain; ``pixels`` (n, channels) of whole

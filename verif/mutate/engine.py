@@ -89,12 +89,12 @@ class EngineJudge:
             ))  # fmt: skip
         # The longest command, to be cut short after each of its words, and what comes after it.
         self._longest = next(
-            words for case in self._cases for words in case.program.commands
+            words
+            for case in self._cases
+            for words in case.program.commands
             if words[0] & 0xFF == COMMANDS["GEMM"].opcode
         )
-        self._fresh = [
-            self._random(ProgramMaker(config, rng), rng, 0) for _ in self._longest[:-1]
-        ]
+        self._fresh = [self._random(ProgramMaker(config, rng), rng, 0) for _ in self._longest[:-1]]
 
     def _random(self, maker: ProgramMaker, rng: np.random.Generator, kind: int) -> _Case:
         program, expected = maker.program(int(rng.integers(1, 6)), bad=0.6 if kind == 2 else 0.0)
@@ -123,8 +123,7 @@ class EngineJudge:
         if not all(self._forgets(unit, count) for count in range(1, len(self._longest))):
             return False
         return all(self._recovers(unit, *cut) for cut in self._cut) and all(
-            self._runs(unit, case, index)
-            for index, case in enumerate([*self._cases, *self._long])
+            self._runs(unit, case, index) for index, case in enumerate([*self._cases, *self._long])
         )
 
     def _recovers(self, unit: CompiledUnit, cut: _Case, cycles: int, after: _Case) -> bool:

@@ -82,9 +82,7 @@ class Player:
         counted = {name: before[name] + more for name, more in counted.items()}
         return self._wrong_registers(unit, script.registers() | counted)
 
-    def interrupt(
-        self, unit: CompiledUnit, script: Script, cycles: int, stall: float = 0
-    ) -> str:
+    def interrupt(self, unit: CompiledUnit, script: Script, cycles: int, stall: float = 0) -> str:
         """Reset a controller some cycles after a script began; return what is not as at first."""
         self._pace(unit, stall=stall)
         self._offer(unit, script)
@@ -153,8 +151,9 @@ class KvJudge:
             for evict in (*EVICT, "score"):
                 for long in (True, *[False] * _POLICIES):
                     script.start(random_policy(config, rng, evict))
-                    script.steps(steps if long and not number else steps // 10,
-                                 wild=rng.choice((0.05, 0.4)))
+                    script.steps(
+                        steps if long and not number else steps // 10, wild=rng.choice((0.05, 0.4))
+                    )
                     for _ in range(3):
                         script.recall()
             self._scripts.append((script, pace))

@@ -24,9 +24,7 @@ class PlainCommands:
 
     env: dict[str, str]
 
-    def _execute_cmds(
-        self, cmds: Sequence[Sequence[str]], cwd: Any, stdout: Any = None
-    ) -> None:
+    def _execute_cmds(self, cmds: Sequence[Sequence[str]], cwd: Any, stdout: Any = None) -> None:
         work = Path(cwd).resolve()
         for command in cmds:
             plain = [_plain(part, work) for part in command]

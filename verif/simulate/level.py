@@ -110,9 +110,7 @@ def verify_unit(
             say(f"{unit} has {netlist.cells:,} cells after synthesis")
     if sim == "compiled":
         return _judge(unit, config, rtlil, seed, level)
-    found = run_unit(
-        unit, config, folder, verilog=verilog, simulator=sim, seed=seed, waves=waves
-    )
+    found = run_unit(unit, config, folder, verilog=verilog, simulator=sim, seed=seed, waves=waves)
     details = {
         "passed": list(found.passed),
         "failed": dict(zip(found.failed, found.errors, strict=True)),
@@ -135,9 +133,7 @@ def _judge(unit: str, config: Any, rtlil: str, seed: int, level: str) -> Verifie
     return Verified(ok, text, "compiled", {"cycles": cycles, "seconds": round(seconds, 2)})
 
 
-def _check_bitstream(
-    rtlil: str, name: str, folder: Path, seed: int, say: Say | None
-) -> Verified:
+def _check_bitstream(rtlil: str, name: str, folder: Path, seed: int, say: Say | None) -> Verified:
     from ...fpga.flow import read_back
     from ...fpga.measure import measure
 

@@ -73,7 +73,12 @@ class BenchResult:
 
 @whole_or_nothing
 def run_unit(
-    unit: str, config: Any, folder: Path, *, verilog: str | None = None, name: str | None = None,
+    unit: str,
+    config: Any,
+    folder: Path,
+    *,
+    verilog: str | None = None,
+    name: str | None = None,
     **options: Any,
 ) -> BenchResult:
     """Run the bench of a unit of the registry on its Verilog, or on ``verilog`` in its place.
@@ -186,9 +191,7 @@ def _runner(simulator: str, verilog: str, top: str, folder: Path):
     return PypiVerilator(verilog, top, folder)
 
 
-def _run(
-    runner, source, top, module, folder, simulator, seed, tests, env, *, waves
-) -> BenchResult:
+def _run(runner, source, top, module, folder, simulator, seed, tests, env, *, waves) -> BenchResult:
     work = folder / ("waves" if waves else "plain")
     work.mkdir(exist_ok=True)
     log, results = work / "simulation.log", work / "results.xml"

@@ -81,9 +81,7 @@ def malformed(
     ]
     if 0 < kept < config.tile_rows_max:
         more = {"tile_rows": kept + 1, "last_rows": kept + 1}
-        flags.append(
-            ("flags", change(good, accumulate=1, keep=0, n_tiles=1, m_tiles=1, **more))
-        )
+        flags.append(("flags", change(good, accumulate=1, keep=0, n_tiles=1, m_tiles=1, **more)))
     if rng.random() < 0.45:
         name, value = ranges[int(rng.integers(len(ranges)))]
         return "field", change(good, **{name: value})

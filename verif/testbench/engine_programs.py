@@ -391,9 +391,11 @@ class ProgramMaker:
 
     def _decoded(self, fields: dict[str, int]) -> dict[str, int]:
         names = [f.name for f in COMMANDS["GEMM"].fields]
-        return dict.fromkeys(names, 0) | {n: v & 0xFFFF for n, v in fields.items()} | {
-            f"{n}_{part}": 0 for n in "xy" for part in ("vector", "lane")
-        }
+        return (
+            dict.fromkeys(names, 0)
+            | {n: v & 0xFFFF for n, v in fields.items()}
+            | {f"{n}_{part}": 0 for n in "xy" for part in ("vector", "lane")}
+        )
 
     def _place(
         self, fields: dict[str, int], name: str, at: NDArray[np.int64], width: int, half: int

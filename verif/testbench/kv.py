@@ -114,9 +114,13 @@ class Bench:
             if getattr(script, short):
                 await scoreboard.finish(self.dut, len(getattr(script, short)), tail=40)
         assert self.sources["weights"].pending == 0
-        wanted = script.registers() | script.counters() | {
-            "searching": script.timing.searching,
-        }
+        wanted = (
+            script.registers()
+            | script.counters()
+            | {
+                "searching": script.timing.searching,
+            }
+        )
         for name, value in wanted.items():
             assert await self.registers.read(self.addresses[name]) == value, name
         self.cover.save(self.name)

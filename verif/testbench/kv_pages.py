@@ -38,8 +38,10 @@ def answers_of(golden: GoldenPager, command: dict[str, int]) -> list[dict[str, A
             return [zeros | {"block": block, "offset": offset}]
         if op == 2:
             blocks = golden.list(sequence)
-            return [zeros | {"block": block, "last": int(i == len(blocks) - 1)}
-                    for i, block in enumerate(blocks)]
+            return [
+                zeros | {"block": block, "last": int(i == len(blocks) - 1)}
+                for i, block in enumerate(blocks)
+            ]
         if op == 3:
             golden.fork(sequence, command["other"])
         elif op == 4:

@@ -30,8 +30,12 @@ def random_policy(config: KvConfig, rng: random.Random, evict: str | None = None
         sinks=sinks,
         window=rng.randint(0, budget - sinks),
         shift=rng.choice(
-            (0, max(0, config.weight_bits - config.score_bits), rng.randrange(16),
-             rng.randrange(min(15, config.weight_bits + 1) + 1))
+            (
+                0,
+                max(0, config.weight_bits - config.score_bits),
+                rng.randrange(16),
+                rng.randrange(min(15, config.weight_bits + 1) + 1),
+            )
         ),
         dither=rng.random() < 0.5,
         decay=rng.choice((0, rng.randrange(16), rng.randrange(4))),
@@ -177,7 +181,9 @@ class Script:
         beats = []
         for head in range(self.config.heads):
             beat = _zeros(self._place_names()) | {
-                "head": head, "position": position, "last": int(head == self.config.heads - 1),
+                "head": head,
+                "position": position,
+                "last": int(head == self.config.heads - 1),
             }
             if self.config.inputs:
                 place = int(placed.input[0])
@@ -189,7 +195,9 @@ class Script:
                 old = int(placed.evicted[0, head])
                 self.counts["evictions"] += old >= 0
                 beat |= {
-                    "slot": int(placed.slot[0, head]), "kept": 1, "evicted": int(old >= 0),
+                    "slot": int(placed.slot[0, head]),
+                    "kept": 1,
+                    "evicted": int(old >= 0),
                     "old": max(old, 0),
                 }
             beats.append(beat)
@@ -231,8 +239,12 @@ class Script:
             self.taken.append(self.timing.score(count))
             if not count:
                 self.errors["no_tokens"] += 1
-            given = [rng.choice((0, top, rng.randint(0, scale))) if rng.random() < 0.2
-                     else rng.randint(0, scale) for _ in range(count)]
+            given = [
+                rng.choice((0, top, rng.randint(0, scale)))
+                if rng.random() < 0.2
+                else rng.randint(0, scale)
+                for _ in range(count)
+            ]
             self.weights += given
             weights[0, head, :count] = given
         chosen = [head in heads for head in range(config.heads)]

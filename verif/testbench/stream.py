@@ -290,9 +290,7 @@ class Codec:
             keep = int(value.pop("keep"))
             ones = (1 << port.keep_bytes) - 1
             width = Shape.cast(port.payload).width // (8 * port.keep_bytes)
-            beat["keep"] = sum(
-                ones << i * port.keep_bytes for i in range(width) if keep >> i & 1
-            )
+            beat["keep"] = sum(ones << i * port.keep_bytes for i in range(width) if keep >> i & 1)
         beat["data"] = _to_bits(port.payload, value)
         return {name: beat[name] for name in beat if f"t{name}" in port.signals}
 

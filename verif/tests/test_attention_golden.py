@@ -149,7 +149,11 @@ def case(config, seed, tokens=None):
     [
         {},
         {"kv_bits": 4, "group": 16, "slots": 100},
-        {"kv_bits": 16, "head_size": 256, "group": 256, },
+        {
+            "kv_bits": 16,
+            "head_size": 256,
+            "group": 256,
+        },
         {"kv_bits": 8, "head_size": 32, "group": 32},
     ],
 )
@@ -188,6 +192,7 @@ def test_large_scores_are_told_apart():
     """200, 150 and 400 powers of two: only the largest counts; 200 and 199 share by two to one."""
     config = AttentionConfig(slots=4)
     whole = 1 << config.fraction_bits
+
     def weights(*scores):
         return softmax(config, np.array(scores) * whole, True).tolist()
 

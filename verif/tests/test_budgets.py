@@ -131,8 +131,10 @@ def corrected(config, weights, tiles, data, budget, counts):
                     for k in sorted(ids, key=lambda k: spread[k]):
                         others = [other for other in ids if other not in done]
                         now = np.clip(np.rint(wanted(done)[others, column]), -high, high)
-                        group = np.array([now[others.index(o)] for o in sorted(
-                            others, key=lambda k: spread[k])], int)[:, None]
+                        group = np.array(
+                            [now[others.index(o)] for o in sorted(others, key=lambda k: spread[k])],
+                            int,
+                        )[:, None]
                         kept = reveal(group, config.encoding, len(group), np.array([left]))[0, 0]
                         result[k, column] = kept
                         left -= count_terms(np.array(kept), config.encoding)

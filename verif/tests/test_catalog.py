@@ -258,9 +258,7 @@ def test_manifest_lists_every_port(name, preset):
     assert missing == set()
     assert all(declared[port] == listed[port] for port in declared)
     for stream in manifest["streams"].values():
-        bits = sorted(
-            (field["lsb"], field["lsb"] + field["width"]) for field in stream["tdata"]
-        )
+        bits = sorted((field["lsb"], field["lsb"] + field["width"]) for field in stream["tdata"])
         assert all(low == high for (_, high), (low, _) in zip(bits, bits[1:], strict=False))
         assert bits[0][0] == 0
         assert bits[-1][1] == stream["tdata_bits"]

@@ -261,20 +261,24 @@ IGNORED = {
     ),
     "clock without a board": ("run examples/lenet5 --mhz 100000", "--mhz 100000 is for a board"),
     "no such clock": (
-        "run examples/lenet5 -b ulx3s-85f --mhz 100000", "multiple of 25 up to 200, not 100000",
+        "run examples/lenet5 -b ulx3s-85f --mhz 100000",
+        "multiple of 25 up to 200, not 100000",
     ),
     "no clock of the PLL": ("compare examples/lenet5 --mhz 60", "multiple of 25 up to 200, not 60"),
     "board without a build": (
-        "compare examples/lenet5 --no-build -b ulx3s-85f", "--no-build builds for no board",
+        "compare examples/lenet5 --no-build -b ulx3s-85f",
+        "--no-build builds for no board",
     ),
     "clock without a build": ("compare examples/lenet5 --no-build --mhz 25", "--no-build builds"),
     "file without a name": ("zoo --from x.whl", "--from x.whl needs the NAME"),
     "waves of compiled units": ("verify kv --sim compiled --waves", "writes no waves"),
     "simulator of a bitstream": (
-        "verify kv --sim icarus --level bitstream", "simulates nothing; leave sim=icarus out",
+        "verify kv --sim icarus --level bitstream",
+        "simulates nothing; leave sim=icarus out",
     ),
     "waves of a bitstream": (
-        "verify kv --waves --level bitstream", "simulates nothing; leave waves out",
+        "verify kv --waves --level bitstream",
+        "simulates nothing; leave waves out",
     ),
     "sweep twice": (
         "explore examples/lenet5 --sweep acc_depth=64 --sweep acc_depth=32",
@@ -287,7 +291,8 @@ IGNORED = {
     "family swept": ("explore examples/lenet5 --sweep datapath=nm,term", "with --datapath"),
     "family of a sweep": ("explore examples/lenet5 --sweep datapath.family=nm", "with --datapath"),
     "sweep of nothing": (
-        "explore examples/lenet5 --sweep datapath.rwos=4,8", "no field 'datapath.rwos' to sweep",
+        "explore examples/lenet5 --sweep datapath.rwos=4,8",
+        "no field 'datapath.rwos' to sweep",
     ),
 }
 

@@ -48,9 +48,7 @@ def ran(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize("equal", [True, False])
 @pytest.mark.parametrize("more", [0, 1])
 def test_rtl_that_differs_from_its_models_is_a_failure(ran, options, equal, more):
-    code, printed, told, _ = ran(
-        *options, equal=equal, predicted_cycles=RESULT.cycles + more
-    )
+    code, printed, told, _ = ran(*options, equal=equal, predicted_cycles=RESULT.cycles + more)
     agrees = equal and not more
     assert code == (0 if agrees else 1)
     assert ("the RTL and its models disagree" in told) != agrees
@@ -108,6 +106,4 @@ def test_progress_is_told_in_tenths_where_there_is_no_terminal(capsys):
         move(3, 0)
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.splitlines() == [
-        f"images: {done} of 50" for done in (5, 10, 25, 49, 50)
-    ]
+    assert told.err.splitlines() == [f"images: {done} of 50" for done in (5, 10, 25, 49, 50)]

@@ -75,8 +75,12 @@ class Delayed(wiring.Component):
         m.submodules.words = words = buffer_memory(4, 4)
         write, read, at = words.write_port(), words.read_port(), Signal(2)
         m.d.comb += [
-            write.addr.eq(at), write.data.eq(self.i), write.en.eq(self.go),
-            read.addr.eq(at - self.cycles), read.en.eq(self.go), self.o.eq(read.data),
+            write.addr.eq(at),
+            write.data.eq(self.i),
+            write.en.eq(self.go),
+            read.addr.eq(at - self.cycles),
+            read.en.eq(self.go),
+            self.o.eq(read.data),
         ]
         m.d.sync += at.eq(at + self.go)
         return m

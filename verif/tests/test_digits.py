@@ -50,8 +50,7 @@ def test_worked_examples():
 
 def test_hese_is_one_term_longer_than_the_shortest_for_13_values():
     extra = [
-        sum(map(abs, digits(n, "hese", 8))) - sum(map(abs, digits(n, "naf", 8)))
-        for n in range(128)
+        sum(map(abs, digits(n, "hese", 8))) - sum(map(abs, digits(n, "naf", 8))) for n in range(128)
     ]
     assert sorted(set(extra)) == [0, 1]
     assert sum(extra) == 13

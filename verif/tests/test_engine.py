@@ -211,11 +211,21 @@ def layer(rng, name, source, target, shape, n, kernel, **fields):
     k = kernel[0] * kernel[1] * shape[2] * len(inputs)
     zero = int(rng.integers(-9, 9))
     return QuantisedLayer(
-        name=name, op="Conv", inputs=inputs, output=target, input_shape=shape,
-        weights=rng.integers(-127, 128, (k, n)), bias=rng.integers(-3000, 3000, n),
-        mult=rng.integers(32768, 65536, n), shift=rng.integers(20, 26, n), kernel=kernel,
-        zero_point=zero, low=int(rng.integers(-128, zero + 1)), high=127,
-        raw_scale=np.ones(n), **fields,
+        name=name,
+        op="Conv",
+        inputs=inputs,
+        output=target,
+        input_shape=shape,
+        weights=rng.integers(-127, 128, (k, n)),
+        bias=rng.integers(-3000, 3000, n),
+        mult=rng.integers(32768, 65536, n),
+        shift=rng.integers(20, 26, n),
+        kernel=kernel,
+        zero_point=zero,
+        low=int(rng.integers(-128, zero + 1)),
+        high=127,
+        raw_scale=np.ones(n),
+        **fields,
     )
 
 
@@ -223,16 +233,20 @@ def network_of(config: EngineConfig, layers: tuple[QuantisedLayer, ...]) -> Quan
     """Return the network of these layers, from the tensor ``in`` on."""
     shapes = {"in": layers[0].input_shape} | {item.output: item.output_shape for item in layers}
     tensors = {
-        name: QuantisedTensor(
-            name=name, shape=shape, scale=1.0, zero_point=0, low=-128, high=127
-        )
+        name: QuantisedTensor(name=name, shape=shape, scale=1.0, zero_point=0, low=-128, high=127)
         for name, shape in shapes.items()
     }
     h, w, c = shapes["in"]
     last = layers[-1].output
     return QuantisedGraph(
-        name="small", formats=Formats(acc_width=max(8, config.acc_width)), tensors=tensors,
-        layers=layers, input="in", outputs=(last,), layout="nchw", input_shape=(c, h, w),
+        name="small",
+        formats=Formats(acc_width=max(8, config.acc_width)),
+        tensors=tensors,
+        layers=layers,
+        input="in",
+        outputs=(last,),
+        layout="nchw",
+        input_shape=(c, h, w),
         output_shapes=((shapes[last][2],),),
     )
 
@@ -240,12 +254,33 @@ def network_of(config: EngineConfig, layers: tuple[QuantisedLayer, ...]) -> Quan
 def small_network(config: EngineConfig, seed: int) -> QuantisedGraph:
     """A network with padding, overlapping pools, strides, an addition and a raw last layer."""
     rng = np.random.default_rng(seed)
-    a = layer(rng, "a", "in", "ta", (9, 8, 2), 3, (3, 2), stride=(1, 1),
-              pool_kernel=(2, 2), pool_stride=(2, 2), pads=(1, 0, 0, 1), pad_value=3)
+    a = layer(
+        rng,
+        "a",
+        "in",
+        "ta",
+        (9, 8, 2),
+        3,
+        (3, 2),
+        stride=(1, 1),
+        pool_kernel=(2, 2),
+        pool_stride=(2, 2),
+        pads=(1, 0, 0, 1),
+        pad_value=3,
+    )
     b = layer(rng, "b", "ta", "tb", a.output_shape, 5, (3, 3), pads=(1, 1, 1, 1), pad_value=-2)
     c = layer(rng, "c", "tb", "tc", b.output_shape, 5, (1, 1))
-    d = layer(rng, "d", ("tb", "tc"), "td", c.output_shape, 5, (1, 1),
-              pool_kernel=(2, 2), pool_stride=(1, 1))
+    d = layer(
+        rng,
+        "d",
+        ("tb", "tc"),
+        "td",
+        c.output_shape,
+        5,
+        (1, 1),
+        pool_kernel=(2, 2),
+        pool_stride=(1, 1),
+    )
     e = layer(rng, "e", "td", "te", d.output_shape, 4, (2, 1), stride=(2, 1))
     f = layer(rng, "f", "te", "tf", e.output_shape, 7, e.output_shape[:2], raw=True)
     return network_of(config, (a, b, c, d, e, f))
@@ -262,8 +297,8 @@ def small_network(config: EngineConfig, seed: int) -> QuantisedGraph:
 )
 def test_network_equals_golden(fields, batch):
     engine = Engine(
-        "systolic", **{"act_depth": 512, "weight_depth": 512, "acc_depth": 12, "param_depth": 16}
-        | fields,
+        "systolic",
+        **{"act_depth": 512, "weight_depth": 512, "acc_depth": 12, "param_depth": 16} | fields,
     )
     config = engine.config
     network = small_network(config, 1)
@@ -301,8 +336,9 @@ def test_the_inputs_of_an_addition_have_borders_of_their_own(swapped, batch):
 
 
 def test_mapper_names_what_is_too_small():
-    config = EngineConfig(datapath=SystolicConfig(rows=4, cols=4),
-                          act_depth=16, acc_depth=12, drain_lanes=2)
+    config = EngineConfig(
+        datapath=SystolicConfig(rows=4, cols=4), act_depth=16, acc_depth=12, drain_lanes=2
+    )
     small = small_network(config, 1)
     with pytest.raises(MappingError, match="buffer of 16 vectors; enlarge act_depth to ") as told:
         plan_network(config, small)
@@ -397,8 +433,13 @@ def test_malformed_commands_are_dropped_and_flagged(seed):
             if rng.random() < 0.7:
                 commands.append(broken(rng, config, good))
             commands.append(command)
-        program = Program(commands, plan.program.x_packets, plan.program.w_packets,
-                          plan.program.y_beats, plan.program.macs)
+        program = Program(
+            commands,
+            plan.program.x_packets,
+            plan.program.w_packets,
+            plan.program.y_beats,
+            plan.program.macs,
+        )
         expected = golden.run(program)
         result = hardware.run(program)
         assert (plan.assemble(result.lanes, config.drain_lanes) == x @ w).all()
@@ -434,11 +475,26 @@ def test_a_store_past_the_end_writes_nothing_else():
     n = config.datapath.cols
     builder.parameters(0, np.full(n, 40), np.full(n, 32768), np.full(n, 15))
     common = {
-        "n_tiles": 1, "k_chunks": 1, "k_rows": 1, "tile_rows": 1, "m_tiles": 1, "last_rows": 1,
-        "n_last": n, **{f"m{i}_count": 1 for i in range(5)}, "pool": 1,
+        "n_tiles": 1,
+        "k_chunks": 1,
+        "k_rows": 1,
+        "tile_rows": 1,
+        "m_tiles": 1,
+        "last_rows": 1,
+        "n_last": n,
+        **{f"m{i}_count": 1 for i in range(5)},
+        "pool": 1,
     }
-    stored = builder.gemm(x=x_load, w=w_load, store=1, y_vector=depth - 1, y_lane=lanes - 1,
-                          low=-128, high=127, **common)
+    stored = builder.gemm(
+        x=x_load,
+        w=w_load,
+        store=1,
+        y_vector=depth - 1,
+        y_lane=lanes - 1,
+        low=-128,
+        high=127,
+        **common,
+    )
     builder.gemm(beats=2, results=stored, raw=1, **common)
     result = SimulatedEngine(config).run(builder.program)
     assert (result.lanes.reshape(-1)[:n] == x[0, :n]).all()
@@ -457,9 +513,24 @@ def test_short_and_long_packets_are_flagged_and_left_behind():
     builder.program.w_packets[0] = beats[:2]
     x_load, w_load = builder.load_x(0, x), builder.load_w(0, beats)
     builder.gemm(
-        beats=4, x=x_load, w=w_load, raw=1, n_tiles=1, k_chunks=1, k_rows=1, tile_rows=2,
-        m_tiles=1, last_rows=2, n_last=3, m0_count=1, m1_count=1, m2_count=1, m3_count=1,
-        m4_count=2, m4_vector=1, pool=1,
+        beats=4,
+        x=x_load,
+        w=w_load,
+        raw=1,
+        n_tiles=1,
+        k_chunks=1,
+        k_rows=1,
+        tile_rows=2,
+        m_tiles=1,
+        last_rows=2,
+        n_last=3,
+        m0_count=1,
+        m1_count=1,
+        m2_count=1,
+        m3_count=1,
+        m4_count=2,
+        m4_vector=1,
+        pool=1,
     )
     hardware = SimulatedEngine(config)
     result = hardware.run(builder.program)

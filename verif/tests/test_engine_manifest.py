@@ -122,9 +122,7 @@ class Stranger:
         table = [[[0] * said["words_per_lane"] for _ in range(said["lanes"])] for _ in range(rows)]
         for n_tile, tile in enumerate(channels):
             for channel_of_tile, channel in enumerate(tile):
-                names = said | {
-                    "p_base": 0, "n_tile": n_tile, "channel_of_tile": channel_of_tile
-                }
+                names = said | {"p_base": 0, "n_tile": n_tile, "channel_of_tile": channel_of_tile}
                 place = table[eval(said["row"], names)][eval(said["lane"], names)]
                 for word in said["words"]:
                     for field in word["fields"]:

@@ -81,7 +81,8 @@ def test_more_choices_cost_more():
 @pytest.mark.parametrize(
     ("settings", "luts", "dsps"),
     [
-        (PACKED, 24516, 152), (("datapath.rows=4", "datapath.cols=4"), 5248, 18),
+        (PACKED, 24516, 152),
+        (("datapath.rows=4", "datapath.cols=4"), 5248, 18),
         (("datapath=serial", "datapath.rows=8", "datapath.cols=4"), 6874, 2),
     ],
     ids=["packed", "small", "serial"],

@@ -62,7 +62,8 @@ def named(tree):
         elif isinstance(node, ast.ImportFrom) and node.module and node.level:
             parts = node.module.split(".")
             yield from (
-                name for room, name in zip(parts, parts[1:], strict=False)
+                name
+                for room, name in zip(parts, parts[1:], strict=False)
                 if room in ("hw", "families", "golden") and name in families()
             )
 
@@ -132,9 +133,7 @@ def test_a_subclass_overrides_what_there_is(name):
 def test_tiles_come_back(name, preset):
     config = configure(name, preset=preset)
     family = family_of(config)
-    tile = family.operands()[1].random(
-        np.random.default_rng(3), (config.act_lanes, config.cols)
-    )
+    tile = family.operands()[1].random(np.random.default_rng(3), (config.act_lanes, config.cols))
     tile[family.tile().k :] = 0
     beats = family.pack(tile)
     assert len(beats) == config.weight_beats

@@ -265,7 +265,9 @@ def test_registers_stand_around_every_bit_of_a_block():
         "y": {"direction": "output", "bits": [7, 8, 9, 10, 11]},
         "ready": {"direction": "output", "bits": [12]},
     }
-    assert measure._harness(ports, "block_top") == """\
+    assert (
+        measure._harness(ports, "block_top")
+        == """\
 (* blackbox *)
 module block_top (input [0:0] \\aclk , input [2:0] \\a , input [0:0] \\reset , output [4:0] \\y , \
 output [0:0] \\ready );
@@ -290,6 +292,7 @@ module harness (input wire clk, input wire si, output wire so);
   assign so = level_2;
 endmodule
 """
+    )
 
 
 # Benchmarks
@@ -419,6 +422,7 @@ def test_gate_equivalents():
 
 def test_products_a_cycle_of_single_units(quiet, monkeypatch, capsys):
     """Against the tables of gate equivalents in docs/units/serial.md and docs/units/term.md."""
+
     def counted(component, name, folder):
         unemitted(component, name)
         return 1200.0, 600.0

@@ -177,7 +177,8 @@ class Remembering(wiring.Component):
         m.d.comb += write.en.eq(self.i.payload[0])
         m.d.sync += [
             self.o.valid.eq(self.i.valid),
-            kept.eq(kept & self.i.payload[0]), fresh.eq(fresh & self.i.payload[0]),
+            kept.eq(kept & self.i.payload[0]),
+            fresh.eq(fresh & self.i.payload[0]),
         ]
         m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
         with m.If(self.o.valid & ~self.o.ready):

@@ -56,9 +56,7 @@ def test_the_description_byte_by_byte():
     """As docs/units/uart.md lists it."""
     words = "02 03 0400 0300 0800 0200 04 08"
     assert CONFIG.description == bytes.fromhex(words)
-    wide = HostConfig(
-        streams=(("a", 4096),), result_lanes=256, result_bits=64, address_bits=32
-    )
+    wide = HostConfig(streams=(("a", 4096),), result_lanes=256, result_bits=64, address_bits=32)
     assert wide.description == bytes.fromhex("02 01 0002 0001 08 20")
 
 

@@ -135,7 +135,8 @@ def importers(text: str) -> int:
 
 def test_only_the_registry_imports_modules_of_ours_by_name():
     found = {
-        path.relative_to(ROOT).as_posix() for path in FILES
+        path.relative_to(ROOT).as_posix()
+        for path in FILES
         if "tests" not in path.parts and importers(path.read_text(encoding="utf-8"))
     }
     # Besides it: commands by what was typed, and other packages' boards.
@@ -174,6 +175,8 @@ def test_golden_models_import_number_formats_only():
             top = module.split(".")
             assert top[0] not in ("amaranth", "cocotb"), f"{name_of(path)}:{line}"
             if top[0] == "tilewright" and top[1] != "verif":
-                assert "config" in module or top[-2] == "commands" or (
-                    ".".join(top[1:-1]) in GOLDEN_READS
+                assert (
+                    "config" in module
+                    or top[-2] == "commands"
+                    or (".".join(top[1:-1]) in GOLDEN_READS)
                 ), f"{name_of(path)}:{line} imports {module}"

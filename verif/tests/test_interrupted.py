@@ -90,9 +90,7 @@ FULL = {
 @pytest.mark.parametrize(
     ("name", "at"), [(name, at) for name, (places, _) in FULL.items() for at in places]
 )
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(
-    name, at, full_disk, monkeypatch, capsys
-):
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(name, at, full_disk, monkeypatch, capsys):
     target = Path("build/tests/full")
     shutil.rmtree(target, ignore_errors=True)
     full_disk(target, at)
@@ -127,8 +125,10 @@ def test_a_folder_in_the_place_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("error", "kept"),
     [
-        (OSError(errno.EDQUOT, "quota"), False), (KeyboardInterrupt(), False),
-        (ConfigError("too large"), False), (ToolError("see log"), True),
+        (OSError(errno.EDQUOT, "quota"), False),
+        (KeyboardInterrupt(), False),
+        (ConfigError("too large"), False),
+        (ToolError("see log"), True),
     ],
     ids=repr,
 )

@@ -29,8 +29,16 @@ CONFIGS = {
     "inputs": KvConfig(heads=3, slots=5, score_bits=4, weight_bits=6, position_bits=8, inputs=4),
     "default": KvConfig(),
     "pages": KvConfig(
-        heads=2, slots=5, score_bits=5, weight_bits=6, position_bits=8, refresh_slack=6,
-        sequences=3, blocks=5, block_tokens=2, table_blocks=4,
+        heads=2,
+        slots=5,
+        score_bits=5,
+        weight_bits=6,
+        position_bits=8,
+        refresh_slack=6,
+        sequences=3,
+        blocks=5,
+        block_tokens=2,
+        table_blocks=4,
     ),
     "many": KvConfig(heads=9, slots=64, score_bits=12, weight_bits=16, inputs=100),
 }

@@ -86,8 +86,11 @@ class Exchange(wiring.Component):
         for store, result in ((kept, self.old), (promised, self.any)):
             write, read = store.write_port(), store.read_port()
             m.d.comb += [
-                write.addr.eq(self.write_at), write.data.eq(self.data), write.en.eq(1),
-                read.addr.eq(self.read_at), result.eq(read.data),
+                write.addr.eq(self.write_at),
+                write.data.eq(self.data),
+                write.en.eq(1),
+                read.addr.eq(self.read_at),
+                result.eq(read.data),
             ]
         return m
 
@@ -149,8 +152,11 @@ class Tables(wiring.Component):
             write = store.write_port()
             read = store.read_port()
             m.d.comb += [
-                write.addr.eq(self.at | 256), write.data.eq(self.at), write.en.eq(self.write),
-                read.addr.eq(self.at), getattr(self, f"word_{width}").eq(read.data),
+                write.addr.eq(self.at | 256),
+                write.data.eq(self.at),
+                write.en.eq(self.write),
+                read.addr.eq(self.at),
+                getattr(self, f"word_{width}").eq(read.data),
             ]
         return m
 

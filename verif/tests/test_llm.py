@@ -180,9 +180,7 @@ def test_fields_that_change_nothing_are_read_over(tmp_path):
         "llama.attention.head_count_kv": None,
     }  # fmt: skip
     wide = replace(model.dimensions, kv_heads=4)
-    layers = tuple(
-        replace(layer, key=layer.query, value=layer.output) for layer in model.layers
-    )
+    layers = tuple(replace(layer, key=layer.query, value=layer.output) for layer in model.layers)
     found = read_decoder(
         write(tmp_path / "m.gguf", replace(model, dimensions=wide, layers=layers), fields=fields)
     )

@@ -115,7 +115,9 @@ def test_few_mutants_of_each_part_of_the_engine(tmp_path):
     )
     assert report.total == 40
     parts = {
-        part for part in row.mutation.parts for mutant in report.killed
+        part
+        for part in row.mutation.parts
+        for mutant in report.killed
         if mutant.module.endswith(part)
     }
     assert parts >= {"dispatcher", "act_reader", "act_buffer", "accumulator", "output_stage"}

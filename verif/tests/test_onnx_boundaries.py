@@ -290,8 +290,11 @@ def test_a_zero_point_that_is_not_given_is_an_unsigned_byte():
 
 def test_factors_are_finite_floats_of_a_size_that_can_be_held():
     refused(constant("Mul", np.array(2)), "'layer7'", "no finite numbers")
-    refused(node_model("Mul", ["x", "k"], [1, 11586], {"k": number(2)}), "'layer7'",
-            "[11586, 11586] has more than 134,217,728 elements")
+    refused(
+        node_model("Mul", ["x", "k"], [1, 11586], {"k": number(2)}),
+        "'layer7'",
+        "[11586, 11586] has more than 134,217,728 elements",
+    )
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["m"]),
         helper.make_node("Mul", ["m", "k"], ["y"], name="layer7"),

@@ -276,8 +276,9 @@ W = np.ones((2, 3, 3, 3), np.float32)
             ("AveragePool", "count_include_pad = 1"),
         ),
         (
-            node_model("AveragePool", ["x"], [1, 3, 8, 8], kernel_shape=[3, 3], strides=[2, 2],
-                       ceil_mode=1),
+            node_model(
+                "AveragePool", ["x"], [1, 3, 8, 8], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1
+            ),
             ("ceil_mode",),
         ),
         (
@@ -313,17 +314,27 @@ W = np.ones((2, 3, 3, 3), np.float32)
         (node_model("Sum", ["x", "x", "x"], [1, 4]), ("Sum", "3 inputs")),
         (node_model("Mul", ["x", "x"], [1, 4]), ("Mul", "both inputs are computed")),
         (
-            node_model("Clip", ["x", "a", "b"], [1, 4],
-                       {"a": np.float32([2])[0:1].reshape(()), "b": np.float32([1]).reshape(())}),
+            node_model(
+                "Clip",
+                ["x", "a", "b"],
+                [1, 4],
+                {"a": np.float32([2])[0:1].reshape(()), "b": np.float32([1]).reshape(())},
+            ),
             ("Clip", "2.0 and 1.0"),
         ),
         (
-            node_model("BatchNormalization", ["x", *"abcd"], [1, 4],
-                       dict.fromkeys("abcd", -np.ones(4, np.float32))),
+            node_model(
+                "BatchNormalization",
+                ["x", *"abcd"],
+                [1, 4],
+                dict.fromkeys("abcd", -np.ones(4, np.float32)),
+            ),
             ("BatchNormalization", "variance"),
         ),
-        (node_model("QuantizeLinear", ["x", "s"], [1, 4], {"s": np.float32(1).reshape(())}),
-         ("'y'", "layer")),
+        (
+            node_model("QuantizeLinear", ["x", "s"], [1, 4], {"s": np.float32(1).reshape(())}),
+            ("'y'", "layer"),
+        ),
         (node_model("Identity", ["x"], [1, 4]), ("does not depend on the input through",)),
         (
             node_model("Reshape", ["x", "s"], [1, 4], {"s": np.array([1 << 30, 1 << 30])}),
@@ -466,13 +477,17 @@ def test_qdq_that_does_not_hang_together_is_refused():
     pool = helper.make_node("MaxPool", ["q_q"], ["y"], name="pool", kernel_shape=[2, 2])
     refused(model([nodes[0], pool], constants, [1, 1, 4, 4]), "'pool'", "DequantizeLinear")
     nodes, constants = qdq("q", "x", "y", -1.0, 0)
-    refused(model([*nodes, helper.make_node("Relu", ["y"], ["r"])], constants, [1, 4], output="r"),
-            "scale")
+    refused(
+        model([*nodes, helper.make_node("Relu", ["y"], ["r"])], constants, [1, 4], output="r"),
+        "scale",
+    )
     nodes, constants = qdq("q", "x", "y", 0.1, 0)
     constants["q_s"] = np.ones(4, np.float32)
     constants["q_z"] = np.zeros(4, np.uint8)
-    refused(model([*nodes, helper.make_node("Relu", ["y"], ["r"])], constants, [1, 4], output="r"),
-            "per channel")
+    refused(
+        model([*nodes, helper.make_node("Relu", ["y"], ["r"])], constants, [1, 4], output="r"),
+        "per channel",
+    )
 
 
 def test_supported_operators_are_those_promised():

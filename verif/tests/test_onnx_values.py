@@ -153,7 +153,8 @@ def test_gemm_takes_rows_of_a_summand_that_are_equal():
 @pytest.mark.parametrize(
     ("op", "inputs", "shape"),
     [
-        ("Conv", "x w c", (3, 1)), ("Conv", "x w c", (1,)),
+        ("Conv", "x w c", (3, 1)),
+        ("Conv", "x w c", (1,)),
         ("BatchNormalization", "x c c c c", (1, 2)),
     ],
 )

@@ -166,9 +166,15 @@ def test_drawn_chains_match_golden(seed):
     )
     assert judged(
         ChainConfig(
-            sizes=sizes, codes=codes, outputs=rng.randint(1, 6), height=rng.randint(1, 5),
-            width=rng.randint(1, 6), x_bits=rng.choice((2, 4, 8)), w_bits=rng.choice((2, 5, 8)),
-            x_signed=rng.random() < 0.5, pe=rng.choice(("dsp", "lut")),
+            sizes=sizes,
+            codes=codes,
+            outputs=rng.randint(1, 6),
+            height=rng.randint(1, 5),
+            width=rng.randint(1, 6),
+            x_bits=rng.choice((2, 4, 8)),
+            w_bits=rng.choice((2, 5, 8)),
+            x_signed=rng.random() < 0.5,
+            pe=rng.choice(("dsp", "lut")),
         )  # fmt: skip
     )
 

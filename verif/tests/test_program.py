@@ -8,8 +8,10 @@ import pytest
 
 from tilewright.verif.tests.test_cli import called, refused, tilewright
 
-HEADER = bytes.fromhex("ff00") + b"Part: LFE5U-85F-6CABGA381\0" + bytes.fromhex(
-    "ffffffbdb3ffffffff3b000000e200000041113043"
+HEADER = (
+    bytes.fromhex("ff00")
+    + b"Part: LFE5U-85F-6CABGA381\0"
+    + bytes.fromhex("ffffffbdb3ffffffff3b000000e200000041113043")
 )
 
 

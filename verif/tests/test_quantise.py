@@ -291,8 +291,13 @@ def test_pool_of_a_shared_tensor_keeps_the_scale_exactly():
     relu = helper.make_node("Relu", ["c"], ["r"])
     total = helper.make_node("Add", ["r", "r2"], ["y"])
     graph = small(
-        CONV, relu, helper.make_node("MaxPool", ["r"], ["r2"], kernel_shape=[2, 2],
-                                     pads=[0, 0, 1, 1]), total, output="y", w=KERNEL)
+        CONV,
+        relu,
+        helper.make_node("MaxPool", ["r"], ["r2"], kernel_shape=[2, 2], pads=[0, 0, 1, 1]),
+        total,
+        output="y",
+        w=KERNEL,
+    )
     q = quantise(graph, Formats(), X)
     pool_layer = q.layers[1]
     assert pool_layer.op == "MaxPool"

@@ -39,9 +39,7 @@ def graph(*nodes, **tensors) -> Graph:
         name: Tensor(name=name, shape=inside(shape), quantisation=said)
         for name, (shape, said) in tensors.items()
     }
-    return Graph(
-        name="given", layout="nchw", tensors=known, nodes=nodes, input="x", outputs=("y",)
-    )
+    return Graph(name="given", layout="nchw", tensors=known, nodes=nodes, input="x", outputs=("y",))
 
 
 def product(weights, bias, steps=None) -> Product:
@@ -138,9 +136,7 @@ def test_scales_of_a_sum_may_differ_by_a_step_at_the_end_of_the_range(scale, zer
     """Two bits leave weights 1 and 1, or 1 and 0: what the second is off grows with its values."""
     add = Add(name="sum7", op="Add", inputs=("x", "z"), output="y")
     second = Requantise(name="second", op="QuantizeLinear", inputs=("x",), output="z")
-    net = graph(
-        second, add, x=((2,), BYTE), z=((2,), byte(scale, zero)), y=((2,), byte(2.0))
-    )
+    net = graph(second, add, x=((2,), BYTE), z=((2,), byte(scale, zero)), y=((2,), byte(2.0)))
     if fits:
         assert quantise(net, Formats(w_bits=2)).layers[-1].weights.max() == 1
     else:
@@ -204,8 +200,13 @@ def test_every_integer_of_sixteen_bits_is_divided_exactly(above, below, rounding
 
 def test_weights_of_exact_ties_stay_within_their_bits():
     formats = Formats(x_bits=16, w_bits=16, acc_width=56)
-    net = fully_connected([[30000 / 6]], [0], [1 / 6], said=BYTE,
-                          result=Quantisation(scale=1.0, zero_point=0, low=-32768, high=32767))
+    net = fully_connected(
+        [[30000 / 6]],
+        [0],
+        [1 / 6],
+        said=BYTE,
+        result=Quantisation(scale=1.0, zero_point=0, low=-32768, high=32767),
+    )
     for layer in quantise(net, formats).layers:
         assert np.abs(layer.weights).max() <= formats.w_high
 

@@ -101,7 +101,7 @@ def test_page_needs_no_network(page):
 
 def test_page_has_every_number(page):
     for title, value in results_rows(RESULT, Build()):
-        assert f"<td>{title}</td><td class=\"n\">{value}</td>" in page
+        assert f'<td>{title}</td><td class="n">{value}</td>' in page
     for row in layer_rows(RESULT):
         for cell in row:
             assert cell.replace("<", "&lt;").replace(">", "&gt;") in page

@@ -229,15 +229,21 @@ class FakeBoard:
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ({"description": b"\x01" + CONFIG.description[1:] + bytes(4)},
-         "the board speaks version 1 of the protocol, not 2"),
+        (
+            {"description": b"\x01" + CONFIG.description[1:] + bytes(4)},
+            "the board speaks version 1 of the protocol, not 2",
+        ),
         ({"description": b""}, "the board speaks version none of the protocol, not 2"),
-        ({"description": CONFIG.description + bytes(3)},
-         "the board describes itself in 15 bytes, which is not right"),
+        (
+            {"description": CONFIG.description + bytes(3)},
+            "the board describes itself in 15 bytes, which is not right",
+        ),
         ({"flags": PENDING}, "the board is not idle after its reset"),
         ({"flags": WAITING}, "the board is not idle after its reset"),
-        ({"echo": lambda token: token[::-1] + b"."},
-         "the board answers what it was not asked: does another program use it\\?"),
+        (
+            {"echo": lambda token: token[::-1] + b"."},
+            "the board answers what it was not asked: does another program use it\\?",
+        ),
         ({"status": Status.BAD_CHANNEL}, "the board refused status: the board has no such channel"),
         ({"status": Status.BAD_FRAME}, "the board did not answer in 8 attempts: status"),
         ({"status": Status.OVERRUN}, "the board did not answer in 8 attempts: status"),

@@ -152,6 +152,7 @@ def test_a_fitted_weight_is_held_where_it_is():
 
     The mean square of the inputs is 1, half for each of two images, of two channels.
     """
+
     def net(weight):
         matrix = np.array([[weight], [0]], np.float32).reshape(1, 1, 2, 1)
         layer = step(Convolution, "y", "x", weights=matrix, bias=np.array([5], np.float32))
@@ -166,6 +167,7 @@ def test_a_fitted_weight_is_held_where_it_is():
 
 def test_a_layer_is_fitted_to_what_the_whole_network_gave():
     """The first layer now gives a third of what it gave; the second makes up for it."""
+
     def layer(output, source, weight):
         matrix = np.array([[[[weight]]]], np.float32)
         return step(Convolution, output, source, weights=matrix, bias=np.zeros(1, np.float32))

@@ -252,8 +252,14 @@ def test_only_candidates_that_nothing_beats_are_best():
             dsps=dsps,
         )  # fmt: skip
 
-    found = [candidate(0.9, 100, 16), candidate(0.9, 90, 16), candidate(0.9, 100, 8),
-             candidate(0.8, 200, 32), candidate(0.9, 90, 15, 1), candidate(0.9, 90, 17, 1)]
+    found = [
+        candidate(0.9, 100, 16),
+        candidate(0.9, 90, 16),
+        candidate(0.9, 100, 8),
+        candidate(0.8, 200, 32),
+        candidate(0.9, 90, 15, 1),
+        candidate(0.9, 90, 17, 1),
+    ]
     assert [one.best for one in sweep._ranked(found)] == [False, True, True, False, True, False]
 
 

@@ -302,7 +302,6 @@ def test_reset_in_mid_stream():
         for _ in range(config.latency + 5):
             await tick(ctx)
 
-
     m = Module()
     m.domains.sync = domain = ClockDomain("sync")
     reset = domain.rst

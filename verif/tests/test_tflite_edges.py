@@ -46,9 +46,7 @@ def test_padding_before_padding_counts_twice():
 
 @pytest.mark.parametrize("size", [(4, 7), (5, 6), (2, 3)])
 def test_images_are_resized_to_twice_their_size_alone(size):
-    tensors = [
-        ("x", (1, 2, 3, 4), None), ("size", (2,), ints(*size)), ("y", (1, *size, 4), None)
-    ]
+    tensors = [("x", (1, 2, 3, 4), None), ("size", (2,), ints(*size)), ("y", (1, *size, 4), None)]
     operators = [("RESIZE_BILINEAR", (0, 1), (2,), {3: ("B", 1)})]
     with pytest.raises(ModelError, match="RESIZE_BILINEAR: supported: twice the size"):
         build_graph(read_model(model(tensors, operators)))

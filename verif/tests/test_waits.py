@@ -91,9 +91,7 @@ def check(config, program):
 )
 def test_networks(fields, batch):
     datapath = SystolicConfig(**{name: fields.pop(name) for name in ("rows", "cols")})
-    config = EngineConfig(
-        datapath=datapath, act_depth=512, acc_depth=12, **fields
-    )
+    config = EngineConfig(datapath=datapath, act_depth=512, acc_depth=12, **fields)
     plan = plan_network(config, small_network(config, 1), batch=batch)
     assert plan.weights_resident == (config.weight_depth == 1024)
     assert plan.parameters_resident == (config.param_depth == 64)

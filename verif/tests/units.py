@@ -28,9 +28,7 @@ class Summing(wiring.Component):
         assert flaw in ("", *FLAWS)
         self.flaw = flaw
         self.total = Signal(signed(16))
-        super().__init__(
-            {"i": In(stream.Signature(BEAT)), "o": Out(stream.Signature(signed(16)))}
-        )
+        super().__init__({"i": In(stream.Signature(BEAT)), "o": Out(stream.Signature(signed(16)))})
 
     def elaborate(self, platform):
         m = Module()

@@ -41,6 +41,7 @@ def _limits(config: EngineConfig) -> dict[tuple[str, int], list]:
 
     def beyond(lsb):
         """Say of a half of the word whether it is more than a result can be."""
+
         def bad(w, total, tile_rows):
             above = w[lsb + bits - is_signed : lsb + 16]
             return above.any() & ~above.all() if is_signed else above.any()
@@ -114,8 +115,10 @@ class FieldChecks(Component):
         arrived = Signal()
         begins = Signal()
         m.d.sync += [
-            held.eq(self.word), total.eq(self.word[:16] + self.word[16:]),
-            arrived.eq(self.arrived), begins.eq(self.arrived & self.place[0]),
+            held.eq(self.word),
+            total.eq(self.word[:16] + self.word[16:]),
+            arrived.eq(self.arrived),
+            begins.eq(self.arrived & self.place[0]),
         ]
         found = []
         for (name, index), checks in _limits(self._config).items():

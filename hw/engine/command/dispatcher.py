@@ -138,15 +138,23 @@ class Dispatcher(Component):
         take = self.cmd.valid & self.cmd.ready
         word, last, fields = self.cmd.payload.data, self.cmd.payload.last, registers.fields
         m.d.comb += [
-            registers.take.eq(take), registers.data.eq(word), registers.place.eq(place),
-            checks.arrived.eq(registers.arrived), checks.word.eq(registers.word),
-            checks.place.eq(registers.word_place), checks.opcode.eq(opcode),
+            registers.take.eq(take),
+            registers.data.eq(word),
+            registers.place.eq(place),
+            checks.arrived.eq(registers.arrived),
+            checks.word.eq(registers.word),
+            checks.place.eq(registers.word_place),
+            checks.opcode.eq(opcode),
             checks.tile_rows.eq(fields.tile_rows),
-            parameters.base.eq(fields.base), parameters.count.eq(fields.count),
+            parameters.base.eq(fields.base),
+            parameters.count.eq(fields.count),
             parameters.count_once.eq(fields.count_once),
-            parameters.data.eq(word), parameters.take.eq(take & parameters.receiving),
-            self.param_row.eq(parameters.row), self.param_lane.eq(parameters.lane),
-            self.param.eq(parameters.param), self.param_write.eq(parameters.write),
+            parameters.data.eq(word),
+            parameters.take.eq(take & parameters.receiving),
+            self.param_row.eq(parameters.row),
+            self.param_lane.eq(parameters.lane),
+            self.param.eq(parameters.param),
+            self.param_write.eq(parameters.write),
         ]
         for port in ("act_steps", "store_steps"):
             m.d.comb += getattr(self, port).eq(getattr(registers, port))
@@ -194,9 +202,7 @@ class Dispatcher(Component):
                     m.next = "Discard"
                 with m.If(self.cmd.valid & last):
                     m.next = "Collect"
-        m.d.comb += self.busy.eq(
-            ~fsm.ongoing("Collect") | ~place[0] | self.cmd.valid | unfinished
-        )
+        m.d.comb += self.busy.eq(~fsm.ongoing("Collect") | ~place[0] | self.cmd.valid | unfinished)
         return m
 
     def _elaborate_collect(self, m, place, opcode):
@@ -226,10 +232,13 @@ class Dispatcher(Component):
             ]
         with m.Elif(self.cmd.valid):
             # A packet has ended before the place where a longer one's last word comes.
-            m.d.sync += at_last.eq(Cat(
-                place[c.words - 2] & ((opcode == c.opcode) | (c.words == longest))
-                for c in COMMANDS.values() if c.words > 2
-            ).any())
+            m.d.sync += at_last.eq(
+                Cat(
+                    place[c.words - 2] & ((opcode == c.opcode) | (c.words == longest))
+                    for c in COMMANDS.values()
+                    if c.words > 2
+                ).any()
+            )
             with m.If(~unknown & at_last & (goes_on ^ last)):
                 m.next = "Settle"
             with m.Else():
@@ -281,7 +290,11 @@ class Dispatcher(Component):
         accumulate, raw = fields.accumulate, fields.raw
         m.d.sync += inconsistent.eq(
             (opcode == _GEMM)
-            & (((accumulate | fields.keep) & ~single) | (accumulate != kept)
-               | (accumulate & more) | (raw & (~fields.pool_once | fields.store)))
+            & (
+                ((accumulate | fields.keep) & ~single)
+                | (accumulate != kept)
+                | (accumulate & more)
+                | (raw & (~fields.pool_once | fields.store))
+            )
         )
         return inconsistent

@@ -95,12 +95,19 @@ class ParameterReceiver(Component):
         only_lane = config.drain_lanes == 1
         m.d.comb += [self.ends.eq(last_row & last_lane & last_word), self.param.eq(param)]
         m.d.sync += [
-            self.write.eq(self.take & last_word), self.row.eq(row), self.lane.eq(lane),
+            self.write.eq(self.take & last_word),
+            self.row.eq(row),
+            self.lane.eq(lane),
         ]
         with m.If(~self.receiving):
             m.d.sync += [
-                row.eq(self.base), rows_left.eq(self.count), lane.eq(0), word.eq(0),
-                last_row.eq(self.count_once), last_lane.eq(only_lane), last_word.eq(0),
+                row.eq(self.base),
+                rows_left.eq(self.count),
+                lane.eq(0),
+                word.eq(0),
+                last_row.eq(self.count_once),
+                last_lane.eq(only_lane),
+                last_word.eq(0),
             ]
         with m.Elif(self.take):
             # Words shift in, so that the first one is where it belongs when the last one comes.
@@ -113,7 +120,10 @@ class ParameterReceiver(Component):
                 m.d.sync += last_lane.eq(lane == config.drain_lanes - 2)
                 with m.If(last_lane):
                     m.d.sync += [
-                        lane.eq(0), row.eq(row + 1), rows_left.eq(rows_left - 1),
-                        last_row.eq(rows_left == 2), last_lane.eq(only_lane),
+                        lane.eq(0),
+                        row.eq(row + 1),
+                        rows_left.eq(rows_left - 1),
+                        last_row.eq(rows_left == 2),
+                        last_lane.eq(only_lane),
                     ]
         return m

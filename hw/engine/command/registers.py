@@ -123,7 +123,9 @@ class CommandRegisters(Component):
         m = Module()
         word, place = self.word, self.word_place
         m.d.sync += [
-            self.arrived.eq(self.take), word.eq(self.data), place.eq(self.place),
+            self.arrived.eq(self.take),
+            word.eq(self.data),
+            place.eq(self.place),
         ]
         # Words are written a cycle late: the flip-flops of one lie wherever its readers do. All but
         # the first may be written before they are there, and again when they are.
@@ -133,7 +135,8 @@ class CommandRegisters(Component):
         is_one = Signal(2, reset_less=True)
         place_held = Signal(len(place), reset_less=True)
         m.d.sync += [
-            is_one.eq(Cat(word[:16] == 1, word[16:] == 1)), place_held.eq(place),
+            is_one.eq(Cat(word[:16] == 1, word[16:] == 1)),
+            place_held.eq(place),
         ]
         registers = {}
         for command in ("GEMM", "LOAD_X"):
@@ -174,6 +177,8 @@ class CommandRegisters(Component):
             ]
             steps = getattr(self, port)
             m.d.comb += [
-                steps.step.eq(step), steps.entry.eq(entry), steps.write.eq(write),
+                steps.step.eq(step),
+                steps.entry.eq(entry),
+                steps.write.eq(write),
                 steps.bank.eq(self.bank),
             ]

@@ -95,7 +95,8 @@ class ResultIssue(Component):
         waiting = Signal(range(3))
         taken = Signal()
         m.d.sync += [
-            waiting.eq(waiting + self.full - taken), self.bank_freed.eq(self.tile_ends),
+            waiting.eq(waiting + self.full - taken),
+            self.bank_freed.eq(self.tile_ends),
         ]
         m.d.comb += tag.valid.eq(active & self.room)
         with m.FSM():
@@ -142,7 +143,8 @@ class ResultIssue(Component):
         for i, name in enumerate(("m_tiles", "n_tiles")):
             m.d.comb += [
                 loops.start_once[i].eq(command[f"{name}_once"]),
-                loops.counts[i].eq(gemm[name]), loops.once[i].eq(gemm[f"{name}_once"]),
+                loops.counts[i].eq(gemm[name]),
+                loops.once[i].eq(gemm[f"{name}_once"]),
             ]
         tile_ended = Signal()
         tile_first = Signal()
@@ -162,11 +164,15 @@ class ResultIssue(Component):
         with m.If(~active):
             of_others = self._last_of(Const(config.datapath.cols, len(gemm["n_last"])))
             m.d.sync += [
-                last_tile.eq(m_last & n_last), self.n_ends.eq(n_last),
+                last_tile.eq(m_last & n_last),
+                self.n_ends.eq(n_last),
                 Cat(last_group, last_mask, group_last, only_group).eq(
                     Mux(n_last, of_last_tile, of_others)
                 ),
-                group.eq(0), group_first.eq(1), tile_first.eq(1), window_first.eq(1),
+                group.eq(0),
+                group_first.eq(1),
+                tile_first.eq(1),
+                window_first.eq(1),
             ]
         window_last, row_last = self._elaborate_rows(m, active, gemm, m_last, group_last)
         m.d.comb += self.tile_ends.eq(issue & window_last & row_last & group_last)
@@ -208,7 +214,8 @@ class ResultIssue(Component):
         with m.If(~active):
             m.d.sync += [
                 rows.eq(Mux(m_last, gemm["last_rows"], gemm["tile_rows"])),
-                row_last.eq(only_row), window_row_last.eq(only_row),
+                row_last.eq(only_row),
+                window_row_last.eq(only_row),
             ]
         with m.Elif(issue):
             m.d.sync += row_last.eq(last)

@@ -105,21 +105,27 @@ class ParameterStore(Component):
         with m.Elif(self.tile_ends):
             m.d.sync += first.eq(Mux(self.n_ends, self.base, first + config.groups))
         m.d.sync += [
-            wanted.eq(first + self.group), needed.eq(self.needed),
-            address.eq(Mux(beyond, 0, wanted)), read_at.eq(address),
+            wanted.eq(first + self.group),
+            needed.eq(self.needed),
+            address.eq(Mux(beyond, 0, wanted)),
+            read_at.eq(address),
             self.outside.eq(needed & beyond),
         ]
         row = Signal.like(self.row, name="row_held", reset_less=True)
         param = Signal.like(self.param, name="param_held", reset_less=True)
         writes = Signal(config.drain_lanes)
         m.d.sync += [
-            row.eq(self.row), param.eq(self.param),
+            row.eq(self.row),
+            param.eq(self.param),
             writes.eq(Cat(self.write & (self.lane == i) for i in range(config.drain_lanes))),
         ]
         for i in range(config.drain_lanes):
             m.submodules[f"lane_{i}"] = store = Buffer(param.shape().size, config.param_depth)
             m.d.comb += [
-                store.write_at.eq(row), store.write_data.eq(param), store.write.eq(writes[i]),
-                store.read_at.eq(read_at), self.parameters[i].as_value().eq(store.read_data),
+                store.write_at.eq(row),
+                store.write_data.eq(param),
+                store.write.eq(writes[i]),
+                store.read_at.eq(read_at),
+                self.parameters[i].as_value().eq(store.read_data),
             ]
         return m

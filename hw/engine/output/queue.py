@@ -91,8 +91,10 @@ class ResultQueue(Component):
             # Upper bits stay, until they are read, also where results that have none follow.
             writes = self.write & self.group.raw if name == "raw" else self.write
             m.d.comb += [
-                write.en.eq(writes), write.addr.eq(write_at[: len(write.addr)]),
-                write.data.eq(bits), read.addr.eq(read_at[: len(read.addr)]),
+                write.en.eq(writes),
+                write.addr.eq(write_at[: len(write.addr)]),
+                write.data.eq(bits),
+                read.addr.eq(read_at[: len(read.addr)]),
                 Cat(group[field] for field in fields).eq(read.data),
             ]
         for i in range(config.drain_lanes):

@@ -156,9 +156,12 @@ class OutputStage(Component):
         m.submodules.issue = issue = ResultIssue(config)
         wiring.connect(m, wiring.flipped(self.cmd), issue.cmd)
         m.d.comb += [
-            issue.full.eq(self.full), self.read_valid.eq(issue.tag.valid),
-            self.read_bank.eq(issue.read_bank), self.read_row.eq(issue.read_row),
-            self.bank_freed.eq(issue.bank_freed), self.done.eq(issue.done),
+            issue.full.eq(self.full),
+            self.read_valid.eq(issue.tag.valid),
+            self.read_bank.eq(issue.read_bank),
+            self.read_row.eq(issue.read_row),
+            self.bank_freed.eq(issue.bank_freed),
+            self.done.eq(issue.done),
         ]
         parameters = self._elaborate_parameters(m, gemm, issue)
         summed = data.View(group_tag(config), delay(m, issue.tag, _TO_LANES + 1, "tag", reset=True))
@@ -191,7 +194,8 @@ class OutputStage(Component):
         full = [above(promised, places - 4) for places in (RAW_PLACES, PLACES)]
         room = Signal(init=1)
         m.d.sync += [
-            promised.eq(queue.level + in_flight), room.eq(~Mux(gemm["raw"], *full)),
+            promised.eq(queue.level + in_flight),
+            room.eq(~Mux(gemm["raw"], *full)),
         ]
         m.d.comb += [issue.room.eq(room), issue.busy.eq((in_flight != 0) | queue.write)]
         return m
@@ -200,12 +204,15 @@ class OutputStage(Component):
         """Return the parameters of the group issued five cycles ago."""
         m.submodules.parameters = parameters = ParameterStore(self._config)
         m.d.comb += [
-            parameters.row.eq(self.param_row), parameters.lane.eq(self.param_lane),
-            parameters.param.eq(self.param), parameters.write.eq(self.param_write),
+            parameters.row.eq(self.param_row),
+            parameters.lane.eq(self.param_lane),
+            parameters.param.eq(self.param),
+            parameters.write.eq(self.param_write),
             parameters.start.eq(self.cmd.ready),
             parameters.start_base.eq(self.cmd.payload.p_base),
             parameters.base.eq(gemm["p_base"]),
-            parameters.tile_ends.eq(issue.tile_ends), parameters.n_ends.eq(issue.n_ends),
+            parameters.tile_ends.eq(issue.tile_ends),
+            parameters.n_ends.eq(issue.n_ends),
             parameters.group.eq(issue.tag.group),
             parameters.needed.eq(issue.tag.valid & (~gemm["raw"] | gemm["bias"])),
             self.param_outside.eq(parameters.outside),
@@ -225,11 +232,14 @@ class OutputStage(Component):
         for i in range(config.drain_lanes):
             m.submodules[f"lane_{i}"] = lane = OutputLane(config)
             m.d.comb += [
-                lane.total.eq(sums.chosen[i]), lane.param.eq(parameters[i]),
+                lane.total.eq(sums.chosen[i]),
+                lane.param.eq(parameters[i]),
                 lane.leaves_bias.eq(gemm["raw"] & ~gemm["bias"]),
                 lane.zero_point.eq(gemm["zero_point"]),
-                lane.low.eq(gemm["low"]), lane.high.eq(gemm["high"]),
-                lane.valid.eq(late.valid), lane.window_first.eq(late.window_first),
+                lane.low.eq(gemm["low"]),
+                lane.high.eq(gemm["high"]),
+                lane.valid.eq(late.valid),
+                lane.window_first.eq(late.window_first),
             ]
             lanes.append(lane)
         return lanes
@@ -240,7 +250,9 @@ class OutputStage(Component):
         vector = config.datapath.act_lanes
         m.submodules.addresses = addresses = StoreAddress(config)
         m.d.comb += [
-            addresses.steps.eq(self.steps), addresses.taken.eq(taken), addresses.tag.eq(early),
+            addresses.steps.eq(self.steps),
+            addresses.taken.eq(taken),
+            addresses.tag.eq(early),
             addresses.counts.eq(Cat(gemm[name] for name in _COUNTS)),
             addresses.once.eq(Cat(gemm[f"{name}_once"] for name in _COUNTS)),
         ]
@@ -250,7 +262,8 @@ class OutputStage(Component):
             for i in range(len(lanes))
         )
         m.d.sync += [
-            self.store_at.eq(addresses.at), self.storing.eq(stores),
+            self.store_at.eq(addresses.at),
+            self.storing.eq(stores),
             self.store.eq(Mux(stores & addresses.fits, leaves.mask & ~beyond, 0)),
             self.outside.eq(stores & ~addresses.fits),
             *(self.store_data[i].eq(lane.best) for i, lane in enumerate(lanes)),
@@ -269,7 +282,8 @@ class OutputStage(Component):
             ]
         m.d.sync += [
             group.keep.eq(leaves.mask | ~leaves.end.replicate(len(lanes))),
-            group.last.eq(leaves.end), group.raw.eq(gemm["raw"]),
+            group.last.eq(leaves.end),
+            group.raw.eq(gemm["raw"]),
             queue.write.eq(leaves.valid & leaves.emit & ~gemm["store"]),
         ]
         m.d.comb += queue.group.eq(group)

@@ -91,13 +91,17 @@ class StoreAddress(Component):
             begins & tag.group_first, Mux(tag.tile_first, tile, Move.NEXT), Move.HOLD
         ))  # fmt: skip
         m.d.comb += [
-            addresses.steps.eq(self.steps), addresses.taken.eq(self.taken),
-            addresses.counts.eq(self.counts), addresses.once.eq(self.once),
+            addresses.steps.eq(self.steps),
+            addresses.taken.eq(self.taken),
+            addresses.counts.eq(self.counts),
+            addresses.once.eq(self.once),
         ]
         at = sum_positions(m, addresses, self._elaborate_offset(m, begins), d.act_lanes)
         m.d.sync += [
-            self.at.vector.eq(at.vector), self.at.lane.eq(at.lane),
-            self.fits.eq(at.vector < depth), self.in_last.eq(at.vector == depth - 1),
+            self.at.vector.eq(at.vector),
+            self.at.lane.eq(at.lane),
+            self.fits.eq(at.vector < depth),
+            self.in_last.eq(at.vector == depth - 1),
         ]
         return m
 
@@ -128,16 +132,13 @@ class StoreAddress(Component):
         )  # fmt: skip
         carried = Signal(reset_less=True)
         lane, carry = add_lanes(offset.lane, step, lanes)
-        m.d.sync += carried.eq(
-            carry | Mux(now.begins_tile, last == lanes, width == lanes)
-        )
+        m.d.sync += carried.eq(carry | Mux(now.begins_tile, last == lanes, width == lanes))
         for name, at, moved in (
-            ("lane", now, lane), ("vector", later, offset.vector + carried),
+            ("lane", now, lane),
+            ("vector", later, offset.vector + carried),
         ):
             with m.If(at.moves):
-                m.d.sync += offset[name].eq(
-                    Mux(at.resets, 0, Mux(at.returns, start[name], moved))
-                )
+                m.d.sync += offset[name].eq(Mux(at.resets, 0, Mux(at.returns, start[name], moved)))
                 with m.If(at.begins_tile):
                     m.d.sync += start[name].eq(Mux(at.resets, 0, moved))
         return offset

@@ -115,8 +115,7 @@ class Builder:
         x = self.activation(node)
         if len(x.shape) != 3:
             raise node.fail(
-                f"input has shape {self._shape(x)}; supported: [batch, channels, height, "
-                "width]"
+                f"input has shape {self._shape(x)}; supported: [batch, channels, height, width]"
             )
         return x
 
@@ -245,9 +244,7 @@ class Builder:
             self.name_tensor(output, self._requantised[name, quantisation])
             return
         self.emit(Requantise(name=node.name, op="QuantizeLinear", inputs=(name,), output=output))
-        self.tensors[output] = dataclasses.replace(
-            self.tensors[output], quantisation=quantisation
-        )
+        self.tensors[output] = dataclasses.replace(self.tensors[output], quantisation=quantisation)
         self._requantised[name, quantisation] = output
 
     def reshape(self, node: OnnxNode, shape: list[int]) -> None:
@@ -256,9 +253,7 @@ class Builder:
         target = _inside(shape)
         size = math.prod(x.shape)
         if shape[:1] != [self._batch] or math.prod(target) != size:
-            raise node.fail(
-                f"it makes {shape} of {self._shape(x)}; supported: the batch kept"
-            )
+            raise node.fail(f"it makes {shape} of {self._shape(x)}; supported: the batch kept")
         flat_input = self._is_input(x.name) and len(x.shape) == 1 and target[-1:] == (1,)
         if target == x.shape:
             self.alias(node)

@@ -193,9 +193,7 @@ def _transpose(node: OnnxNode, values: Values) -> NDArray:
 
 
 def _concat(node: OnnxNode, values: Values) -> NDArray:
-    return np.concatenate(
-        [_given(values, i) for i in range(len(values))], node.integer("axis", 0)
-    )
+    return np.concatenate([_given(values, i) for i in range(len(values))], node.integer("axis", 0))
 
 
 def _binary(function: Callable) -> Callable[[OnnxNode, Values], NDArray]:

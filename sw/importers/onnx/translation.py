@@ -240,9 +240,7 @@ def _scale(b: Builder, node: OnnxNode, factor: float) -> None:
         b.alias(node)
         return
     channels = b.activation(node).shape[-1]
-    b.scale_and_shift(
-        node, np.full(channels, factor, np.float32), np.zeros(channels, np.float32)
-    )
+    b.scale_and_shift(node, np.full(channels, factor, np.float32), np.zeros(channels, np.float32))
 
 
 def _kernel(node: OnnxNode) -> list[int]:
@@ -434,9 +432,7 @@ def _quantisation(b: Builder, node: OnnxNode) -> Quantisation:
     if kind.size != 1:
         raise node.fail("it has a zero point per channel; supported: one for an activation")
     low, high = integer_range(node, kind.dtype)
-    return Quantisation(
-        scale=value, zero_point=int(kind.reshape(-1)[0]), low=low, high=high
-    )
+    return Quantisation(scale=value, zero_point=int(kind.reshape(-1)[0]), low=low, high=high)
 
 
 def _encode(b: Builder, node: OnnxNode) -> None:

@@ -304,9 +304,7 @@ class _Builder:
         if len(sizes) != 1 or size < 1 or height % size or width % size:
             raise self._fail(operator, "supported: square windows side by side that fit")
         square = (size, size)
-        self._add_node(
-            MaxPool, operator, self._sources(operator, 1), kernel=square, stride=square
-        )
+        self._add_node(MaxPool, operator, self._sources(operator, 1), kernel=square, stride=square)
 
     def _resize_bilinear(self, operator: Operator) -> None:
         _, height, width, _ = self._image(operator)
