@@ -331,7 +331,7 @@ def test_unit_is_proved_equal_to_its_rtlil(name, preset):
     [
         ("<= clipped_0_plus_zero_point[7:1]", "<= clipped_0_plus_zero_point[6:0]", "total_0_gold"),
         ("reg [6:0] total_0 = 7'd0", "reg [6:0] total_0 = 7'd1", "total_0 at the start"),
-        ("if (advance) value <=", "if (!advance) value <=", "value_gold"),
+        ("(advance) begin\n        biased <=", "(!advance) begin\n        biased <=", "value_gold"),
     ],
 )
 def test_verilog_that_differs_is_found(written, wrong, found):
