@@ -538,13 +538,15 @@ def test_short_and_long_packets_are_flagged_and_left_behind():
     assert hardware.errors() == 0b11000
 
 
+STUDIED = [
+    f"datapath.{name}={value}" if name in ("rows", "cols") else f"{name}={value}"
+    for name, value in ENGINES["ws"].items()
+]
+
+
 def test_a_product_is_studied(tmp_path, capsys):
     """The engine's streams are drawn, and the product's own cycles are told."""
-    fields = [
-        f"datapath.{name}={value}" if name in ("rows", "cols") else f"{name}={value}"
-        for name, value in ENGINES["ws"].items()
-    ]
-    study("systolic", m=5, k=9, n=4, set_=fields, output=tmp_path, json=True)
+    study("systolic", m=5, k=9, n=4, set_=STUDIED, output=tmp_path, json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["equal"]
     assert found["cycles"] == found["predicted_cycles"] > found["first_result"] > 0
@@ -555,3 +557,17 @@ def test_a_product_is_studied(tmp_path, capsys):
     with pytest.raises(ToolError, match="waves of 1,000,000 products are too long"):
         study("systolic", m=100, k=100, n=100, output=tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda result: dataclasses.replace(result, lanes=result.lanes ^ 1),
+        lambda result: dataclasses.replace(result, cycles=result.cycles + 1),
+    ],
+)
+def test_a_study_tells_that_the_rtl_does_anything_else(change, tmp_path, monkeypatch):
+    run = SimulatedEngine.run
+    monkeypatch.setattr(SimulatedEngine, "run", lambda *asked: change(run(*asked)))
+    with pytest.raises(ToolError, match="the RTL does anything else than the models say"):
+        study("systolic", m=2, k=3, n=2, set_=STUDIED, output=tmp_path)

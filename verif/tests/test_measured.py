@@ -1,8 +1,10 @@
 """Measured figures: pages say what was measured, and nothing else goes unnoticed."""
 
+import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -80,6 +82,28 @@ def test_an_entry_is_made_anew_and_kept(tmp_path):
     (kept,) = read_entries(tmp_path).values()
     assert asdict(kept) | {"seeds": ()} == asdict(made)
     assert replace(kept, design="systolic --set rows=3 --set cols=2").is_stale()
+
+
+def test_what_differs_from_run_to_run_is_left_out(monkeypatch):
+    printed = {
+        "cycles": 7, "seconds": 1.5,
+        "layers": [{"macs": 3, "critical": ["a > b"]}], "area": {"luts": 2, "available": 9},
+    }  # fmt: skip
+    done = CompletedProcess([], 0, json.dumps(printed))
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: done)
+    made = make(replace(ENTRY, seeds=(3, 1)), lambda text: None)
+    assert made.values == {"cycles": 7, "layers": [{"macs": 3}], "area": {"luts": 2}}
+    assert made.seeds == (3, 1)
+
+
+def test_a_design_may_stand_in_a_file(tmp_path):
+    file = tmp_path / "array.toml"
+    file.write_text('unit = "systolic"\nrows = 2\n')
+    design = f"systolic --config {file} --set cols=2"
+    made = make(replace(ENTRY, design=design), lambda text: None)
+    assert not replace(made, design=ENTRY.design).is_stale()
+    file.write_text('unit = "systolic"\nrows = 3\n')
+    assert made.is_stale()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What the host sends: numbers beyond their bits are refused, before anything is sent."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,13 @@ def test_tiles_hold_weights_of_their_bits_only(family):
         tile[0, 0] = value
         with pytest.raises(ValueError, match=rf"w must lie in {low}\.\.{high}.* but holds"):
             made.pack(tile)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (6,), (2, 3, 1), (2, 4)])
+def test_tiles_have_the_shape_of_the_array(shape):
+    family = family_of(SystolicConfig(rows=2, cols=3))
+    with pytest.raises(ValueError, match=rf"\(2, 3\).*{re.escape(str(shape))}"):
+        family.pack(np.zeros(shape, int))
 
 
 def test_a_mode_of_fewer_bits_takes_fewer_values():
@@ -78,5 +87,6 @@ def test_parameters_beyond_their_bits_are_refused(name, value, message):
     builder = ProgramBuilder(ENGINE)
     good = {"bias": np.array([-5]), "mult": np.array([65535]), "shift": np.array([63])}
     builder.parameters(0, **good)
+    assert 63 << 16 | 65535 in builder.program.commands[0]
     with pytest.raises(ValueError, match=message):
         builder.parameters(0, **good | {name: np.array([value])})

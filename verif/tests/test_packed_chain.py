@@ -125,6 +125,7 @@ def test_config_names_field_value_and_range(fields, message):
     ("field", "value", "message"),
     [
         ("weights", np.zeros((3, 3)), r"weights must have the shape \(3, 2\), not \(3, 3\)"),
+        ("weights", np.zeros((2, 3)), r"weights must have the shape \(3, 2\), not \(2, 3\)"),
         ("low", 4, "low and high must rise within -4 to 3, not 4 and 3"),
         ("border", 4, "border must be an integer from -4 to 3, not 4"),
         ("zero_point", -9, "zero_point must be an integer from -8 to 7, not -9"),
@@ -140,8 +141,20 @@ def test_parameters_that_do_not_fit_are_one_sentence(field, value, message):
     layers[0] = dataclasses.replace(layers[0], **{"low": -4, "high": 3, field: value})
     with pytest.raises(ConfigError, match=f"^{message}$"):
         pack_chain(config, layers)
-    with pytest.raises(ConfigError, match="^layers must be 2, not 1$"):
-        pack_chain(config, layers[:1])
+    for given in (layers[:1], layers * 2):
+        with pytest.raises(ConfigError, match=f"^layers must be 2, not {len(given)}$"):
+            pack_chain(config, given)
+
+
+@pytest.mark.parametrize("x_signed", [False, True])
+def test_a_border_is_a_value_of_the_input(x_signed):
+    config = configure("packed_chain", preset="tiny", settings=(f"x_signed={x_signed}".lower(),))
+    layers = random_parameters(config, np.random.default_rng(1))
+    low, high = (-4, 3) if x_signed else (0, 7)
+    for border in range(low, high + 1):
+        pack_chain(config, [dataclasses.replace(layer, border=border) for layer in layers])
+    with pytest.raises(ConfigError, match=f"^border must be an integer from {low} to {high}, not"):
+        pack_chain(config, [dataclasses.replace(layer, border=low - 1) for layer in layers])
 
 
 def test_judge_accepts_the_unit():

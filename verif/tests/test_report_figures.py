@@ -21,7 +21,7 @@ from tilewright.sw.report.floorplan import Placed, read_floorplan
 from tilewright.sw.report.labels import place_labels
 from tilewright.sw.report.record import CellRecord
 from tilewright.sw.report.vcd import Trace
-from tilewright.sw.report.waveform import busiest, draw_waveform
+from tilewright.sw.report.waveform import busiest, draw_transfers, draw_waveform
 from tilewright.verif.tests.test_report import RESULT, Build, floorplan, waveform
 
 BUILD = Build(
@@ -339,3 +339,39 @@ def test_values_of_the_waveform(drawn, tmp_path):
     levels = list(line.get_ydata())
     assert [level < row + 0.4 for level in levels[:6]] == [False] * 4 + [True] * 2
     assert "ba" in labels(axes)
+
+
+def test_transfers_and_waits_of_a_run(drawn, tmp_path):
+    """Commands wait in cycles 2 to 3, move in 4 and 5, wait in 7; results move in 8, wait in 9."""
+    outer = {"a": "s_axis_cmd_tvalid", "b": "s_axis_cmd_tready",
+             "c": "m_axis_y_tvalid", "d": "m_axis_y_tready"}  # fmt: skip
+    lines = ["$timescale 1ns $end", "$scope module engine $end", "$var wire 1 ! clk $end"]
+    lines += ["$scope module core $end", "$var wire 1 x s_axis_cmd_tvalid $end", "$upscope $end"]
+    lines += [f"$var wire 1 {key} {name} $end" for key, name in outer.items()]
+    lines += ["$scope module last $end", "$var wire 1 y m_axis_y_tvalid $end", "$upscope $end"]
+    lines += ["$upscope $end", "$enddefinitions $end", "#0", "0x", "1y"]
+    bits = {"a": "0011110100", "b": "1100111010", "c": "0000000011", "d": "1111111110"}
+    for cycle in range(10):
+        lines += [f"#{10 * cycle}", "0!", *(f"{bits[key][cycle]}{key}" for key in bits)]
+        lines += [f"#{10 * cycle + 5}", "1!"]
+    (tmp_path / "dump.vcd").write_text("\n".join(lines) + "\n")
+    draw_transfers(tmp_path / "dump.vcd")
+    (axes,) = drawn["transfers"]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert axes.yaxis_inverted(), "the first stream is the uppermost"
+    legend = axes.get_legend()
+    kinds = {
+        patch.get_facecolor(): text.get_text()
+        for patch, text in zip(legend.get_patches(), legend.get_texts(), strict=True)
+    }
+    shown = {
+        (names[int(y0)], kinds[tuple(bars.get_facecolor()[0])], int(x0), int(x1))
+        for bars in axes.collections
+        for path in bars.get_paths()
+        for (x0, y0), (x1, _) in [(path.vertices.min(axis=0), path.vertices.max(axis=0))]
+    }
+    assert shown == {
+        ("commands", "it waits", 2, 4), ("commands", "a beat moves", 4, 6),
+        ("commands", "it waits", 7, 8),
+        ("results", "a beat moves", 8, 9), ("results", "it waits", 9, 10),
+    }  # fmt: skip
