@@ -67,10 +67,11 @@ def test_what_is_no_frame_says_why(line, message):
         decode(line)
 
 
-def test_a_wrong_length_says_so():
-    content = b"\x01\x02\x05\x00abc"
+@pytest.mark.parametrize("length", [2, 5])
+def test_a_wrong_length_says_so(length):
+    content = bytes((1, 2, length, 0)) + b"abc"
     line = content + fcs16(content).to_bytes(2, "little")
-    with pytest.raises(FrameError, match="^the payload has 3 bytes instead of 5$"):
+    with pytest.raises(FrameError, match=f"^the payload has 3 bytes instead of {length}$"):
         decode(line)
 
 
