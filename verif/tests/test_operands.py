@@ -7,6 +7,7 @@ import pytest
 
 from tilewright.gen.configuration import configure
 from tilewright.gen.registry import families
+from tilewright.hw.engine.commands import COMMANDS, NO_WAIT
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.serial.config import SerialConfig
 from tilewright.hw.systolic.config import SystolicConfig
@@ -90,3 +91,32 @@ def test_parameters_beyond_their_bits_are_refused(name, value, message):
     assert 63 << 16 | 65535 in builder.program.commands[0]
     with pytest.raises(ValueError, match=message):
         builder.parameters(0, **good | {name: np.array([value])})
+
+
+@pytest.mark.parametrize(
+    ("append", "waits"),
+    [
+        (lambda b: b.load_x(0, np.zeros((1, 2), int), reads=0, results=1), {"g": 2, "s": 1}),
+        (lambda b: b.fill_x(0, 1, 0, reads=1, results=0), {"g": 1, "s": 2}),
+        (lambda b: b.load_w(0, [0], reads=0), {"g": 2}),
+        (lambda b: b.parameters(0, *np.ones((3, 1), int), results=0), {"s": 2}),
+        (lambda b: b.gemm(x=0, w=3, results=1), {"x": 1, "w": 0, "s": 1}),
+    ],
+)
+def test_a_command_waits_for_all_but_those_after_the_one_it_needs(append, waits):
+    builder = ProgramBuilder(ENGINE)
+    for _ in range(2):
+        builder.load_x(0, np.zeros((1, 2), int))
+    for _ in range(4):
+        builder.load_w(0, [0])
+    for _ in range(3):
+        builder.gemm()
+    append(builder)
+    words = builder.program.commands[-1]
+    (command,) = (each for each in COMMANDS.values() if each.opcode == words[0] & 0xFF)
+    found = {
+        field.name: words[field.word] >> field.lsb & (1 << field.width) - 1
+        for field in command.fields
+        if field.name.startswith("wait_")
+    }
+    assert found == {f"wait_{unit}": waits.get(unit, NO_WAIT) for unit in "xwgs"}
