@@ -1,6 +1,7 @@
 """Decoders: read from model files, computed as token by token, kept exactly by full caches."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -120,6 +121,10 @@ def test_damaged_files_are_refused(tmp_path):
     for tensors, message in (
         ({"blk.1.attn_k": None}, "there is no tensor 'blk.1.attn_k.weight'"),
         ({"blk.0.ffn_up": model.norm}, r"'blk.0.ffn_up.weight' must be of shape \(96, 128\)"),
+        (
+            {"blk.0.ffn_up": np.zeros((128, 96), np.float32)},
+            r"must be of shape \(96, 128\), not \(128, 96\)",
+        ),
         ({"output_norm": model.norm * np.float32("nan")}, "'output_norm.weight' must be finite"),
     ):
         with pytest.raises(ModelError, match=message):
@@ -167,6 +172,12 @@ def test_fields_that_change_results_are_refused(tmp_path, name, value, wanted):
     with pytest.raises(ModelError, match=wanted) as told:
         read_decoder(write(tmp_path / "m.gguf", decoder(), fields={name: value}))
     assert str(told.value).startswith(f"{tmp_path / 'm.gguf'}: ")
+
+
+def test_a_factor_is_refused_where_positions_are_scaled(tmp_path):
+    fields = {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 8.0}
+    with pytest.raises(ModelError, match=re.escape("rope.scaling.factor must be 1, not 8.0")):
+        read_decoder(write(tmp_path / "m.gguf", decoder(), fields=fields))
 
 
 def test_fields_that_change_nothing_are_read_over(tmp_path):
