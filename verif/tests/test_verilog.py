@@ -1,5 +1,6 @@
 """The emitted Verilog does what Amaranth's own conversion does, X included."""
 
+import operator
 import random
 import re
 import subprocess
@@ -14,6 +15,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from tilewright.gen.configuration import configure
+from tilewright.gen.errors import ToolError
 from tilewright.gen.keywords import KEYWORDS
 from tilewright.gen.registry import UNITS, load
 from tilewright.gen.verilog import emit, top_of
@@ -293,6 +295,26 @@ class Anything(Component):
         self._known += chosen
         m.d.comb += [getattr(self, f"o{i}").eq(self._value(4)) for i in range(30)]
         return m
+
+
+class Quotient(Component):
+    """Divides signed numbers."""
+
+    def __init__(self, divide):
+        self._divide = divide
+        super().__init__({"a": In(signed(5)), "b": In(signed(4)), "o": Out(signed(6))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(self._divide(self.a, self.b))
+        return m
+
+
+@pytest.mark.parametrize("divide", [operator.floordiv, operator.mod])
+def test_division_of_signed_numbers_is_refused(divide):
+    """Verilog's rounds towards zero, Amaranth's towards minus infinity."""
+    with pytest.raises(ToolError, match="of this form cannot be written in Verilog"):
+        emit(Quotient(divide), "quotient")
 
 
 @pytest.mark.parametrize("seed", seeds(3))
