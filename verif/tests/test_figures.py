@@ -5,6 +5,7 @@ documentation has from whole runs.
 """
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,17 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from tilewright.fpga import bench, bench_kv, bench_serial, bench_sparse, board, flow, gates, measure
+from tilewright.fpga import (
+    bench,
+    bench_frame,
+    bench_kv,
+    bench_serial,
+    bench_sparse,
+    board,
+    flow,
+    gates,
+    measure,
+)
 from tilewright.fpga.block_ram import absorb_output_registers
 from tilewright.fpga.contents import Contents
 from tilewright.fpga.fit import check_fit
@@ -382,6 +393,38 @@ def test_throughput_of_sparse_engines(quiet, monkeypatch, capsys, family, gmacs,
 
 def test_the_published_rule_packs_four_columns_into_one():
     assert pytest.approx(4.153, abs=0.001) == bench_sparse.FACE
+
+
+def test_the_frame_is_the_whole_without_the_array(monkeypatch, capsys, tmp_path):
+    """Each component has cells of its own number; equal ones count where they stand."""
+    config = EngineConfig(datapath=SystolicConfig(rows=1, cols=1))
+    counts = {}
+
+    def mapped(tool, arguments, folder, *, log):
+        text = (folder / "apart.rtl.il").read_text()
+        apart = re.findall(r"^attribute \\keep_hierarchy 1\nmodule \\(\S+)$", text, re.M)
+        counts.update({name: number for number, name in enumerate(["engine", *apart], 1)})
+        modules = {
+            name: {"cells": {str(i): {"type": "LUT4"} for i in range(number)}}
+            for name, number in counts.items()
+        }
+        (folder / "apart.json").write_text(json.dumps({"modules": modules}))
+
+    whole = Area(lut4=500, ccu2c=20, dpr16x4=3, ff=90, dsp=2, bram=4)
+    monkeypatch.setattr(bench_frame, "run_wasm", mapped)
+    monkeypatch.setattr(bench_frame, "absorb_output_registers", lambda netlist, module: None)
+    monkeypatch.setattr(bench_frame, "synthesise", lambda *args: whole)
+    monkeypatch.setattr(bench_frame, "ENGINES", {"small": config})
+    bench_frame.main(tmp_path, json=True)
+    rows = {row.pop("name"): row for row in json.loads(capsys.readouterr().out)["small"]}
+    assert rows.keys() > {"output", "datapath", "act_buffer", "dispatcher", "accumulator"}
+    assert rows["datapath"]["lut4"] == counts["engine_systolic_array"]
+    assert rows["between them"]["lut4"] == 1
+    assert rows["whole"]["lut4_equivalents"] == 500 + 2 * 20 + 6 * 3
+    array = rows["datapath"]["lut4"]
+    assert rows["frame"] == rows["whole"] | {
+        "lut4": 500 - array, "lut4_equivalents": 558 - array
+    }  # fmt: skip
 
 
 def test_area_and_clock_of_cache_controllers(quiet, monkeypatch, capsys, tmp_path):
