@@ -18,7 +18,7 @@ from amaranth.lib import wiring
 from ..hw.bus.axi_stream import AxiStreamTop
 from ..hw.lib.component import Component, active_library, parts_of
 
-__all__ = ["Design", "ModuleNotes", "convert", "summary"]
+__all__ = ["Design", "ModuleNotes", "convert", "mark_used", "summary"]
 
 _PLACEHOLDER = "@"
 _OWN_NAME = re.compile(rf"^(module |  cell )\\{_PLACEHOLDER}(\S*)", re.MULTILINE)
@@ -163,7 +163,7 @@ class _Library:
         if known is None:
             known = self._by_arguments[key] = self.convert(component)
         else:
-            _mark_used(component)
+            mark_used(component)
         return known
 
     def convert(self, component: wiring.Component, name: str = "") -> str:
@@ -246,9 +246,10 @@ def _state_names(register: Signal) -> dict[int, str]:
     return names
 
 
-def _mark_used(component: Component) -> None:
-    """Tell Amaranth that a component that shares a module, and its parts, were not forgotten."""
+def mark_used(component: Component) -> None:
+    """Tell Amaranth that a component and its parts were not forgotten, though not elaborated."""
+    component._MustUse__used = True  # type: ignore[attr-defined]  # private to Amaranth
     for part in parts_of(component):
         part._MustUse__used = True  # type: ignore[attr-defined]  # private to Amaranth
         if isinstance(part, Component):
-            _mark_used(part)
+            mark_used(part)
