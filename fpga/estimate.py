@@ -9,11 +9,11 @@ from ..sw.families.base import family_of
 
 __all__ = ["estimate_area"]
 
-_LANE = 320
+_LANE = 350
 """LUT4-equivalents of a lane of the output stage."""
-_AROUND = 3400
+_AROUND = 2080
 """Of the sequencer, loops, readers and buffers of any engine."""
-_ACROSS = 160
+_ACROSS = 103
 """Of the buffers and the accumulators, for each element of a vector and each column."""
 
 

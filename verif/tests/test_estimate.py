@@ -33,7 +33,7 @@ ARRAYS = {
     "packed rows=8 cols=8 alpha=8 pe=bit_mac": 12504,
 }
 """Arrays, made from the part's own cells if not said otherwise, and their LUT4-equivalents."""
-ENGINES = {"examples/lenet5": (11893, 152), "examples/mixed": (22066, 152)}
+ENGINES = {"examples/lenet5": (8527, 152), "examples/mixed": (19337, 152)}
 PACKED = (
     "datapath=packed", "datapath.rows=4", "datapath.cols=36", "datapath.alpha=8",
     "act_depth=2048", "weight_depth=2048", "drain_lanes=4",
@@ -81,9 +81,9 @@ def test_more_choices_cost_more():
 @pytest.mark.parametrize(
     ("settings", "luts", "dsps"),
     [
-        (PACKED, 24516, 152),
-        (("datapath.rows=4", "datapath.cols=4"), 5248, 18),
-        (("datapath=serial", "datapath.rows=8", "datapath.cols=4"), 6874, 2),
+        (PACKED, 21895, 152),
+        (("datapath.rows=4", "datapath.cols=4"), 3523, 18),
+        (("datapath=serial", "datapath.rows=8", "datapath.cols=4"), 5025, 2),
     ],
     ids=["packed", "small", "serial"],
 )
