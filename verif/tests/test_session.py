@@ -7,6 +7,7 @@ import random
 import pytest
 
 from tilewright.hw.bus.host_config import (
+    PAYLOAD_MAX,
     PENDING,
     WAITING,
     Channel,
@@ -68,13 +69,14 @@ def test_a_session_over_a_bad_line(seed):
     assert link.retries > 0 or seed == SEED
 
 
-def test_a_long_packet_is_cut_into_whole_beats():
+@pytest.mark.parametrize("beats", [500, 2 * (PAYLOAD_MAX // 3)])
+def test_a_long_packet_is_cut_into_whole_beats(beats):
     line = SimulatedLine(CONFIG)
     link = Link(line, timeout=20e-3, clock=line.clock)
-    data = random.Random(3).randbytes(3 * 500)
+    data = random.Random(3).randbytes(3 * beats)
     link.send(1, data)
     line.run(3000)
-    assert [last for _, last in line.taken["x"]] == [0] * 499 + [1]
+    assert [last for _, last in line.taken["x"]] == [0] * (beats - 1) + [1]
     assert link.retries == 0
 
 
@@ -232,6 +234,10 @@ class FakeBoard:
         (
             {"description": b"\x01" + CONFIG.description[1:] + bytes(4)},
             "the board speaks version 1 of the protocol, not 2",
+        ),
+        (
+            {"description": b"\x03" + CONFIG.description[1:] + bytes(4)},
+            "the board speaks version 3 of the protocol, not 2",
         ),
         ({"description": b""}, "the board speaks version none of the protocol, not 2"),
         (
