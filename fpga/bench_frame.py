@@ -28,14 +28,14 @@ from .flow import Area, run_wasm, synthesise
 __all__ = ["ENGINES", "Part", "main", "parts_of_engine"]
 
 ENGINES = {
-    "12 x 12, 4 lanes": EngineConfig(
+    "12x12": EngineConfig(
         datapath=SystolicConfig(rows=12, cols=12, k_max=1024, fabric="ecp5"),
         weight_depth=8192,
         drain_lanes=4,
     ),
-    "4 x 4, 1 lane": EngineConfig(datapath=SystolicConfig(rows=4, cols=4, fabric="ecp5")),
+    "4x4": EngineConfig(datapath=SystolicConfig(rows=4, cols=4, fabric="ecp5")),
 }
-"""Engines to measure: that of ``examples/lenet5``, and a small one."""
+"""Engines to measure: that of ``examples/lenet5`` with four lanes, and a small one with one."""
 _ARRAY = "datapath"
 _DISSOLVED = ("inner", "core")
 """Components whose parts stand in the table."""
@@ -96,7 +96,7 @@ def parts_of_engine(
     whole = synthesise(emit(Engine(config), "engine").rtlil, "engine", folder)
     rest = {name: count - getattr(array, name) for name, count in asdict(whole).items()}
     return [
-        *parts, Part("between them", areas["engine"]), Part("whole", whole),
+        *parts, Part("between", areas["engine"]), Part("whole", whole),
         Part("frame", Area(**rest)),
     ]  # fmt: skip
 
@@ -130,10 +130,10 @@ def main(output: OutputFolder = Path("build/frame"), json: Json = False) -> None
             say(f"error: {error}")
             raise typer.Exit(1) from None
     records = {
-        name: [
-            {"name": part.name, "lut4_equivalents": part.area.lut4_equivalents} | asdict(part.area)
+        name: {
+            part.name: {"lut4_equivalents": part.area.lut4_equivalents} | asdict(part.area)
             for part in parts
-        ]
+        }
         for name, parts in found.items()
     }
     if json:
@@ -141,6 +141,6 @@ def main(output: OutputFolder = Path("build/frame"), json: Json = False) -> None
         return
     titles = ("LUT4-eq", "LUT4", "CCU2C", "RAM 16x4", "FF", "DSP", "block RAM")
     for name, rows in records.items():
-        print_table((name, *titles), [list(row.values()) for row in rows])
+        print_table((name, *titles), [[part, *row.values()] for part, row in rows.items()])
         show()
     say("LUT4-eq: LUT4 + 2 CCU2C + 6 per RAM of 16x4")

@@ -100,8 +100,8 @@ def _runs(values: Sequence[bool]) -> list[tuple[int, int]]:
 
 def _waits(found: dict[str, Trace], stream: str, times: Sequence[int]) -> list[bool]:
     """Return at which times a stream of the engine offers a beat that is not taken."""
-    valid, ready = found[f"{stream}_tvalid"], found[f"{stream}_tready"]
-    return [valid.at(t) == 1 and ready.at(t) == 0 for t in times]
+    valid, ready = found[f"{stream}_tvalid"], found.get(f"{stream}_tready")
+    return [valid.at(t) == 1 and ready is not None and ready.at(t) == 0 for t in times]
 
 
 def _traces(path: Path) -> dict[str, Trace]:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from amaranth.hdl import signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from tilewright import __version__
@@ -14,6 +14,8 @@ from tilewright.gen.configuration import configure
 from tilewright.gen.fusesoc import core_file
 from tilewright.gen.manifest import bit_fields, manifest
 from tilewright.gen.registry import UNITS
+from tilewright.hw.bus.axi_stream import AxiStreamTop
+from tilewright.hw.lib.component import Component
 
 INNER = data.StructLayout({"low": 3, "high": signed(5)})
 BEAT = data.StructLayout({"last": 1, "head": INNER, "many": data.ArrayLayout(signed(4), 3)})
@@ -25,7 +27,7 @@ FIELDS = [
 ]
 
 
-class Top(wiring.Component):
+class Top(AxiStreamTop):
     """A module that does nothing.
 
     Latency
@@ -45,7 +47,8 @@ class Top(wiring.Component):
             SimpleNamespace(name="m_axis_y", role="source", signals=("tdata",),
                             payload=signed(9), last="", keep_bytes=0),
         )  # fmt: skip
-        super().__init__({
+        self.inner = self
+        Component.__init__(self, {
             "s_axis_x_tdata": In(24), "s_axis_x_tvalid": In(1), "s_axi_awaddr": In(8),
             "plain": Out(signed(7)), "enable": In(1), "record": Out(INNER), "other_tdata": Out(8),
         })  # fmt: skip
