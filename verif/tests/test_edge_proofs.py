@@ -1,7 +1,6 @@
 """The requantiser: proofs, and the bench on its Verilog."""
 
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from tilewright.verif.formal import requantise
 from tilewright.verif.formal.requantise import LaneSpec
 from tilewright.verif.formal.runner import prove
 from tilewright.verif.simulate.runner import run_unit
+from tilewright.verif.tests.test_systolic_primitives import models
 
 TASKS = requantise.tasks()
 
@@ -45,8 +45,7 @@ def test_bench_on_icarus(preset):
     config = RequantiseConfig(**UNITS["requantise"].presets[preset])
     verilog = emit(Requantise(config), "requantise").verilog
     if config.fabric == "ecp5":
-        model = resources.files("tilewright.fpga").joinpath("models/mult18x18d.v")
-        verilog += model.read_text(encoding="utf-8")
+        verilog += models()
     folder = Path("build/sim/requantise") / preset
     result = run_unit("requantise", config, folder, verilog=verilog)
     assert result.ok, result

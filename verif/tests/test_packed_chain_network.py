@@ -106,8 +106,7 @@ class FakeUnit:
 
 def test_cycles_are_those_from_the_first_vector_to_the_last_result(monkeypatch):
     monkeypatch.setattr(chain_module, "load", lambda path: lambda config: None)
-    monkeypatch.setattr(chain_module, "compile_unit", lambda *args: FakeUnit())
-    monkeypatch.setattr(chain_module, "emit", lambda *args: SimpleNamespace(rtlil=""))
+    monkeypatch.setattr(chain_module, "compile_component", lambda *args: FakeUnit())
     quantised, groups, values = network()
     simulated = SimulatedChain(chain_of(quantised, groups, "a", "c"))
     found, cycles = simulated.run(values["x"][:1])
