@@ -16,7 +16,7 @@ JOBS ?= 2
 EXTRAS ?= oracle,llm
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo check test test-all test-extras extras bench figures docs clean setup icarus compiler
+.PHONY: demo check checkers test test-all test-extras extras bench figures docs clean setup icarus compiler
 .DEFAULT_GOAL := demo
 
 setup: icarus compiler $(VENV)/ready
@@ -63,7 +63,9 @@ compiler:
 demo: setup
 	@$(BIN)/tilewright run examples/lenet5 --board ulx3s-85f --output build/demo
 
-check: $(VENV)/ready-check
+checkers: $(VENV)/ready-check
+
+check: checkers
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/pyright
