@@ -19,6 +19,8 @@ _TILE = re.compile(r"\.tile \w*?R(\d+)C(\d+):")
 _BIT = re.compile(r"(?:word|enum): (\S+) (\S+)")
 _BEL = re.compile(r"X(\d+)/Y(\d+)/(?:SLICE([A-D])\.(?:K|FF)([01])|EBR(\d))")
 _ROUTED = re.compile(r"X(\d+)/Y(\d+)/([A-D])(\d)_SLICE;[^;]*?([A-D])\d->")
+_CONSTANTS = {"$PACKER_GND_NET": 0, "$PACKER_VCC_NET": 1}
+"""Nets of nextpnr's own; a LUT of the same name without ``_NET`` drives each."""
 _PINS = "ABCD"
 _RAM_WORDS = 2048
 
@@ -68,17 +70,22 @@ class _Comparison:
         self.bits, self.rams = _parse(config)
         self.bels: dict[str, tuple[Place, str]] = {}
         self.routed: dict[Place, dict[str, str]] = {}
+        self.constant: dict[Place, dict[str, int]] = {}
         for module in placed["modules"].values():
             for name, cell in module["cells"].items():
                 if bel := _BEL.match(cell["attributes"].get("NEXTPNR_BEL", "")):
                     self.bels[name] = _place(bel), bel[0]
-            for net in module["netnames"].values():
+            for name, net in module["netnames"].items():
                 for x, y, pin, z, physical in _ROUTED.findall(net["attributes"].get("ROUTING", "")):
-                    self.routed.setdefault((int(x), int(y), int(z)), {})[pin] = physical
+                    place = int(x), int(y), int(z)
+                    self.routed.setdefault(place, {})[pin] = physical
+                    if name in _CONSTANTS:
+                        self.constant.setdefault(place, {})[physical] = _CONSTANTS[name]
 
     def run(self, cells: dict[str, Any]) -> Contents:
         for name, cell in cells.items():
             kind, parameters, wires = cell["type"], cell["parameters"], cell["connections"]
+            self.found.luts += {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}.get(kind, 0)
             if kind == "LUT4":
                 self.lut(name, parameters["INIT"], [wires.get(pin, []) for pin in _PINS])
             elif kind == "CCU2C":
@@ -95,11 +102,13 @@ class _Comparison:
                 self.register(name, parameters.get("REGSET", "RESET"))
             elif kind == "DP16KD":
                 self.ram(name, parameters)
+        for net, value in _CONSTANTS.items():
+            if (driver := net.removesuffix("_NET")) in self.bels:
+                self.lut(driver, str(value) * 16, [[]] * 4)
         return self.found
 
     def lut(self, name: str, init: str, inputs: list[list], *, carry: bool = False) -> None:
         """Compare a LUT; the carry of a CCU2C has its generate from the lowest four bits."""
-        self.found.luts += 1
         if name not in self.bels:
             self.differ(f"LUT {name} of the netlist has no place")
             return
@@ -115,8 +124,9 @@ class _Comparison:
         fixed = [1 if wires in ([], ["1"], ["x"]) else 0 for wires in inputs]
         for low in (False, True) if carry else (False,):
             values = [0 if low and i > 1 else value for i, value in enumerate(fixed)]
-            # What is not routed reads as 1.
-            rest = [0 if low and i > 1 else 1 for i in range(4)]
+            # What is not routed reads as 1; some constants come on wires of their own.
+            constant = self.constant.get(place, {})
+            rest = [0 if low and i > 1 else constant.get(pin, 1) for i, pin in enumerate(_PINS)]
             if not _same_function(init, word, values, rest, physical, low=low):
                 self.differ(f"LUT {name} at {bel} holds {word}, not what makes {init} of its pins")
                 return

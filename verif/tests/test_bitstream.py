@@ -103,8 +103,54 @@ def test_every_changed_lut_of_the_bitstream_is_noticed(made):
             other = f"{start} {bits.translate(str.maketrans('01', '10'))}"
             config = "\n".join([*lines[:at], other, *lines[at + 1 :]])
             seen += bool(differences(made, config=config))
-    # Those that nextpnr adds, for constants and at the ends of the carry chain, are no netlist's.
-    assert seen == 18
+    # Of those that nextpnr adds, for constants and at the ends of the carry chain, the one that
+    # drives zeros counts.
+    assert seen == 18 + 1
+
+
+@pytest.mark.parametrize(
+    ("net", "word", "is_right"),
+    [
+        ("$PACKER_GND_NET", "1111001111000000", True),
+        ("$PACKER_GND_NET", "1111001111000010", False),
+        ("$PACKER_VCC_NET", "1111001111000000", False),
+        ("other", "1111001111000000", False),
+    ],
+)
+def test_constants_that_come_on_wires_are_read_from_them(net, word, is_right):
+    """Of carry cells nextpnr wires zeros; its router swaps pins A and B, C and D."""
+    constants = "0000000000000000" if "GND" in net else "1111111111111111"
+    driver = net.removesuffix("_NET")
+    bels = {"sum$CCU2_COMB1": "X2/Y3/SLICEA.K1", "sum$CCU2_COMB0": "X2/Y3/SLICEA.K0",
+            driver: "X5/Y3/SLICEA.K0"}  # fmt: skip
+    routing = "".join(
+        f";X2/Y3/{logical}1_SLICE;X2/Y3/{physical}1->{logical}1_SLICE;1"
+        for logical, physical in ("CD", "DC")
+    )
+    nets = {
+        net: routing,
+        "a": ";X2/Y3/A1_SLICE;X2/Y3/B1->A1_SLICE;1;X2/Y3/A0_SLICE;X2/Y3/A0->A0_SLICE",
+    }
+    placed = {
+        "modules": {
+            "top": {
+                "cells": {name: {"attributes": {"NEXTPNR_BEL": bel}} for name, bel in bels.items()},
+                "netnames": {name: {"attributes": {"ROUTING": way}} for name, way in nets.items()},
+            }
+        }
+    }
+    wires = {"A1": [5], "B1": ["0"], "C1": ["0"], "D1": ["0"], "A0": [5]}
+    carry = {"INIT0": "1010101010101010", "INIT1": "1111101001010000"}
+    netlist = {
+        "modules": {
+            "top": {"cells": {"sum": {"type": "CCU2C", "parameters": carry, "connections": wires}}}
+        }
+    }
+    config = (
+        f".tile R3C2:PLC2\nword: SLICEA.K1.INIT {word}\nword: SLICEA.K0.INIT 1010101010101010\n"
+        f".tile R3C5:PLC2\nword: SLICEA.K0.INIT {constants}\n"
+    )
+    assert (not compare_contents(config, placed, netlist, "top").differences) == is_right
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_the_manifest_says_what_the_bench_relies_on(folder):
         assert f".{port['name']}(" in bench
     w = found["operands"]["w"]
     assert (w["tile_rows"], w["tile_columns"], w["beats_per_tile"], w["width"]) == (2, 2, 2, 8)
-    assert w["order"].startswith("Tiles of ``rows`` beats, column 0 in the least significant bits")
+    assert w["order"].startswith("column 0 in the least significant bits; beat j holds row")
     assert found["operands"]["x"]["elements"] == 2
     registers = {r["name"]: r["address"] for r in found["registers"]["registers"]}
     assert f"ERRORS = 8'd{registers['errors']};" in bench
