@@ -145,11 +145,16 @@ class Expressions:
         return _bare(self.alone(spec))
 
     def index(self, spec: Spec) -> str:
-        """Return an address of a memory: no sum, as some simulators keep its carry."""
+        """Return an address of a memory: no sum, as some simulators keep its carry.
+
+        An address that Verilog took for signed would name no word where it is negative.
+        """
         cell = self._inner(spec)
-        if cell and cell.kind in _MODULAR:
-            return self._chunk(spec[0])
-        return self.condition(spec)
+        is_name = cell is None or cell.kind in _MODULAR
+        text = self._chunk(spec[0]) if cell and is_name else self.condition(spec)
+        if self._is_signed(spec) if is_name else cell.parameters.get("A_SIGNED", "0") != "0":
+            return f"$unsigned({text})"
+        return text
 
     def identifier(self, wire: str) -> str:
         """Return the name of a wire that has one."""

@@ -322,7 +322,31 @@ def test_random_designs_keep_their_meaning(seed):
     _compare(lambda: Anything(seed), Path("build/test/verilog", f"anything_{seed}"))
 
 
-@pytest.mark.parametrize("make", [Mixed, Parts])
+class SignedAddress(Component):
+    """Writes and reads words by addresses whose signals are signed, as they are and shifted."""
+
+    write_at: In(signed(3))
+    read_at: In(signed(3))
+    value: In(4)
+    word: Out(4)
+    shifted: Out(4)
+    sum: Out(4)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.words = words = Memory(shape=4, depth=8, init=range(8))
+        write = words.write_port()
+        reads = [words.read_port(domain="comb") for _ in range(3)]
+        m.d.comb += [write.addr.eq(self.write_at), write.data.eq(self.value), write.en.eq(1)]
+        addresses = self.read_at, self.read_at >> 1, self.read_at + self.write_at
+        for read, at, out in zip(
+            reads, addresses, (self.word, self.shifted, self.sum), strict=True
+        ):
+            m.d.comb += [read.addr.eq(at), out.eq(read.data)]
+        return m
+
+
+@pytest.mark.parametrize("make", [Mixed, Parts, SignedAddress])
 def test_design_keeps_its_meaning(make):
     _compare(make, Path("build/test/verilog", make.__name__.lower()))
 
