@@ -150,11 +150,12 @@ class Expressions:
         An address that Verilog took for signed would name no word where it is negative.
         """
         cell = self._inner(spec)
-        is_name = cell is None or cell.kind in _MODULAR
-        text = self._chunk(spec[0]) if cell and is_name else self.condition(spec)
-        if self._is_signed(spec) if is_name else cell.parameters.get("A_SIGNED", "0") != "0":
-            return f"$unsigned({text})"
-        return text
+        if cell and cell.kind not in _MODULAR:
+            text, signed = self.condition(spec), cell.parameters.get("A_SIGNED", "0") != "0"
+        else:
+            text = self._chunk(spec[0]) if cell else self.condition(spec)
+            signed = self._is_signed(spec)
+        return f"$unsigned({text})" if signed else text
 
     def identifier(self, wire: str) -> str:
         """Return the name of a wire that has one."""
@@ -279,8 +280,8 @@ class Expressions:
                 if kind != "$reduce_xor":
                     return f"1'b{int('0' not in ones if kind == '$reduce_and' else '1' in ones)}"
             operand = self._nested(pins["A"], width_of(pins["A"]), "alone")
-            if width_of(pins["A"]) == 1:
-                return operand
+            if width_of(pins["A"]) == 1:  # of a signed wire it is not extended with its sign
+                return self._leaf(pins["A"], False) if self._is_signed(pins["A"]) else operand
             return f"({_REDUCE[kind]}{_primary(operand)})"
         if kind in _BITWISE or kind == "$mux":
             if place == "alone" and width != width_of(pins["A"]):
