@@ -91,7 +91,7 @@ FULL = {
     ("name", "at"), [(name, at) for name, (places, _) in FULL.items() for at in places]
 )
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(name, at, full_disk, monkeypatch, capsys):
-    target = Path("build/tests/full")
+    target = Path("build/tests", f"full-{name}-{at}".replace(" ", "-"))  # others run beside it
     shutil.rmtree(target, ignore_errors=True)
     full_disk(target, at)
     arguments = [name.split()[0], *FULL[name][1], "-o", str(target)]
