@@ -1,8 +1,10 @@
 """The processing elements of both dataflows."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value, signed
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.dsp_product import DspPair, DspProduct
@@ -11,7 +13,7 @@ from ..arith.lut_product import LutProduct
 from ..arith.product_config import ProductConfig
 from ..lib.component import Component
 
-__all__ = ["OsPe", "PeConfig", "WsPe"]
+__all__ = ["OsPe", "PeConfig", "WsPe", "os_members", "ws_members"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,51 @@ class PeConfig:
     def sums_bits(self) -> int:
         """Bits of the sums of all its columns."""
         return self.psum_width * self.columns
+
+
+class Sizes(Protocol):
+    """Widths of a cell, or of several side by side."""
+
+    @property
+    def x_shape(self) -> Shape: ...
+
+    @property
+    def word_bits(self) -> int: ...
+
+    @property
+    def sums_bits(self) -> int: ...
+
+    @property
+    def first(self) -> bool: ...
+
+
+def ws_members(sizes: Sizes) -> dict[str, wiring.Member]:
+    """Return the members of a weight-stationary cell, which `WsPe` explains."""
+    members = {
+        "x": In(sizes.x_shape),
+        "swap": In(1),
+        "shift": In(1),
+        "w": In(sizes.word_bits),
+        "x_next": Out(sizes.x_shape),
+        "swap_next": Out(1),
+        "shift_next": Out(1),
+        "w_next": Out(sizes.word_bits),
+        "psums_next": Out(sizes.sums_bits),
+    }
+    return members if sizes.first else members | {"psums": In(sizes.sums_bits)}
+
+
+def os_members(sizes: Sizes) -> dict[str, wiring.Member]:
+    """Return the members of an output-stationary cell, which `OsPe` explains."""
+    return {
+        "x": In(sizes.x_shape),
+        "clear": In(1),
+        "w": In(sizes.word_bits),
+        "x_next": Out(sizes.x_shape),
+        "clear_next": Out(1),
+        "w_next": Out(sizes.word_bits),
+        "sums": Out(sizes.sums_bits),
+    }
 
 
 def _products(
@@ -130,20 +177,7 @@ class WsPe(Component):
 
     def __init__(self, config: PeConfig):
         self._config = config
-        members = {
-            "x": In(config.x_shape),
-            "swap": In(1),
-            "shift": In(1),
-            "w": In(config.word_bits),
-            "x_next": Out(config.x_shape),
-            "swap_next": Out(1),
-            "shift_next": Out(1),
-            "w_next": Out(config.word_bits),
-            "psums_next": Out(config.sums_bits),
-        }
-        if not config.first:
-            members["psums"] = In(config.sums_bits)
-        super().__init__(members)
+        super().__init__(ws_members(config))
 
     def elaborate(self, platform):
         m = Module()
@@ -228,17 +262,7 @@ class OsPe(Component):
 
     def __init__(self, config: PeConfig):
         self._config = config
-        super().__init__(
-            {
-                "x": In(config.product.x_shape),
-                "clear": In(1),
-                "w": In(config.word_bits),
-                "x_next": Out(config.product.x_shape),
-                "clear_next": Out(1),
-                "w_next": Out(config.word_bits),
-                "sums": Out(config.sums_bits),
-            }
-        )
+        super().__init__(os_members(config))
 
     def elaborate(self, platform):
         m = Module()

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith.product_config import ProductConfig
 from ..lib.component import Component
 from .config import SystolicConfig
-from .pe import OsPe, PeConfig, WsPe
+from .pe import OsPe, PeConfig, WsPe, os_members, ws_members
 
 __all__ = ["OsRow", "OsSegment", "RowConfig", "WsRow", "WsSegment", "row_config"]
 
@@ -182,20 +182,7 @@ class WsSegment(Component):
 
     def __init__(self, config: RowConfig):
         self._config = config
-        members = {
-            "x": In(config.x_shape),
-            "swap": In(1),
-            "shift": In(1),
-            "w": In(config.word_bits),
-            "x_next": Out(config.x_shape),
-            "swap_next": Out(1),
-            "shift_next": Out(1),
-            "w_next": Out(config.word_bits),
-            "psums_next": Out(config.sums_bits),
-        }
-        if not config.first:
-            members["psums"] = In(config.sums_bits)
-        super().__init__(members)
+        super().__init__(ws_members(config))
 
     def elaborate(self, platform):
         m = Module()
@@ -247,17 +234,7 @@ class OsSegment(Component):
 
     def __init__(self, config: RowConfig):
         self._config = config
-        super().__init__(
-            {
-                "x": In(config.x_shape),
-                "clear": In(1),
-                "w": In(config.word_bits),
-                "x_next": Out(config.x_shape),
-                "clear_next": Out(1),
-                "w_next": Out(config.word_bits),
-                "sums": Out(config.sums_bits),
-            }
-        )
+        super().__init__(os_members(config))
 
     def elaborate(self, platform):
         m = Module()

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal, Value, signe
 from amaranth.lib.wiring import In, Out
 
 from ..lib.component import Component
-from ..systolic.pe import PeConfig
+from ..systolic.pe import PeConfig, ws_members
 
 __all__ = ["TernaryAdd", "TernaryAddConfig", "TernaryCell"]
 
@@ -143,20 +143,7 @@ class TernaryCell(Component):
 
     def __init__(self, config: PeConfig):
         self._config = config
-        members = {
-            "x": In(config.x_shape),
-            "swap": In(1),
-            "shift": In(1),
-            "w": In(config.word_bits),
-            "x_next": Out(config.x_shape),
-            "swap_next": Out(1),
-            "shift_next": Out(1),
-            "w_next": Out(config.word_bits),
-            "psums_next": Out(config.sums_bits),
-        }
-        if not config.first:
-            members["psums"] = In(config.sums_bits)
-        super().__init__(members)
+        super().__init__(ws_members(config))
 
     def elaborate(self, platform):
         m = Module()
