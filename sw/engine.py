@@ -62,7 +62,7 @@ class Engine:
     ConfigError
         A field is unknown or out of range.
     ToolError
-        There is no C++ compiler or no Yosys.
+        There is no C++ compiler or no Verilator.
 
     Examples
     --------

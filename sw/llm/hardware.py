@@ -98,7 +98,7 @@ class HardwareAttention:
     ConfigError
         A field is out of range, or the three do not fit each other.
     ToolError
-        There is no C++ compiler or no Yosys.
+        There is no C++ compiler or no Verilator.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from ...gen.errors import ToolError
 from ...gen.files import write_file
 from ...gen.verilog import emit
 from .harness import cxxrtl, harness, verilator
-from .library import Recipe, code_of, digest, kept, sealed, surroundings, unsealed
+from .library import Recipe, code_of, digest, kept, sealed, surroundings, unsealed, version
 from .models import CxxrtlModel, VerilatorModel
 from .ports import Port, Stream, find_ports, find_streams
 
@@ -147,7 +147,7 @@ def _known_by(kind: Any, config: Any, name: str) -> str:
     if not all(part.__module__.startswith(f"{hw.__name__}.") for part in parts):
         return ""
     made = f"{kind.__module__}.{kind.__qualname__}({config!r})"
-    return digest(name, made, code_of(*_CODE), *surroundings())
+    return digest(name, made, code_of(*_CODE), version("amaranth"), *surroundings())
 
 
 def _folders(cache: Path | None) -> list[Path]:

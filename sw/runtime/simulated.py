@@ -62,7 +62,7 @@ class SimulatedEngine:
     Raises
     ------
     ToolError
-        There is no C++ compiler or no Yosys.
+        There is no C++ compiler or no Verilator.
     """
 
     def __init__(self, config: EngineConfig):

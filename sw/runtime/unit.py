@@ -32,7 +32,7 @@ class SimulatedUnit:
     Raises
     ------
     ToolError
-        There is no C++ compiler or no Yosys.
+        There is no C++ compiler or no Verilator.
     """
 
     def __init__(self, unit: str, config: Any):

@@ -155,7 +155,7 @@ class SimulatedChain:
     Raises
     ------
     ToolError
-        There is no C++ compiler or no Yosys.
+        There is no C++ compiler or no Verilator.
     """
 
     def __init__(self, chain: Chain):

@@ -1,4 +1,4 @@
-"""Job files: each field is checked before any work, and no image is asked for that is not there."""
+"""Jobs: what their files may say, how processors share the images, and what a run reports."""
 
 from pathlib import Path
 from threading import Event, Timer
@@ -10,8 +10,19 @@ from onnx import helper
 
 from tilewright.gen.errors import ToolError
 from tilewright.hw.config import ConfigError
+from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw import job as module
-from tilewright.sw.job import Samples, Shard, estimate_job, prepare_job, read_job
+from tilewright.sw.cycles import Timeline
+from tilewright.sw.families.base import family_of
+from tilewright.sw.job import (
+    PreparedJob,
+    Samples,
+    Shard,
+    _layers,
+    estimate_job,
+    prepare_job,
+    read_job,
+)
 from tilewright.verif.onnx_reference import model as onnx_model
 from tilewright.verif.tests.test_tflite import CONV, model
 
@@ -172,3 +183,82 @@ def test_shards_of_all_sizes_together_are_the_images(monkeypatch):
     assert [shard.images for shard in made] == [288, 112]
     assert sum((shard.program for shard in made), []) == list(range(400))
     assert len(predicted) == 2
+
+
+def timeline(*done, cycles=0):
+    return Timeline(cycles, tuple(SimpleNamespace(done=cycle) for cycle in done))
+
+
+def test_a_layer_has_the_cycles_since_the_one_before():
+    """Three products: of the first layer, the second, and the first again; in two shards."""
+    layer = SimpleNamespace(name="a", op="Gemm", rows=4, k=2, n=3, macs=24, mode=0,
+                            weights=np.ones((2, 3), np.int64))  # fmt: skip
+    other = SimpleNamespace(**{**vars(layer), "name": "b", "rows": 1, "macs": 6})
+    ready = PreparedJob(
+        job=None, family=family_of(SystolicConfig(rows=2, cols=3)), graph=None,
+        network=SimpleNamespace(engine_layers=[layer, other]),
+        tiles=[np.array([[0, 1]]), np.array([[0, -1]])],
+        plan=SimpleNamespace(gemm_layers={1: [0, 1], 2: [0]}.get), shards=(
+            Shard(images=1, program=None, timeline=timeline(10, 30)),
+            Shard(images=2, program=None, timeline=timeline(30)),
+        ),
+        golden=None, test=None, labels=np.array([1, 0]),
+    )  # fmt: skip
+    first, second = _layers(ready, 2)
+    assert (first.name, first.op, first.shape, first.macs) == ("a", "Gemm", (4, 2, 3), 24)
+    assert (first.cycles, second.cycles) == (20, 10)
+    # 2 images of 24 products in 40 cycles of 6 PEs; of the second layer one of two rows is left.
+    assert first.utilisation == pytest.approx(2 * 24 / (6 * 40))
+    assert second.utilisation == pytest.approx(2 * 3 / (6 * 20))
+    assert ready.useful() == 2 * (24 + 3)
+
+
+def test_accuracy_is_the_share_of_right_answers():
+    network = SimpleNamespace(dequantise_output=lambda outputs: outputs * np.array([1.0, 3.0, 1.0]))
+    ready = PreparedJob(
+        job=None, family=None, graph=None, network=network, tiles=[], plan=None, shards=(),
+        golden=None, test=None, labels=np.array([0, 1, 2, 2, 1]),
+    )  # fmt: skip
+    outputs = np.array([[9, 2, 1], [4, 2, 1], [1, 2, 9], [9, 1, 2], [1, 1, 1]])
+    assert ready.accuracy(outputs) == pytest.approx(4 / 5)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_what_a_run_reports(monkeypatch, equal):
+    """Four images; the float network is right in one, golden in three, the RTL in two or three."""
+    golden = np.array([[9, 0], [9, 0], [0, 9], [9, 0]])
+    outputs = golden if equal else np.array([[9, 0], [0, 9], [0, 9], [9, 0]])
+    real = np.array([[1.0, 0.0]] * 4)
+    monkeypatch.setattr(module, "_float_outputs", lambda graph, x: real)
+    layer = SimpleNamespace(name="a", op="Gemm", rows=1, k=2, n=2, macs=4, mode=0,
+                            weights=np.ones((2, 2), np.int64))  # fmt: skip
+    ready = PreparedJob(
+        job=SimpleNamespace(engine=None),
+        family=family_of(SystolicConfig(rows=1, cols=2)),
+        graph=None,
+        network=SimpleNamespace(engine_layers=[layer], dequantise_output=lambda values: values),
+        tiles=[np.array([[0, 1]])],
+        plan=SimpleNamespace(
+            gemm_layers=lambda images: [0], batch=3,
+            decode=lambda *run: {("a", 3): outputs[:3], ("b", 1): outputs[3:]}[run],
+        ),
+        shards=(
+            Shard(images=3, program=None, timeline=timeline(50, cycles=55)),
+            Shard(images=1, program=None, timeline=timeline(30, cycles=35)),
+        ),
+        golden=golden, test=None, labels=np.array([0, 0, 1, 1]),
+    )  # fmt: skip
+    monkeypatch.setattr(module, "prepare_job", lambda *args, **options: ready)
+    ran = [SimpleNamespace(lanes="a", cycles=60), SimpleNamespace(lanes="b", cycles=40)]
+    monkeypatch.setattr(module, "_simulate", lambda *args: (ran, 12.5))
+    found = module.run_job(ready.job)
+    assert (found.images, found.batch, found.seconds) == (4, 3, 12.5)
+    assert (found.cycles, found.predicted_cycles) == (100, 90)
+    assert (found.float_accuracy, found.golden_accuracy) == (0.5, 0.75)
+    assert found.rtl_accuracy == (0.75 if equal else 0.5)
+    assert found.equal == equal
+    assert found.utilisation == 4 * 4 / (2 * 100)
+    assert found.layers[0].utilisation == 4 * 4 / (2 * 80)
+    guessed = module.estimate_job(ready.job)
+    assert (guessed.images, guessed.cycles, guessed.golden_accuracy) == (4, 90, 0.75)
+    assert (guessed.float_accuracy, guessed.utilisation) == (0.5, 4 * 4 / (2 * 90))

@@ -1,8 +1,10 @@
 """Compiled simulation: values, cycles and pauses against Python, protocol faults, mistakes."""
 
 import os
+import shutil
 import subprocess
 import sys
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -373,31 +375,47 @@ def test_machine_code_is_kept_apart(made, text, tmp_path, monkeypatch):
     assert compile_both() == 0
 
 
-@pytest.mark.parametrize("damage", ["none", "entry", "library", "another's entry"])
-def test_a_known_configuration_is_not_emitted_again(damage, tmp_path, monkeypatch):
-    calls = []
+def compile_rounding(rounding, cache):
+    config = RequantiseConfig(acc_width=8, out_bits=4, rounding=rounding)
+    return compile_component(Requantise, config, "requantise", cache=cache)
 
-    def compile_rounding(rounding):
-        config = RequantiseConfig(acc_width=8, out_bits=4, rounding=rounding)
-        return compile_component(Requantise, config, "requantise", cache=tmp_path)
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """A cache with one known configuration."""
+    folder = tmp_path_factory.mktemp("known")
+    compile_rounding("half_even", folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "damage", ["none", "entry", "library", "another's entry", "another Amaranth"]
+)
+def test_a_known_configuration_is_not_emitted_again(damage, known, tmp_path, monkeypatch):
+    calls = []
+    shutil.copytree(known, tmp_path, dirs_exist_ok=True)
 
     def counted(component, name):
         calls.append(name)
         return emit(component, name)
 
     monkeypatch.setattr("tilewright.sw.runtime.compiled.emit", counted)
-    compile_rounding("half_even")
     (entry,), (library,) = tmp_path.glob("*.json"), tmp_path.glob("*.so")
     if damage == "entry":
         entry.write_bytes(entry.read_bytes()[1:])
     if damage == "library":
         library.unlink()
     if damage == "another's entry":
-        compile_rounding("half_away")
+        compile_rounding("half_away", tmp_path)
         (other,) = set(tmp_path.glob("*.json")) - {entry}
         entry.write_bytes(other.read_bytes())
+    if damage == "another Amaranth":
+        there = metadata.version
+        monkeypatch.setattr(
+            metadata, "version", lambda name: "99" if name == "amaranth" else there(name)
+        )
     calls.clear()
-    unit = compile_rounding("half_even")
+    unit = compile_rounding("half_even", tmp_path)
     assert calls == ["requantise"] * (damage != "none")
     assert {port.name for port in unit.ports} > {"clk", "rst"}
 
