@@ -389,7 +389,7 @@ def known(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "damage", ["none", "entry", "library", "another's entry", "another Amaranth"]
+    "damage", ["none", "entry", "library", "another's entry", "another Amaranth", "other code"]
 )
 def test_a_known_configuration_is_not_emitted_again(damage, known, tmp_path, monkeypatch):
     calls = []
@@ -414,6 +414,8 @@ def test_a_known_configuration_is_not_emitted_again(damage, known, tmp_path, mon
         monkeypatch.setattr(
             metadata, "version", lambda name: "99" if name == "amaranth" else there(name)
         )
+    if damage == "other code":
+        monkeypatch.setattr("tilewright.sw.runtime.compiled.code_of", lambda *packages: "other")
     calls.clear()
     unit = compile_rounding("half_even", tmp_path)
     assert calls == ["requantise"] * (damage != "none")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tilewright.hw.config import ConfigError
 from tilewright.hw.systolic.array import SystolicArray
 from tilewright.hw.systolic.config import SystolicConfig
+from tilewright.hw.systolic.row import row_config
 from tilewright.sw.families.systolic import Systolic
 from tilewright.verif.golden.systolic import systolic
 
@@ -209,8 +210,10 @@ def configs(draw):
 
 def long_rows(dataflow):
     """Return an array whose rows are made of segments, the last one short."""
-    kinds = ("D" * 17 + "DDLLDD",) * 2
-    return SystolicConfig(rows=2, cols=23, dataflow=dataflow, x_bits=5, w_bits=4, pe=kinds)
+    kinds = ("D" * 31 + "LLLL",) * 2
+    config = SystolicConfig(rows=2, cols=35, dataflow=dataflow, x_bits=5, w_bits=4, pe=kinds)
+    assert [len(part.pes) for part in row_config(config, 0).segments] == [8, 8, 4]
+    return config
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,7 +4,7 @@ import operator
 import random
 import re
 import subprocess
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,14 @@ from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.verif.formal.equivalence import unequal
 from tilewright.verif.simulate.yosys_verilog import yosys_verilog
 from tilewright.verif.tests.seeds import seeds
+
+
+@dataclass(frozen=True)
+class RowConfig:
+    """Sizes of cells, and what makes them."""
+
+    sizes: tuple[int, ...]
+    cell: type
 
 
 class Cell(Component):
@@ -445,6 +453,23 @@ def test_shared_modules_stand_once():
         "top", "top_cell", "top_mixed", "top_row", "top_row_2",
     ]  # fmt: skip
     assert verilog.count("top_row_2 row_") == 2
+
+
+class Made(Component):
+    """Does nothing."""
+
+    def __init__(self, *values):
+        super().__init__({"x": In(1)})
+
+    def elaborate(self, platform):
+        return Module()
+
+
+def test_what_made_a_module_stands_above_it():
+    """Equal items in a row once, parts of configurations by their names, classes too."""
+    config = RowConfig(sizes=(4, 4, 4, 2), cell=Made)
+    text = emit(Made(config, (1, 2), (3,)), "made").verilog
+    assert "// Parameters: sizes=(4,) * 3 + (2,), cell=Made, (1, 2), (3,).\n" in text
 
 
 @pytest.mark.parametrize("dataflow", ["ws", "os"])
