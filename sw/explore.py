@@ -16,7 +16,7 @@ from ..gen.errors import ToolError
 from ..hw.config import ConfigError
 from ..hw.engine.config import EngineConfig
 from .job import Job, estimate_job, read_job
-from .lower.network_plan import MappingError
+from .lower.layers import MappingError
 
 if TYPE_CHECKING:
     from .journal import Journal

@@ -21,7 +21,8 @@ from ..hw.engine.config import EngineConfig
 from .cycles import Timeline, predict
 from .families.base import Family, family_of
 from .importers.model_file import load_model
-from .lower.network_plan import NetworkPlan, k_tiles, plan_network
+from .lower.layers import k_tiles
+from .lower.network_plan import NetworkPlan, plan_network
 from .lower.program import Program
 from .model.evaluation import evaluate
 from .model.graph import Graph, from_model

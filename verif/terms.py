@@ -23,7 +23,7 @@ from ..sw.cli.output import print_json, print_table, say
 from ..sw.families.term import slot_counts
 from ..sw.importers.onnx.onnx_file import load
 from ..sw.job import DATA, Job, read_job
-from ..sw.lower.network_plan import k_tiles
+from ..sw.lower.layers import k_tiles
 from ..sw.model.inference import run as run_network
 from ..sw.model.integer_graph import Formats, QuantisedGraph
 from ..sw.quantise import quantise

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...hw.engine.config import EngineConfig
 from ...hw.packed.select_config import SelectConfig
-from ..lower.network_plan import k_tiles
+from ..lower.layers import k_tiles
 from ..model.integer_graph import QuantisedGraph
 from .base import Family
 from .operand import Operand

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ...hw.engine.config import EngineConfig
 from ...hw.term.config import TermConfig
-from ..lower.network_plan import k_tiles
+from ..lower.layers import k_tiles
 from ..model.integer_graph import QuantisedGraph
 from ..quantise.budgets import search_budgets, with_budgets
 from ..quantise.digits import masks

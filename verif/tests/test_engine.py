@@ -18,8 +18,9 @@ from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.cycles import predict
 from tilewright.sw.engine import Engine
 from tilewright.sw.families.systolic import Systolic
+from tilewright.sw.lower.layers import MappingError
 from tilewright.sw.lower.matmul import plan_matmul
-from tilewright.sw.lower.network_plan import MappingError, plan_network
+from tilewright.sw.lower.network_plan import plan_network
 from tilewright.sw.lower.program import Program, ProgramBuilder
 from tilewright.sw.model import inference
 from tilewright.sw.model.integer_graph import (

@@ -10,8 +10,9 @@ from tilewright.hw.engine.commands import COMMANDS
 from tilewright.hw.engine.config import EngineConfig
 from tilewright.hw.serial.config import SerialConfig
 from tilewright.hw.systolic.config import SystolicConfig
+from tilewright.sw.lower.layers import MappingError
 from tilewright.sw.lower.matmul import plan_matmul, plan_products
-from tilewright.sw.lower.network_plan import MappingError, plan_network
+from tilewright.sw.lower.network_plan import plan_network
 from tilewright.sw.model import inference
 from tilewright.verif.testbench.engine_programs import golden_engine
 from tilewright.verif.tests.seeds import seeds

@@ -12,7 +12,8 @@ from tilewright.hw.packed.config import PackedConfig
 from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw.cycles import predict
 from tilewright.sw.families.base import family_of
-from tilewright.sw.lower.network_plan import k_tiles, plan_network
+from tilewright.sw.lower.layers import k_tiles
+from tilewright.sw.lower.network_plan import plan_network
 from tilewright.sw.model.inference import run, run_layer, tiled_product, trace
 from tilewright.sw.quantise import Formats, quantise
 from tilewright.sw.runtime.simulated import SimulatedEngine

@@ -16,7 +16,7 @@ from tilewright.hw.config import ConfigError
 from tilewright.sw import explore as sweep
 from tilewright.sw.explore import Candidate, Space, explore, read_choices
 from tilewright.sw.job import JobEstimate, families_of
-from tilewright.sw.lower.network_plan import MappingError
+from tilewright.sw.lower.layers import MappingError
 from tilewright.verif.tests.test_cli import called, refused, tilewright
 
 journal = pytest.importorskip("tilewright.sw.journal", exc_type=ImportError)

@@ -14,7 +14,8 @@ from tilewright.hw.systolic.config import SystolicConfig
 from tilewright.sw import zoo
 from tilewright.sw.importers.tflite.tflite_file import read_model
 from tilewright.sw.importers.tflite.tflite_graph import build_graph, sparse_layers
-from tilewright.sw.lower.network_plan import MappingError, plan_network
+from tilewright.sw.lower.layers import MappingError
+from tilewright.sw.lower.network_plan import plan_network
 from tilewright.sw.model.evaluation import evaluate
 from tilewright.sw.model.graph import ModelError
 from tilewright.sw.model.inference import run, trace
