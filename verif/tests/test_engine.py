@@ -1,7 +1,6 @@
 """The engine: products, networks and malformed commands, compiled RTL against golden models."""
 
 import dataclasses
-import json
 import signal
 
 import hypothesis
@@ -29,10 +28,7 @@ from tilewright.sw.model.integer_graph import (
     QuantisedLayer,
     QuantisedTensor,
 )
-from tilewright.sw.report.product import main as study
-from tilewright.sw.report.vcd import read_vcd
 from tilewright.sw.runtime.compiled import CompiledUnit
-from tilewright.sw.runtime.record import record_tile
 from tilewright.sw.runtime.simulated import SimulatedEngine
 from tilewright.verif.testbench.engine_programs import golden_engine
 from tilewright.verif.tests.seeds import seeds
@@ -447,21 +443,6 @@ def test_malformed_commands_are_dropped_and_flagged(seed):
         assert hardware.errors() == expected.errors
 
 
-def test_waves_show_every_stream_at_work(tmp_path):
-    """While results of a product leave, the operands of the one after the next one load."""
-    hardware = SimulatedEngine(Engine("systolic", **ENGINES["ws"]).config)
-    record_tile(hardware, tmp_path / "tile.vcd")
-    traces = {trace.name: trace for trace in read_vcd(tmp_path / "tile.vcd", lambda name: True)}
-    cycles = range(9, traces["engine.clk"].times[-1], 10)
-    together = 0
-    for stream in ("s_axis_cmd", "s_axis_w", "s_axis_x", "m_axis_y"):
-        valid, ready = (traces[f"engine.{stream}_t{part}"] for part in ("valid", "ready"))
-        moves = np.array([valid.at(t) == ready.at(t) == 1 for t in cycles])
-        assert moves.sum() > 20
-        together = together + np.convolve(moves, np.ones(96), "valid").astype(bool)
-    assert max(together) == 4
-
-
 def test_a_store_past_the_end_writes_nothing_else():
     """The last vector takes what fits; vector 0 keeps its values."""
     engine = Engine("systolic", **ENGINES["ws"] | {"act_depth": 32})
@@ -537,38 +518,3 @@ def test_short_and_long_packets_are_flagged_and_left_behind():
     result = hardware.run(builder.program)
     assert (result.lanes.reshape(2, 4)[:, :3] == x @ w).all()
     assert hardware.errors() == 0b11000
-
-
-STUDIED = [
-    f"datapath.{name}={value}" if name in ("rows", "cols") else f"{name}={value}"
-    for name, value in ENGINES["ws"].items()
-]
-
-
-def test_a_product_is_studied(tmp_path, capsys):
-    """The engine's streams are drawn, and the product's own cycles are told."""
-    study("systolic", m=5, k=9, n=4, set_=STUDIED, output=tmp_path, json=True)
-    found = json.loads(capsys.readouterr().out)
-    assert found["equal"]
-    assert found["cycles"] == found["predicted_cycles"] > found["first_result"] > 0
-    assert found["utilisation"] == pytest.approx(5 * 9 * 4 / (4 * 3 * found["cycles"]))
-    picture = (tmp_path / "product.svg").read_text()
-    assert "xmlns=" in picture, "it is a file of its own"
-    assert all(stream in picture for stream in ("commands", "weights", "activations", "results"))
-    with pytest.raises(ToolError, match="waves of 1,000,000 products are too long"):
-        study("systolic", m=100, k=100, n=100, output=tmp_path / "other")
-    assert not (tmp_path / "other").exists()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda result: dataclasses.replace(result, lanes=result.lanes ^ 1),
-        lambda result: dataclasses.replace(result, cycles=result.cycles + 1),
-    ],
-)
-def test_a_study_tells_that_the_rtl_does_anything_else(change, tmp_path, monkeypatch):
-    run = SimulatedEngine.run
-    monkeypatch.setattr(SimulatedEngine, "run", lambda *asked: change(run(*asked)))
-    with pytest.raises(ToolError, match="the RTL does anything else than the models say"):
-        study("systolic", m=2, k=3, n=2, set_=STUDIED, output=tmp_path)
